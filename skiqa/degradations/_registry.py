@@ -1,0 +1,192 @@
+"""The register of degradations: what an operator is, how one is added, found and applied."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ._batching import as_samples, check_images
+
+__all__ = ["N_LEVELS", "Operator", "get_operator", "list_operators", "register"]
+
+N_LEVELS = 5
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A named degradation with five levels.
+
+    Calling it, ``operator(images, levels, seeds)``, degrades a batch. Operators are made by
+    :func:`register` and found by :func:`get_operator`.
+
+    Parameters
+    ----------
+    name : str
+        Unique name, in lower case with underscores.
+    group : str
+        Family: "blur", "color", "compression", "noise", "brightness", "spatial", "sharpness", or
+        one of your own.
+    function : callable
+        ``function(images, value, *, clip)``, or ``function(images, value, seeds, *, clip)`` if
+        `random`, on a float32 batch (N, 3, H, W) and one value per sample.
+    levels : tuple of 5 float
+        The value that `function` gets at level 1, 2, 3, 4, 5.
+    monotone : bool
+        Whether a higher level degrades more. False for mean shift and contrast change, which
+        run from more to less.
+    random : bool
+        Whether the outcome depends on a seed.
+    source : str
+        Where definition and levels come from.
+    """
+
+    name: str
+    group: str
+    function: Callable
+    levels: tuple
+    monotone: bool = True
+    random: bool = False
+    source: str = ""
+
+    def __call__(self, images, levels, seeds=0, *, clip=True):
+        """Degrade a batch.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+            RGB images. They are not changed.
+        levels : int or int64 tensor of shape (N,), 1..5
+            Level of every sample.
+        seeds : int or int64 tensor of shape (N,), default=0
+            Seed of every sample. Ignored unless the operator is random.
+        clip : bool, default=True
+            Clip to [0, 1] what the definition itself leaves outside.
+
+        Returns
+        -------
+        torch.Tensor of shape (N, 3, H, W), float32
+            The degraded images, on the same device.
+        """
+        check_images(images)
+        levels = check_levels(levels, len(images), self.name)
+        values = torch.tensor(self.levels, dtype=torch.float64)[levels - 1]
+        if self.random:
+            return self.function(images, values, seeds, clip=clip)
+        return self.function(images, values, clip=clip)
+
+
+def check_levels(levels, n_samples, name):
+    """Levels as an int64 tensor (n_samples,) on the CPU, each in 1..5."""
+    levels = as_samples(levels, n_samples, torch.int64, f"{name}: levels").cpu()
+    bad = torch.nonzero((levels < 1) | (levels > N_LEVELS))
+    if len(bad):
+        i = int(bad[0])
+        raise ValueError(f"{name}: level {int(levels[i])} at index {i} is not in 1..{N_LEVELS}.")
+    return levels
+
+
+_OPERATORS = {}
+
+
+def register(name, *, group, levels, monotone=True, random=False, source=""):
+    """Register a function as a degradation; a decorator.
+
+    Parameters
+    ----------
+    name, group, levels, monotone, random, source
+        See :class:`Operator`.
+
+    Returns
+    -------
+    callable
+        Registers the function that it is given, and returns it as it was.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken or there are not five levels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations import batched, get_operator, register
+    >>> @register("fog", group="weather", levels=(0.1, 0.2, 0.3, 0.4, 0.5))
+    ... @batched
+    ... def fog(images, amount):
+    ...     return images + amount * (1 - images)
+    >>> get_operator("fog")(torch.zeros(1, 3, 2, 2), 5).max()
+    tensor(0.5000)
+    """
+    levels = tuple(levels)
+    if len(levels) != N_LEVELS:
+        raise ValueError(f"{name}: five levels are needed, not {len(levels)}.")
+    if name in _OPERATORS:
+        raise ValueError(f"A degradation named {name!r} is registered already.")
+
+    def add(function):
+        _OPERATORS[name] = Operator(name, group, function, levels, monotone, random, source)
+        return function
+
+    return add
+
+
+def get_operator(name):
+    """The registered degradation of that name.
+
+    Parameters
+    ----------
+    name : str or Operator
+        An operator is returned as it is.
+
+    Returns
+    -------
+    Operator
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message lists those that exist.
+
+    Examples
+    --------
+    >>> from skiqa.degradations import get_operator
+    >>> get_operator("gaussian_blur").levels
+    (0.1, 0.5, 1.0, 2.0, 5.0)
+    """
+    if isinstance(name, Operator):
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"A degradation's name is a str, not {type(name).__name__}.")
+    try:
+        return _OPERATORS[name]
+    except KeyError:
+        raise ValueError(
+            f"There is no degradation named {name!r}. There are: {', '.join(sorted(_OPERATORS))}."
+        ) from None
+
+
+def list_operators(group=None):
+    """Names of the registered degradations, in the order of registration.
+
+    Parameters
+    ----------
+    group : str, default=None
+        Only those of this group.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> from skiqa.degradations import list_operators
+    >>> "motion_blur" in list_operators("blur")
+    True
+    """
+    if group is None:
+        return list(_OPERATORS)
+    names = [o.name for o in _OPERATORS.values() if o.group == group]
+    if not names:
+        groups = sorted({o.group for o in _OPERATORS.values()})
+        raise ValueError(f"There is no group {group!r}. There are: {', '.join(groups)}.")
+    return names
