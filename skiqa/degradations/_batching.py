@@ -5,7 +5,7 @@ import inspect
 
 import torch
 
-__all__ = ["as_samples", "batched", "check_images"]
+__all__ = ["as_samples", "batched", "check_images", "samplewise"]
 
 
 def check_images(images):
@@ -86,12 +86,7 @@ def batched(function=None, *, whole=False):
         result = torch.empty_like(images, memory_format=torch.contiguous_format)
         for samples, value in _parts(values, images.device):
             part = function(images[samples], value, *(r[samples] for r in random))
-            if clip:
-                torch.clamp(part, 0, 1, out=result[samples]) if isinstance(
-                    samples, slice
-                ) else result.__setitem__(samples, part.clamp(0, 1))
-            else:
-                result[samples] = part
+            result[samples] = part.clamp(0, 1) if clip else part
         return result
 
     if takes_seeds:
@@ -104,6 +99,22 @@ def batched(function=None, *, whole=False):
         @functools.wraps(function)
         def wrapper(images, value, *, clip=True):
             return call(images, value, None, clip)
+
+    return wrapper
+
+
+def samplewise(function):
+    """Let ``function(images)`` treat the samples of a batch on the CPU one by one; a decorator.
+
+    For the reasons given in :func:`batched`.
+    """
+
+    @functools.wraps(function)
+    def wrapper(images):
+        check_images(images)
+        if images.device.type != "cpu" or len(images) <= 1:
+            return function(images)
+        return torch.cat([function(image) for image in images.split(1)])
 
     return wrapper
 

@@ -6,12 +6,12 @@ batch. Numbers are asked for by (seed, stream, position); there is no state.
 """
 
 import functools
+import math
 
 import torch
 
 __all__ = ["normal", "philox", "randint", "spawn", "uniform"]
 
-BUDGET = 1 << 16
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -53,37 +53,26 @@ def philox(counter, key):
     return [c0, c1 & _MASK, c2, c3 & _MASK]
 
 
-def _chunks(seeds, n_blocks, stream):
-    """Philox blocks of every seed in pieces: (first block, four words of shape (N, blocks))."""
-    n = len(seeds)
+def _draw(seeds, shape, stream, per_block, dtype, convert):
+    """Numbers (N, *shape), of which each Philox block yields `per_block`.
+
+    ``convert(words, out)`` turns four words of shape (N, blocks) into numbers
+    ``out[:, i]``, i < per_block. Number i of block b stands at position i * n_blocks + b.
+    """
+    n, size = len(seeds), math.prod(shape)
+    n_blocks = -(-size // per_block)
+    result = torch.empty(n, per_block, n_blocks, dtype=dtype, device=seeds.device)
     key = ((seeds & _MASK)[:, None], ((seeds >> 32) & _MASK)[:, None])
-    # Pieces that stay in the second-level cache; on a GPU pieces that fill it.
-    budget = BUDGET if seeds.device.type == "cpu" else 1 << 22
+    # On the CPU, pieces whose buffers stay in the second-level cache.
+    budget = 1 << 14 if seeds.device.type == "cpu" else 1 << 22
     step = max(1, budget // max(n, 1))
     zero = torch.zeros(1, 1, dtype=torch.int64, device=seeds.device)
     for start in range(0, n_blocks, step):
-        block = torch.arange(start, min(start + step, n_blocks), device=seeds.device)[None]
+        stop = min(start + step, n_blocks)
+        block = torch.arange(start, stop, device=seeds.device)[None]
         words = philox((block & _MASK, block >> 32, zero + stream, zero), key)
-        yield start, words
-
-
-def _fill(result, seeds, stream, per_block, convert):
-    """Fill result (N, size) with the numbers that `convert` makes of each block's words."""
-    size = result.shape[1]
-    for start, words in _chunks(seeds, -(-size // per_block), stream):
-        # number i of block b stands at position b * per_block + i
-        numbers = convert(words).flatten(1)
-        begin = start * per_block
-        end = min(begin + numbers.shape[1], size)
-        result[:, begin:end] = numbers[:, : end - begin]
-    return result
-
-
-def _empty(seeds, shape, dtype):
-    size = 1
-    for side in shape:
-        size *= side
-    return torch.empty(len(seeds), size, dtype=dtype, device=seeds.device)
+        convert(words, result[:, :, start:stop])
+    return result.view(n, -1)[:, :size].reshape(n, *shape)
 
 
 def uniform(seeds, shape, stream=0):
@@ -104,11 +93,11 @@ def uniform(seeds, shape, stream=0):
         The same bits on CPU and CUDA.
     """
 
-    def convert(words):
-        return torch.stack([(word >> 8).to(torch.float32) for word in words], -1).mul_(2.0**-24)
+    def convert(words, out):
+        for i, word in enumerate(words):
+            torch.mul(word >> 8, 2.0**-24, out=out[:, i])
 
-    result = _fill(_empty(seeds, shape, torch.float32), seeds, stream, 4, convert)
-    return result.view(len(seeds), *shape)
+    return _draw(seeds, shape, stream, 4, torch.float32, convert)
 
 
 def randint(seeds, low, high, shape, stream=0):
@@ -118,19 +107,20 @@ def randint(seeds, low, high, shape, stream=0):
     """
     span = high - low + 1
 
-    def convert(words):
-        return torch.stack([(word * span) >> 32 for word in words], -1).add_(low)
+    def convert(words, out):
+        for i, word in enumerate(words):
+            torch.add((word * span) >> 32, low, out=out[:, i])
 
-    result = _fill(_empty(seeds, shape, torch.int64), seeds, stream, 4, convert)
-    return result.view(len(seeds), *shape)
+    return _draw(seeds, shape, stream, 4, torch.int64, convert)
 
 
 @functools.lru_cache(maxsize=4)
 def _quantiles(device):
-    """65,536 equally likely values that stand for the normal distribution, variance 1."""
+    """65,536 equally likely values that stand for a normal distribution of variance 1/2."""
     middle = (torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16)
     values = torch.special.ndtri(middle)
-    return (values / values.square().mean().sqrt()).to(torch.float32).to(device)
+    # the factor 1 / sqrt(2) of `normal` is taken here
+    return (values / (2 * values.square().mean()).sqrt()).to(torch.float32).to(device)
 
 
 def normal(seeds, shape, stream=0):
@@ -148,16 +138,14 @@ def normal(seeds, shape, stream=0):
     """
     table = _quantiles(seeds.device)
 
-    def convert(words):
-        numbers = torch.empty(*words[0].shape, 8, dtype=torch.float32, device=seeds.device)
+    def convert(words, out):
         for i, word in enumerate(words):
-            a, b = table[word >> 16], table[word & 0xFFFF]
-            torch.add(a, b, out=numbers[..., 2 * i])
-            torch.sub(a, b, out=numbers[..., 2 * i + 1])
-        return numbers.mul_(0.5**0.5)
+            a = table.index_select(0, (word >> 16).flatten()).view(word.shape)
+            b = table.index_select(0, (word & 0xFFFF).flatten()).view(word.shape)
+            torch.add(a, b, out=out[:, 2 * i])
+            torch.sub(a, b, out=out[:, 2 * i + 1])
 
-    result = _fill(_empty(seeds, shape, torch.float32), seeds, stream, 8, convert)
-    return result.view(len(seeds), *shape)
+    return _draw(seeds, shape, stream, 8, torch.float32, convert)
 
 
 def spawn(seeds, index):

@@ -1,0 +1,96 @@
+"""Palettes of least variance: the colours that an image is reduced to."""
+
+import numpy as np
+
+__all__ = ["minimum_variance_palette"]
+
+_BITS = 5
+_SIDE = 1 << _BITS
+
+
+def minimum_variance_palette(pixels, n_colors):
+    """Palette by Wu's greedy orthogonal bipartition of the colour cube.
+
+    Boxes of a 32 x 32 x 32 histogram are cut, the one of greatest variance first, each where the
+    sum of squared deviations falls most; a colour is the mean of its box.
+
+    Parameters
+    ----------
+    pixels : uint8 array of shape (n, 3)
+        The image's pixels.
+    n_colors : int
+        Most colours wanted.
+
+    Returns
+    -------
+    uint8 array of shape (at most n_colors, 3)
+
+    References
+    ----------
+    X. Wu, "Efficient statistical computations for optimal color quantization", Graphics Gems II,
+    1991.
+    """
+    moments = _cumulative_moments(pixels)
+    boxes = [_Box(moments, (0, 0, 0), (_SIDE, _SIDE, _SIDE))]
+    while len(boxes) < n_colors:
+        worst = max(boxes, key=lambda box: box.error if box.cut else -1)
+        if not worst.cut:
+            break
+        boxes.remove(worst)
+        boxes.extend(worst.split())
+    colors = np.array([box.total[1:4] / box.total[0] for box in boxes])
+    return np.clip(np.round(colors), 0, 255).astype(np.uint8)
+
+
+def _cumulative_moments(pixels):
+    """Sums of 1, r, g, b and r^2 + g^2 + b^2 over the cells below each corner of the cube."""
+    cells = (pixels >> (8 - _BITS)).astype(np.int32)
+    index = (cells[:, 0] * _SIDE + cells[:, 1]) * _SIDE + cells[:, 2]
+    values = pixels.astype(np.float64)
+    columns = (None, *values.T, np.einsum("nc,nc->n", values, values))
+    moments = np.zeros((_SIDE + 1, _SIDE + 1, _SIDE + 1, len(columns)))
+    for i, weights in enumerate(columns):
+        counts = np.bincount(index, weights, minlength=_SIDE**3)
+        moments[1:, 1:, 1:, i] = counts.reshape(_SIDE, _SIDE, _SIDE)
+    return moments.cumsum(0).cumsum(1).cumsum(2)
+
+
+class _Box:
+    """Cells low <= cell < high, their moments, and the best cut of the box."""
+
+    def __init__(self, moments, low, high):
+        self.moments, self.low, self.high = moments, low, high
+        below = [self._below(axis) for axis in range(3)]
+        self.total = below[0][-1]
+        self.error = self.total[4] - _gain(self.total)
+        self.cut = None
+        best = _gain(self.total) + 1e-6 * max(self.error, 1.0)
+        for axis, part in enumerate(below):
+            first, second = part[:-1], self.total - part[:-1]
+            possible = (first[:, 0] > 0.5) & (second[:, 0] > 0.5)
+            gains = np.where(possible, _gain(first) + _gain(second), -1)
+            if len(gains) and gains.max() > best:
+                best = gains.max()
+                self.cut = axis, low[axis] + 1 + int(gains.argmax())
+
+    def _below(self, axis):
+        """Moments (n, 5) of the box's part below low + 1, low + 2, ... high along the axis."""
+        planes = np.moveaxis(self.moments, axis, 0)[self.low[axis] : self.high[axis] + 1]
+        (a, b), (c, d) = ((self.low[i], self.high[i]) for i in range(3) if i != axis)
+        sums = planes[:, b, d] - planes[:, a, d] - planes[:, b, c] + planes[:, a, c]
+        return sums[1:] - sums[0]
+
+    def split(self):
+        axis, position = self.cut
+        middle_high = tuple(position if i == axis else h for i, h in enumerate(self.high))
+        middle_low = tuple(position if i == axis else v for i, v in enumerate(self.low))
+        return (
+            _Box(self.moments, self.low, middle_high),
+            _Box(self.moments, middle_low, self.high),
+        )
+
+
+def _gain(moments):
+    """|sum of colours|^2 / count: what the mean explains of the squared colours."""
+    colors = moments[..., 1:4]
+    return (colors**2).sum(-1) / np.maximum(moments[..., 0], 1)

@@ -1,0 +1,82 @@
+"""Sharpness and contrast: high sharpen and contrast change."""
+
+from ._batching import batched
+from ._colorspaces import lab_to_rgb, rgb_to_lab
+from ._filters import gaussian_filter
+from ._registry import register
+
+__all__ = ["contrast_change", "high_sharpen"]
+
+
+@register(
+    "high_sharpen", group="sharpness", levels=(1.0, 2.0, 3.0, 6.0, 12.0), source="KADID-10k type 24"
+)
+@batched
+def high_sharpen(images, amount):
+    """Unsharp mask on CIE lightness: ``L + amount * (L - blurred L)``, sigma 3 pixels.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    amount : float or tensor of shape (N,)
+        Strength; 0 changes nothing.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.sharpness import high_sharpen
+    >>> flat = torch.full((1, 3, 16, 16), 0.5)
+    >>> torch.allclose(high_sharpen(flat, 12), flat, atol=1e-3)
+    True
+    """
+    lab = rgb_to_lab(images)
+    lightness = lab[:, :1]
+    lightness += amount * (lightness - gaussian_filter(lightness, 3.0))
+    return lab_to_rgb(lab).clamp_(0, 1)
+
+
+@register(
+    "contrast_change",
+    group="sharpness",
+    levels=(0.3, 0.15, 0.0, -0.4, -0.6),
+    monotone=False,
+    source="KADID-10k type 25",
+)
+@batched
+def contrast_change(images, amount):
+    """Contrast of mid-tones, black and white kept.
+
+    The curve is the not-a-knot spline through (0, 0), (0.3, 0.25 - amount / 4), (0.5, 0.5),
+    (0.7, 0.75 + amount / 4) and (1, 1), cut to [0, 1].
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    amount : float or tensor of shape (N,)
+        Above -0.2 contrast grows, below it falls. KADID's levels run from more to less.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.sharpness import contrast_change
+    >>> contrast_change(torch.tensor([0.3, 0.5, 0.7]).view(1, 1, 1, 3).expand(1, 3, 1, 3), 0)[0, 0]
+    tensor([[0.2500, 0.5000, 0.7500]])
+    """
+    # Not-a-knot drops the knots at 0.3 and 0.7, and by symmetry about (1/2, 1/2) the two cubics
+    # that are left are one odd cubic in t = x - 1/2:
+    # y - 1/2 = t (1 + c (t^2 - 1/4)), which is 1/4 + amount / 4 at t = 0.2.
+    # (The points of .3 and .7 lie symmetrically: .25 - a/4 = 1 - (.75 + a/4).)
+    cubic = -(0.2 + amount) / 0.168
+    t = images - 0.5
+    curve = t.square().sub_(0.25).mul_(cubic).add_(1).mul_(t)
+    return curve.add_(0.5).clamp_(0, 1)

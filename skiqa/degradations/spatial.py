@@ -1,0 +1,264 @@
+"""Spatial degradations: jitter, displaced patches, pixelation, quantization, colour blocks."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from ._batching import batched
+from ._random import normal, randint, uniform
+from ._registry import register
+from ._thresholds import otsu_thresholds
+
+__all__ = ["color_block", "jitter", "non_eccentricity_patch", "pixelate", "quantization"]
+
+
+@register(
+    "jitter",
+    group="spatial",
+    levels=(0.05, 0.1, 0.2, 0.5, 1.0),
+    random=True,
+    source="KADID-10k type 19",
+)
+@batched
+def jitter(images, std, seeds):
+    """Pixels that scatter: five times, each is fetched from a place near its own.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    std : float or tensor of shape (N,)
+        Standard deviation of the displacement along each axis, 0 or more, in pixels.
+    seeds : int or int64 tensor of shape (N,)
+        Seeds of the displacements.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Notes
+    -----
+    Interpolation is PyTorch's cubic convolution (a = -0.75; MATLAB's has a = -0.5), borders are
+    replicated. The slowest spatial operator: 80 ms for 512 x 512 on one CPU core.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.spatial import jitter
+    >>> images = torch.rand(1, 3, 16, 16)
+    >>> torch.allclose(jitter(images, 0.0, seeds=0), images, atol=1e-4)
+    True
+    """
+    if std < 0:
+        raise ValueError(f"jitter: std must be 0 or more, not {std}.")
+    height, width = images.shape[2:]
+    x = (torch.arange(width, device=images.device) * 2 + 1) / width - 1
+    y = (torch.arange(height, device=images.device) * 2 + 1) / height - 1
+    grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1)
+    scale = torch.tensor([2 * std / width, 2 * std / height], device=images.device)
+    result = images
+    for stream in range(5):
+        shift = normal(seeds, (2, height, width), stream).permute(0, 2, 3, 1) * scale
+        result = F.grid_sample(
+            result, shift.add_(grid), mode="bicubic", padding_mode="border", align_corners=False
+        )
+    return result
+
+
+@register(
+    "non_eccentricity_patch",
+    group="spatial",
+    levels=(20, 40, 60, 80, 100),
+    random=True,
+    source="KADID-10k type 20",
+)
+@batched
+def non_eccentricity_patch(images, n_patches, seeds):
+    """Patches of 16 x 16 pixels copied to a place up to 8 pixels away along each axis.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images. Patches of images below 16 pixels are as large as these.
+    n_patches : int or tensor of shape (N,)
+        Number of patches, 0 or more. All are cut from the image as it was; later ones cover
+        earlier ones.
+    seeds : int or int64 tensor of shape (N,)
+        Seeds of the places; the first patches of a seed are the same whatever the number.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.spatial import non_eccentricity_patch
+    >>> images = torch.rand(1, 3, 32, 32)
+    >>> torch.equal(non_eccentricity_patch(images, 0, seeds=0), images)
+    True
+    """
+    n_patches = _count(n_patches, "non_eccentricity_patch: n_patches")
+    height, width = images.shape[2:]
+    rows, columns = min(16, height), min(16, width)
+    tops = randint(seeds, 0, height - rows, (n_patches,), 0)
+    lefts = randint(seeds, 0, width - columns, (n_patches,), 1)
+    new_tops = tops + randint(seeds, -8, 8, (n_patches,), 2)
+    new_lefts = lefts + randint(seeds, -8, 8, (n_patches,), 3)
+    new_tops.clamp_(0, height - rows)
+    new_lefts.clamp_(0, width - columns)
+    places = torch.stack([tops, lefts, new_tops, new_lefts], -1).tolist()
+    result = images.clone()
+    for source, target, patches in zip(images, result, places, strict=True):
+        for top, left, to_top, to_left in patches:
+            patch = source[:, top : top + rows, left : left + columns]
+            target[:, to_top : to_top + rows, to_left : to_left + columns] = patch
+    return result
+
+
+@register(
+    "pixelate", group="spatial", levels=(0.01, 0.05, 0.1, 0.2, 0.5), source="KADID-10k type 21"
+)
+@batched
+def pixelate(images, amount):
+    """Fewer pixels: shrunk and enlarged again, both by the nearest neighbour.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    amount : float or tensor of shape (N,)
+        In [0, 0.9]; the image is shrunk by the factor 0.95 - amount ** 0.6.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.spatial import pixelate
+    >>> ramp = torch.arange(8.0).expand(1, 3, 8, 8) / 8
+    >>> pixelate(ramp, 0.5)[0, 0, 0] * 8
+    tensor([1., 1., 1., 5., 5., 7., 7., 7.])
+    """
+    if not 0 <= amount <= 0.9:
+        raise ValueError(f"pixelate: amount {amount} is not in [0, 0.9].")
+    factor = 0.95 - amount**0.6
+    rows = _nearest_twice(images.shape[2], factor).to(images.device)
+    columns = _nearest_twice(images.shape[3], factor).to(images.device)
+    return images.index_select(2, rows).index_select(3, columns)
+
+
+def _nearest_twice(size, factor):
+    """Where each of `size` pixels comes from after shrinking by `factor` and enlarging back."""
+    small = max(1, math.ceil(size * factor))
+    shrunk = ((torch.arange(small, dtype=torch.float64) + 0.5) / factor).floor()
+    enlarged = ((torch.arange(size, dtype=torch.float64) + 0.5) * small / size).floor()
+    return shrunk.clamp_(max=size - 1).long()[enlarged.clamp_(max=small - 1).long()]
+
+
+@register("quantization", group="spatial", levels=(20, 16, 13, 10, 7), source="KADID-10k type 22")
+@batched
+def quantization(images, n_thresholds):
+    """Few values: Otsu's thresholds on the values of all channels together.
+
+    The values between two thresholds become the upper of the two... and the lowest 0, the
+    highest 1: with thresholds t_1 < ... < t_n the n + 1 classes become 0, t_2, ..., t_n, 1.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    n_thresholds : int or tensor of shape (N,)
+        Number of thresholds, 1 to 255; fewer are used where there are fewer values.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        A constant image stays as it is.
+
+    Notes
+    -----
+    The thresholds are optimal (dynamic programming on 256 bins); MATLAB's ``multithresh``, by
+    which KADIS was made, searches for them by descent and may stop short of the optimum.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.spatial import quantization
+    >>> images = torch.rand(1, 3, 32, 32)
+    >>> len(quantization(images, 7).unique())
+    8
+    """
+    n_thresholds = _count(n_thresholds, "quantization: n_thresholds", low=1, high=255)
+    return torch.cat([_quantize(image, n_thresholds) for image in images.split(1)])
+
+
+def _quantize(image, n_thresholds):
+    low, high = image.aminmax()
+    if low == high:
+        return image.clone()
+    # 256 bins from the least to the greatest value, as multithresh has them
+    scaled = (image - low).mul_(255 / (high - low)).add_(0.5).clamp_(0, 255)
+    bins = scaled.to(torch.uint8)
+    histogram = torch.bincount(bins.flatten(), minlength=256).cpu()
+    last = otsu_thresholds(histogram, n_thresholds)
+    thresholds = low.cpu() + torch.tensor(last) / 255 * (high - low).cpu()
+    values = torch.cat([torch.zeros(1), thresholds[1:], torch.ones(1)])
+    classes = torch.bucketize(torch.arange(256), torch.tensor(last))
+    return values[classes].to(image.device)[bins.int()]
+
+
+@register(
+    "color_block",
+    group="spatial",
+    levels=(2, 4, 6, 8, 10),
+    random=True,
+    source="KADID-10k type 23",
+)
+@batched
+def color_block(images, n_blocks, seeds):
+    """Opaque blocks of 32 x 32 pixels, each of one random colour, at random places.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images. Blocks of images below 32 pixels are as large as these.
+    n_blocks : int or tensor of shape (N,)
+        Number of blocks, 0 or more.
+    seeds : int or int64 tensor of shape (N,)
+        Seeds of places and colours; the first blocks of a seed are the same whatever the number.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.spatial import color_block
+    >>> (color_block(torch.zeros(1, 3, 64, 64), 1, seeds=7)[0, 0] > 0).sum()
+    tensor(1024)
+    """
+    n_blocks = _count(n_blocks, "color_block: n_blocks")
+    height, width = images.shape[2:]
+    rows, columns = min(32, height), min(32, width)
+    tops = randint(seeds, 0, height - rows, (n_blocks,), 0).tolist()
+    lefts = randint(seeds, 0, width - columns, (n_blocks,), 1).tolist()
+    # A block's colour takes one number each from three streams, so that it stays when blocks
+    # are added.
+    colors = torch.stack([uniform(seeds, (n_blocks,), 2 + c) for c in range(3)], -1)
+    result = images.clone()
+    for target, *blocks in zip(result, tops, lefts, colors, strict=True):
+        for top, left, color in zip(*blocks, strict=True):
+            target[:, top : top + rows, left : left + columns] = color[:, None, None]
+    return result
+
+
+def _count(number, what, low=0, high=1_000_000):
+    """`number` as an int in low..high."""
+    if number != int(number) or not low <= number <= high:
+        raise ValueError(f"{what} must be a whole number in {low}..{high}, not {number}.")
+    return int(number)
