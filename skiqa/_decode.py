@@ -357,7 +357,7 @@ def _to_uint8(values):
     """Values of any dtype to 0..255; ValueError when what they mean is not certain."""
     if values.dtype == np.uint8:
         return values
-    if values.dtype == np.uint16:
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:  # of either byte order
         return _sixteen_to_eight(values)
     if values.dtype.kind == "b":
         return values.astype(np.uint8) * np.uint8(255)

@@ -207,11 +207,7 @@ def as_image_list(X, *, image_shape=None):
     images = X
     if _is_array_like(X) and not _decode.is_tensor(X):
         images = np.asarray(X)
-    if len(images) == 0:
-        shape = tuple(getattr(images, "shape", (0,)))
-        raise ValueError(
-            f"Found array with 0 sample(s) (shape={shape}) while a minimum of 1 is required."
-        )
+    _refuse_none(len(images), "sample", tuple(getattr(images, "shape", (0,))))
     if hasattr(images, "ndim"):
         images = _split(images)
     return ImageList(images)
@@ -240,6 +236,13 @@ def _split(images):
         layout = "(n, c, h, w), as torch has it," if tensor else "(n, h, w, c)"
         raise ValueError(f"X must be (n, h, w) or {layout} with c = 1, 3 or 4, not {shape}")
     return images
+
+
+def _refuse_none(count, unit, shape):
+    if count == 0:  # in scikit-learn's words
+        raise ValueError(
+            f"Found array with 0 {unit}(s) (shape={shape}) while a minimum of 1 is required."
+        )
 
 
 def _is_single(X):
@@ -301,7 +304,8 @@ def rows_as_images(rows, image_shape=None):
     Raises
     ------
     ValueError
-        When `image_shape` does not hold n_features numbers.
+        When there are none, a number is NaN or infinite, or `image_shape` does not hold n_features
+        numbers.
 
     Examples
     --------
@@ -313,12 +317,13 @@ def rows_as_images(rows, image_shape=None):
     (8, 8, 3)
     """
     rows = np.asarray(rows.detach().cpu() if _decode.is_tensor(rows) else rows)
-    if rows.ndim != 2:
-        raise ValueError(f"rows of numbers must be a 2-D array, not {rows.ndim}-D")
-    if len(rows) == 0:
-        raise ValueError(
-            f"Found array with 0 sample(s) (shape={rows.shape}) while a minimum of 1 is required."
-        )
+    if rows.ndim != 2 or rows.dtype.kind not in "buif":
+        raise ValueError(f"rows must be a 2-D array of numbers, not {rows.ndim}-D of {rows.dtype}")
+    _refuse_none(rows.shape[0], "sample", rows.shape)
+    _refuse_none(rows.shape[1], "feature", rows.shape)
+    if not np.isfinite(rows).all():
+        index = np.flatnonzero(~np.isfinite(rows).all(axis=1))[0]
+        raise ValueError(f"X[{index}] contains NaN or infinity")
     if image_shape is None:
         return ImageList(_PlainRows(rows))
     shape = tuple(image_shape)
@@ -345,10 +350,7 @@ class _PlainRows(Sequence):
     def __getitem__(self, index):
         # Halved, so that even the widest span of float64 is finite.
         row = self._rows[index].astype(np.float64) / 2
-        low, high = row.min(), row.max()
-        if not np.isfinite(high - low):
-            raise ValueError("the row contains NaN or infinity")
-        span = high - low
+        low, span = row.min(), np.ptp(row)
         levels = np.rint((row - low) / span * 255) if span > 0 else np.zeros_like(row)
         return levels.astype(np.uint8)[None]
 
@@ -470,8 +472,10 @@ def iter_decoded(images, *, n_jobs=None, prefetch=4, on_error="raise", indices=N
 
 def _without_frames(error):
     """Drop tracebacks, whose frames would keep half-decoded images alive as long as the error."""
-    if error.__cause__ is not None:
-        error.__cause__.with_traceback(None)
-        error.__cause__.__context__ = None
-    error.__context__ = None
-    return error.with_traceback(None)
+    link = error
+    while link is not None:
+        link.__traceback__ = None
+        if link.__cause__ is not None:
+            link.__context__ = None
+        link = link.__cause__ or link.__context__
+    return error
