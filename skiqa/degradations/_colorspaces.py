@@ -82,8 +82,10 @@ def rgb_to_lab(images):
     >>> rgb_to_lab(red).flatten()
     tensor([53.2408, 80.0925, 67.2032])
     """
-    curved = _power_((images.clamp(min=0.04045) + 0.055).div_(1.055), 2.4)
-    linear = torch.where(images > 0.04045, curved, images / 12.92)
+    # Both pieces of a curve are computed, each on its own side of the joint, and added: choosing
+    # by a mask is several times slower.
+    linear = _power_((images.clamp(min=0.04045) + 0.055).div_(1.055), 2.4)
+    linear.add_(images.clamp(max=0.04045), alpha=1 / 12.92).sub_(0.04045 / 12.92)
     relative = _mix(linear, _RGB_TO_RELATIVE)
     root = _power_(relative.clamp(min=_DELTA**3), 1 / 3)
     line = relative.mul_(1 / (3 * _DELTA**2)).add_(4 / 29)
@@ -120,10 +122,12 @@ def lab_to_rgb(images):
     f = images.clone()
     f[:, 0] += 16
     f = _mix(f, _LAB_TO_F)
-    relative = torch.where(f > _DELTA, f**3, (f - 4 / 29).mul_(3 * _DELTA**2))
+    # pieces added as in rgb_to_lab
+    relative = f.clamp(min=_DELTA).pow_(3)
+    relative.add_(f.clamp_(max=_DELTA).sub_(4 / 29), alpha=3 * _DELTA**2).sub_(_DELTA**3)
     linear = _mix(relative, _RELATIVE_TO_RGB)
-    curved = _power_(linear.clamp(min=0.0031308), 1 / 2.4).mul_(1.055).sub_(0.055)
-    return torch.where(linear > 0.0031308, curved, linear.mul_(12.92))
+    curved = _power_(linear.clamp(min=0.0031308), 1 / 2.4).mul_(1.055)
+    return curved.add_(linear.clamp_(max=0.0031308), alpha=12.92).sub_(0.055 + 12.92 * 0.0031308)
 
 
 @samplewise

@@ -44,10 +44,11 @@ def minimum_variance_palette(pixels, n_colors):
 
 def _cumulative_moments(pixels):
     """Sums of 1, r, g, b and r^2 + g^2 + b^2 over the cells below each corner of the cube."""
-    cells = (pixels >> (8 - _BITS)).astype(np.int32)
-    index = (cells[:, 0] * _SIDE + cells[:, 1]) * _SIDE + cells[:, 2]
-    values = pixels.astype(np.float64)
-    columns = (None, *values.T, np.einsum("nc,nc->n", values, values))
+    channels = np.ascontiguousarray(pixels.T)
+    cells = (channels >> (8 - _BITS)).astype(np.int64)
+    index = (cells[0] << 2 * _BITS) | (cells[1] << _BITS) | cells[2]
+    values = channels.astype(np.float64)
+    columns = (None, *values, np.einsum("cn,cn->n", values, values))
     moments = np.zeros((_SIDE + 1, _SIDE + 1, _SIDE + 1, len(columns)))
     for i, weights in enumerate(columns):
         counts = np.bincount(index, weights, minlength=_SIDE**3)
@@ -62,16 +63,23 @@ class _Box:
         self.moments, self.low, self.high = moments, low, high
         below = [self._below(axis) for axis in range(3)]
         self.total = below[0][-1]
-        self.error = self.total[4] - _gain(self.total)
+        explained = _gain(self.total)
+        self.error = self.total[4] - explained
         self.cut = None
-        best = _gain(self.total) + 1e-6 * max(self.error, 1.0)
-        for axis, part in enumerate(below):
-            first, second = part[:-1], self.total - part[:-1]
-            possible = (first[:, 0] > 0.5) & (second[:, 0] > 0.5)
-            gains = np.where(possible, _gain(first) + _gain(second), -1)
-            if len(gains) and gains.max() > best:
-                best = gains.max()
-                self.cut = axis, low[axis] + 1 + int(gains.argmax())
+        # all cuts of all axes at once
+        first = np.concatenate([part[:-1] for part in below])
+        if not len(first):
+            return
+        second = self.total - first
+        possible = (first[:, 0] > 0.5) & (second[:, 0] > 0.5)
+        gains = np.where(possible, _gain(first) + _gain(second), -1)
+        best = int(gains.argmax())
+        if gains[best] > explained + 1e-6 * max(self.error, 1.0):
+            axis = 0
+            while best >= len(below[axis]) - 1:
+                best -= len(below[axis]) - 1
+                axis += 1
+            self.cut = axis, low[axis] + 1 + best
 
     def _below(self, axis):
         """Moments (n, 5) of the box's part below low + 1, low + 2, ... high along the axis."""
@@ -93,4 +101,4 @@ class _Box:
 def _gain(moments):
     """|sum of colours|^2 / count: what the mean explains of the squared colours."""
     colors = moments[..., 1:4]
-    return (colors**2).sum(-1) / np.maximum(moments[..., 0], 1)
+    return np.einsum("...c,...c->...", colors, colors) / np.maximum(moments[..., 0], 1)

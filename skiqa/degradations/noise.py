@@ -230,25 +230,32 @@ _STEP = 4
 
 @functools.lru_cache(maxsize=4)
 def _dct_basis(device):
-    """The 64 patterns (64, 1, 8, 8) of the orthonormal 8 x 8 DCT-II."""
+    """The orthonormal 8 x 8 DCT-II as a matrix (64 coefficients, 64 pixels)."""
     k = torch.arange(_BLOCK, dtype=torch.float64)
     rows = torch.cos(math.pi / _BLOCK * k[:, None] * (k[None] + 0.5)) * math.sqrt(2 / _BLOCK)
     rows[0] /= math.sqrt(2)
     patterns = torch.einsum("ux,vy->uvxy", rows, rows)
-    return patterns.reshape(_BLOCK**2, 1, _BLOCK, _BLOCK).to(torch.float32).to(device)
+    return patterns.reshape(_BLOCK**2, _BLOCK**2).to(torch.float32).to(device)
 
 
 def _dct_denoise(images, threshold):
     """Channels of (N, 3, H, W) with the block coefficients below the threshold dropped."""
-    n, _, height, width = images.shape
-    # Replicated borders so that every pixel lies in (8 / 4)^2 blocks.
-    bottom, right = -height % _STEP, -width % _STEP
-    padding = (_STEP, _STEP + right, _STEP, _STEP + bottom)
-    planes = F.pad(images, padding, mode="replicate").flatten(0, 1)[:, None]
+    height, width = images.shape[2:]
     basis = _dct_basis(images.device)
-    coefficients = F.conv2d(planes, basis, stride=_STEP)
-    small = coefficients.abs() < threshold
-    small[:, 0] = False  # the mean
-    sums = F.conv_transpose2d(coefficients.masked_fill_(small, 0), basis, stride=_STEP)
-    inside = sums[:, 0, _STEP : _STEP + height, _STEP : _STEP + width]
-    return inside.reshape(n, 3, height, width) * ((_STEP / _BLOCK) ** 2)
+    # Four tilings by whole blocks, half a block apart, on replicated borders: every pixel lies
+    # in four blocks.
+    rows, columns = (-(-(side + _STEP) // _BLOCK) * _BLOCK for side in (height, width))
+    padding = (_STEP, columns - width, _STEP, rows - height)
+    padded = F.pad(images, padding, mode="replicate")
+    sums = torch.zeros_like(padded)
+    for top in (0, _STEP):
+        for left in (0, _STEP):
+            tiles = padded[:, :, top : top + rows, left : left + columns]
+            blocks = tiles.unflatten(3, (-1, _BLOCK)).unflatten(2, (-1, _BLOCK)).transpose(3, 4)
+            coefficients = blocks.reshape(-1, _BLOCK**2) @ basis.T
+            kept = F.hardshrink(coefficients, threshold)
+            kept[:, 0] = coefficients[:, 0]  # the mean
+            blocks = (kept @ basis).view(blocks.shape).transpose(3, 4)
+            sums[:, :, top : top + rows, left : left + columns] += blocks.reshape(tiles.shape)
+    inside = sums[:, :, _STEP : _STEP + height, _STEP : _STEP + width]
+    return inside * (_STEP / _BLOCK) ** 2

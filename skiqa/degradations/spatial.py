@@ -164,8 +164,7 @@ def _nearest_twice(size, factor):
 def quantization(images, n_thresholds):
     """Few values: Otsu's thresholds on the values of all channels together.
 
-    The values between two thresholds become the upper of the two... and the lowest 0, the
-    highest 1: with thresholds t_1 < ... < t_n the n + 1 classes become 0, t_2, ..., t_n, 1.
+    With thresholds t_1 < ... < t_n the n + 1 classes between them become 0, t_2, ..., t_n, 1.
 
     Parameters
     ----------
@@ -208,7 +207,8 @@ def _quantize(image, n_thresholds):
     thresholds = low.cpu() + torch.tensor(last) / 255 * (high - low).cpu()
     values = torch.cat([torch.zeros(1), thresholds[1:], torch.ones(1)])
     classes = torch.bucketize(torch.arange(256), torch.tensor(last))
-    return values[classes].to(image.device)[bins.int()]
+    table = values[classes].to(image.device)
+    return table.index_select(0, bins.int().flatten()).view_as(image)
 
 
 @register(
