@@ -119,9 +119,13 @@ def samplewise(function):
     return wrapper
 
 
+def _one_by_one(device):
+    return device.type == "cpu"
+
+
 def _parts(values, device):
     """Which samples go together: (index or slice, their value)."""
-    if device.type == "cpu":
+    if _one_by_one(device):
         return [(slice(i, i + 1), value) for i, value in enumerate(values)]
     parts = {}
     for i, value in enumerate(values):

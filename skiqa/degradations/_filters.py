@@ -88,8 +88,10 @@ def disk_kernel(radius):
     """
     half = max(math.ceil(radius - 0.5), 0)
     edges = [i - 0.5 for i in range(-half, half + 2)]
-    corner = torch.tensor([[_quadrant(x, y, radius) for x in edges] for y in edges])
-    kernel = corner.diff(dim=0).diff(dim=1).clamp_(min=0)
+    areas = [[_quadrant(x, y, radius) for x in edges] for y in edges]
+    corner = torch.tensor(areas, dtype=torch.float64)
+    kernel = corner.diff(dim=0).diff(dim=1)
+    kernel[kernel < 1e-12] = 0
     return kernel / kernel.sum()
 
 

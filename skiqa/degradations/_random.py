@@ -72,7 +72,7 @@ def _draw(seeds, shape, stream, per_block, dtype, convert):
         block = torch.arange(start, stop, device=seeds.device)[None]
         words = philox((block & _MASK, block >> 32, zero + stream, zero), key)
         convert(words, result[:, :, start:stop])
-    return result.view(n, -1)[:, :size].reshape(n, *shape)
+    return result.view(n, per_block * n_blocks)[:, :size].reshape(n, *shape)
 
 
 def uniform(seeds, shape, stream=0):

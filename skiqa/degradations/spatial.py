@@ -129,7 +129,9 @@ def pixelate(images, amount):
     images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
         RGB images.
     amount : float or tensor of shape (N,)
-        In [0, 0.9]; the image is shrunk by the factor 0.95 - amount ** 0.6.
+        In [0, 0.9]; the image is shrunk by the factor 0.95 - amount ** 0.6, its sides rounded up.
+        Both steps go by the true ratio of the sizes, so that nothing moves (MATLAB's imresize
+        goes by the factor and moves the far end by up to a pixel of the small image).
 
     Returns
     -------
@@ -141,7 +143,7 @@ def pixelate(images, amount):
     >>> from skiqa.degradations.spatial import pixelate
     >>> ramp = torch.arange(8.0).expand(1, 3, 8, 8) / 8
     >>> pixelate(ramp, 0.5)[0, 0, 0] * 8
-    tensor([1., 1., 1., 5., 5., 7., 7., 7.])
+    tensor([1., 1., 1., 4., 4., 6., 6., 6.])
     """
     if not 0 <= amount <= 0.9:
         raise ValueError(f"pixelate: amount {amount} is not in [0, 0.9].")
@@ -154,9 +156,9 @@ def pixelate(images, amount):
 def _nearest_twice(size, factor):
     """Where each of `size` pixels comes from after shrinking by `factor` and enlarging back."""
     small = max(1, math.ceil(size * factor))
-    shrunk = ((torch.arange(small, dtype=torch.float64) + 0.5) / factor).floor()
-    enlarged = ((torch.arange(size, dtype=torch.float64) + 0.5) * small / size).floor()
-    return shrunk.clamp_(max=size - 1).long()[enlarged.clamp_(max=small - 1).long()]
+    shrunk = ((torch.arange(small, dtype=torch.float64) + 0.5) * size / small).floor().long()
+    enlarged = ((torch.arange(size, dtype=torch.float64) + 0.5) * small / size).floor().long()
+    return shrunk[enlarged]
 
 
 @register("quantization", group="spatial", levels=(20, 16, 13, 10, 7), source="KADID-10k type 22")
