@@ -67,7 +67,7 @@ def test_disk_holds_the_area_of_the_circle(radius):
     size = len(kernel)
     assert size == 2 * math.ceil(radius - 0.5) + 1
     assert kernel.sum() == pytest.approx(1)
-    assert torch.equal(kernel, kernel.T)
+    torch.testing.assert_close(kernel, kernel.T, atol=1e-12, rtol=0)
     torch.testing.assert_close(kernel, kernel.flip(0), atol=1e-12, rtol=0)
     # shares of the pixels by counting 64 x 64 points in each
     points = (torch.arange(size * 64) + 0.5) / 64 - size / 2
