@@ -30,7 +30,7 @@ def gaussian_blur(images, sigma):
 
     Notes
     -----
-    Time grows with sigma: 5 ms for 512 x 512 at sigma 5 on one CPU core.
+    Time grows with sigma: 8 ms for 512 x 512 at sigma 5 on one CPU core.
 
     Examples
     --------

@@ -40,7 +40,7 @@ def jitter(images, std, seeds):
     Notes
     -----
     Interpolation is PyTorch's cubic convolution (a = -0.75; MATLAB's has a = -0.5), borders are
-    replicated. The slowest spatial operator: 80 ms for 512 x 512 on one CPU core.
+    replicated. The slowest spatial operator: 100 ms for 512 x 512 on one CPU core.
 
     Examples
     --------
