@@ -112,8 +112,8 @@ class Bank:
         Notes
         -----
         Costs, for 512 x 512 images, 1 to 100 ms of one CPU core a sample, by type, and 22 ms on
-        the mean over KADIS. Memory beyond the result: the samples of one type and a few images. `types` and `levels` are best on the CPU: elsewhere they are
-        copied there.
+        the mean over KADIS. Memory beyond the result: the samples of one type and a few images.
+        `types` and `levels` are best on the CPU: elsewhere they are copied there.
         """
         check_images(images)
         if normalize not in (None, "kadis"):
