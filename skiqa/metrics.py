@@ -1,9 +1,9 @@
 """The field's four figures of merit and their scorers for scikit-learn.
 
-SROCC asks whether a model puts images in the right order, PLCC whether its scores follow the opinions
-on a straight line, KROCC how many pairs it orders rightly and RMSE how far off it is. The Video
-Quality Experts Group maps the predictions by a fitted logistic before PLCC and RMSE, which forgives
-a model its non-linear scale; ``mapping="logistic4"`` does that.
+SROCC asks whether a model puts images in the right order, PLCC whether its scores follow the
+opinions on a straight line, KROCC how many pairs it orders rightly and RMSE how far off it is. The
+Video Quality Experts Group maps the predictions by a fitted logistic before PLCC and RMSE, which
+forgives a model its non-linear scale; ``mapping="logistic4"`` does that.
 
 Constant input on either side has no correlation. scipy returns NaN there, these functions 0.0, as
 scikit-learn's ``r2_score`` does with ``force_finite``: a search can rank a constant model last.

@@ -1,0 +1,41 @@
+"""`import skiqa` is cheap, and what it promises is there."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import skiqa
+
+HEAVY = {"torch", "sklearn", "scipy", "timm", "torchvision", "pandas", "PIL", "rich"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "forbidden"),
+    [
+        ("import skiqa", HEAVY | {"numpy"}),
+        ("import skiqa; dir(skiqa), skiqa.__version__", HEAVY | {"numpy"}),
+        ("import skiqa.exceptions", HEAVY),
+        ("import skiqa.metrics", {"torch", "timm", "torchvision"}),
+    ],
+)
+def test_import_loads_nothing_heavy(statement, forbidden):
+    code = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert forbidden & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("name", skiqa.__all__)
+def test_public_name_resolves(name):
+    assert getattr(skiqa, name) is not None
+    assert name in dir(skiqa)
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        skiqa.nonsense  # noqa: B018
+
+
+def test_version_is_that_of_the_distribution():
+    assert skiqa.__version__ == version("skiqa")
