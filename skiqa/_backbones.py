@@ -1,0 +1,272 @@
+"""A timm network as a list of stages, and its state as a dictionary of numpy arrays."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from contextlib import contextmanager
+
+import numpy as np
+import timm
+import torch
+from torch import nn
+
+_HEADS = ("conv_head", "bn2", "norm_head", "act2", "head_drop")
+
+
+class Stages(nn.Module):
+    """A timm network without its head, run stage by stage.
+
+    Parameters
+    ----------
+    name : str
+        timm's name of the architecture.
+
+    Attributes
+    ----------
+    stem : nn.Module
+        What runs before the first reported stage.
+    stages : list of nn.Module or None
+        The stages, each fed with the map before it. None for networks that cannot be cut so; these
+        go through timm's ``forward_intermediates``.
+    stride : int
+        Pixels of the photo per cell of the last map; also the smallest side the network takes.
+    mean, std : tuple of 3 floats
+        The input normalisation that timm states for this network's weights.
+    """
+
+    def __init__(self, name):
+        super().__init__()
+        self.model = _create(name)
+        for head in _HEADS:
+            if isinstance(getattr(self.model, "blocks", None), nn.Sequential) and hasattr(
+                self.model, head
+            ):
+                setattr(self.model, head, nn.Identity())
+        info = self.model.feature_info
+        self.stride = int((info[-1] if isinstance(info, list) else info.info[-1])["reduction"])
+        cfg = self.model.pretrained_cfg
+        self.mean, self.std = tuple(cfg["mean"]), tuple(cfg["std"])
+
+    def split(self):
+        """Return (stem, stages), or (None, None) where the network is no chain of stages."""
+        m = self.model
+        if all(hasattr(m, a) for a in ("conv_stem", "bn1")) and _is_chain(m, "blocks"):
+            return [m.conv_stem, m.bn1], [[block] for block in m.blocks]
+        if all(hasattr(m, a) for a in ("conv1", "bn1", "act1", "maxpool", "layer4")):
+            # timm reports the stem of a ResNet as its first feature map
+            first = [[m.conv1, m.bn1, m.act1], [m.maxpool, m.layer1]]
+            return [], [*first, [m.layer2], [m.layer3], [m.layer4]]
+        if _is_chain(m, "stages") and isinstance(getattr(m, "stem", None), nn.Module):
+            return [m.stem], [[stage] for stage in m.stages]
+        return None, None
+
+    def maps(self, x):
+        """Yield the map of every stage: (n, c_s, h_s, w_s), finest first."""
+        stem, stages = self.split()
+        if stages is None:
+            yield from self.model.forward_intermediates(x, intermediates_only=True)
+            return
+        for layer in stem:
+            x = layer(x)
+        for stage in stages:
+            for layer in stage:
+                x = layer(x)
+            yield x
+
+    def forward(self, x):
+        """Return the last map, (n, c, h, w)."""
+        *_, last = self.maps(x)
+        return last
+
+
+def _is_chain(model, name):
+    return isinstance(getattr(model, name, None), nn.Sequential)
+
+
+def _create(name, **kwargs):
+    """Build a timm network without a classifier, for images of any size."""
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name.split('.')[0]}*")[:5]
+        hint = f" Did you mean one of {close}?" if close else " See timm.list_models()."
+        raise ValueError(f"backbone={name!r} is no network of timm {timm.__version__}.{hint}")
+    model = timm.create_model(name, num_classes=0, global_pool="", **kwargs)
+    if hasattr(model, "patch_embed"):
+        try:
+            model = timm.create_model(
+                name, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True, **kwargs
+            )
+        except TypeError as error:
+            raise ValueError(
+                f"backbone={name!r} takes images of one size only, and skiqa never resizes a photo "
+                "behind your back. Use a convolutional network or a plain vision transformer "
+                "(vit_*, deit*)."
+            ) from error
+    return model
+
+
+@contextmanager
+def seeded(seed):
+    """Run a block under its own torch seed and give the global generator back as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def to_arrays(module):
+    """Return the parameters and buffers of a module as numpy arrays, float32 where floating."""
+    arrays = {}
+    for name, value in module.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue  # counts steps for nobody: every BatchNorm here has a fixed momentum
+        value = value.detach().cpu()
+        arrays[name] = (value.float() if value.is_floating_point() else value).numpy().copy()
+    return arrays
+
+
+def load_arrays(module, arrays, what="the weights"):
+    """Copy numpy arrays into a module, every name and shape strictly equal."""
+    own = module.state_dict()
+    missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    wrong = [k for k in own.keys() & arrays.keys() if tuple(own[k].shape) != arrays[k].shape]
+    if missing or extra or wrong:
+        raise ValueError(
+            f"{what} do not fit the network: {len(missing)} tensors missing {missing[:3]}, "
+            f"{len(extra)} not expected {extra[:3]}, {len(wrong)} of another shape {wrong[:3]}."
+        )
+    # np.array copies: the arrays may be read-only views of a file (joblib's mmap_mode="r")
+    tensors = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
+    module.load_state_dict(tensors, strict=False)
+
+
+class EncoderState:
+    """All that a fitted encoder knows, as numpy arrays: it pickles small and on any device.
+
+    Treated as immutable: whoever wants another state makes another object.
+
+    Parameters
+    ----------
+    backbone : str
+        timm's name of the network.
+    networks : tuple of dict
+        One dictionary of arrays for each expert: the trained network first, then (``keep_start``)
+        the one it started from.
+    mean, std : tuple of 3 floats
+        Input normalisation, in units of the [0, 1] pixel range.
+    head : dict
+        The objective's projector. Empty where the weights never had one.
+    center, scale : ndarray of shape (n_experts, n_reference_scales, n_stage_features) or None
+        Standardising constants of the stage features, at the scales `reference_scales`.
+    versions : dict
+        The versions of skiqa, timm and torch that made the state.
+    card : dict
+        What is known of the weights: data, licences, seed, command, measured scores.
+    """
+
+    def __init__(self, *, backbone, networks, mean, std, head=None, center=None, scale=None,
+                 reference_scales=(1.0, 0.5), versions=None, card=None):  # fmt: skip
+        self.backbone = backbone
+        self.networks = tuple(networks)
+        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
+        self.head = head or {}
+        self.center, self.scale = center, scale
+        self.reference_scales = tuple(reference_scales)
+        self.versions = versions or current_versions()
+        self.card = card or {}
+        self.digest = self._digest()
+
+    def _digest(self):
+        """Hash everything that changes a feature; names and values of the head do not."""
+        h = hashlib.sha256(repr((self.backbone, self.mean, self.std)).encode())
+        for arrays in self.networks:
+            h.update(b"network")
+            for name in sorted(arrays):
+                h.update(name.encode() + arrays[name].tobytes())
+        for constants in (self.center, self.scale):
+            h.update(b"none" if constants is None else constants.tobytes())
+        h.update(repr(self.reference_scales).encode())
+        return h.hexdigest()
+
+    def __repr__(self):
+        millions = sum(a.size for a in self.networks[0].values()) / 1e6
+        experts = f", {len(self.networks)} experts" if len(self.networks) > 1 else ""
+        return f"EncoderState({self.backbone}, {millions:.1f}M values{experts}, {self.digest[:8]})"
+
+
+def current_versions():
+    """Return the versions that decide what a saved state means."""
+    from skiqa import __version__
+
+    return {"skiqa": __version__, "timm": timm.__version__, "torch": torch.__version__}
+
+
+def random_state_of(backbone, seed):
+    """Return the state of a network with random weights drawn from `seed`."""
+    with seeded(seed):
+        network = Stages(backbone)
+    return EncoderState(
+        backbone=backbone, networks=[to_arrays(network.model)], mean=network.mean, std=network.std
+    )
+
+
+def timm_state(backbone):
+    """Return the state of a network with timm's own pretrained weights (may download them)."""
+    with seeded(0):
+        network = Stages(backbone)
+        try:
+            pretrained = _create(backbone, pretrained=True)
+        except Exception as error:
+            raise ValueError(
+                f"weights='timm' could not get the weights of {backbone!r} ({error}). They are "
+                "downloaded from a hub: without a network, use weights='default' or a file."
+            ) from error
+    arrays = {k: v for k, v in to_arrays(pretrained).items() if k in network.model.state_dict()}
+    cfg = pretrained.pretrained_cfg
+    return EncoderState(
+        backbone=backbone, networks=[arrays], mean=cfg["mean"], std=cfg["std"]
+    )  # fmt: skip
+
+
+def build(state, expert=0):
+    """Return the network of a state, on the CPU, in float32 and training mode."""
+    with seeded(0):
+        network = Stages(state.backbone)
+    load_arrays(network.model, state.networks[expert], f"the weights of {state.backbone}")
+    network.mean, network.std = state.mean, state.std
+    return network
+
+
+# Live networks: two entries, because a process rarely scores with more than two models and each
+# holds the whole network. Never on the estimator, which must pickle without torch.
+_LIVE, _LIVE_SIZE, _LOCK = OrderedDict(), 2, threading.Lock()
+
+
+def live_networks(state, device, dtype):
+    """Return the networks of a state in evaluation mode on a device, from the cache if there."""
+    key = (state.digest, str(device), dtype)
+    with _LOCK:
+        if key in _LIVE:
+            _LIVE.move_to_end(key)
+            return _LIVE[key]
+        networks = []
+        for expert in range(len(state.networks)):
+            network = build(state, expert).eval().requires_grad_(False)
+            networks.append(network.to(device, dtype, memory_format=torch.channels_last))
+        _LIVE[key] = networks
+        while len(_LIVE) > _LIVE_SIZE:
+            _LIVE.popitem(last=False)
+        return networks
+
+
+def normalise(pixels, mean, std):
+    """Map [0, 1] pixels (n, 3, h, w) to the network's input: (pixels - mean) / std."""
+    mean = torch.tensor(mean, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(std, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1)
+    return (pixels - mean) / std
+
+
+def to_input(images, network, device, dtype):
+    """Turn uint8 images of one size, (n, h, w, 3), into the network's input (n, 3, h, w)."""
+    x = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
+    x = normalise(x.float().div_(255.0), network.mean, network.std)
+    return x.to(dtype, memory_format=torch.channels_last)

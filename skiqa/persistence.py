@@ -1,0 +1,258 @@
+"""Models in files: the bundled scorer, skiqa's own safetensors bundles, skops pipelines."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from skiqa._checkpoints import (
+    BUNDLED,
+    read_file,
+    state_to_tensors,
+    tensors_to_state,
+    write_file,
+)
+from skiqa._encoder import ContrastiveQualityEncoder
+from skiqa._images import as_image_list
+from skiqa.exceptions import ImageError
+
+__all__ = ["TRUSTED", "iter_quality", "load", "load_model", "predict_quality", "save"]
+
+# The types that skops must be told to trust in a pipeline with an encoder of skiqa.
+TRUSTED = [
+    "skiqa._backbones.EncoderState",
+    "skiqa._encoder.ContrastiveQualityEncoder",
+    "skiqa.objectives.contrique.Contrique",
+]
+
+_KEPT = ("scales", "pooling", "precision", "image_shape")  # parameters that decide features
+
+
+def load_model(path=None):
+    """Load a scorer: a fitted Pipeline from images to scores.
+
+    Parameters
+    ----------
+    path : str, path or None, default=None
+        A file written by :func:`save`. None: the scorer that comes with skiqa, whose scores are
+        100 x the predicted mean opinion score: about 0 (bad) to 100 (excellent), not clipped, so
+        that ranks survive at the ends.
+
+    Returns
+    -------
+    Pipeline
+        Its ``predict`` takes any images that :class:`~skiqa.ContrastiveQualityEncoder` takes.
+
+    Examples
+    --------
+    >>> import skiqa
+    >>> from sklearn.datasets import load_sample_images
+    >>> model = skiqa.load_model()
+    >>> model.predict(load_sample_images().images).shape
+    (2,)
+    """
+    if path is not None:
+        return load(path)
+    return _load_bundle(BUNDLED, weights="default")
+
+
+def save(model, path, *, half=False):
+    """Save a fitted model so that it can be loaded without running any code of the file.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted :class:`~skiqa.ContrastiveQualityEncoder`, or a Pipeline of one and a Ridge, goes
+        into a safetensors file (``.skiqa``). Any other scikit-learn model with a ``.skops`` path
+        goes into a skops file.
+    path : str or path
+        Where to. The file appears whole or not at all.
+    half : bool, default=False
+        Whether weights are stored in half precision (safetensors only): half the size, scores
+        equal to about three digits.
+
+    Raises
+    ------
+    TypeError
+        If the model does not fit a safetensors file and `path` does not end in ``.skops``.
+
+    Examples
+    --------
+    >>> import skiqa, tempfile, os
+    >>> from skiqa.persistence import load, save
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(skiqa.load_model(), os.path.join(folder, "scorer.skiqa"))
+    ...     model = load(os.path.join(folder, "scorer.skiqa"))
+    >>> list(model.named_steps)
+    ['contrastivequalityencoder', 'ridge']
+    """
+    path = Path(path)
+    check_is_fitted(model)
+    if path.suffix == ".skops":
+        import skops.io
+
+        temporary = path.with_name(path.name + ".tmp")
+        skops.io.dump(model, temporary)
+        temporary.replace(path)
+        return
+    encoder, regressor = _split(model)
+    tensors, header = state_to_tensors(encoder.state_, np.float16 if half else np.float32)
+    tensors = {f"encoder.{name}": array for name, array in tensors.items()}
+    header = {"encoder": header}
+    header["parameters"] = {name: getattr(encoder, name) for name in _KEPT}
+    if regressor is not None:
+        tensors["regressor.coef"] = np.asarray(regressor.coef_, np.float64)
+        tensors["regressor.intercept"] = np.atleast_1d(np.asarray(regressor.intercept_, float))
+        header["regressor"] = {"alpha": float(regressor.alpha)}
+    write_file(path, tensors, header)
+
+
+def _split(model):
+    """Return (encoder, ridge or None) of a model that fits a safetensors file."""
+    if isinstance(model, ContrastiveQualityEncoder):
+        return model, None
+    if isinstance(model, Pipeline) and len(model) == 2:
+        encoder, regressor = model[0], model[1]
+        if isinstance(encoder, ContrastiveQualityEncoder) and isinstance(regressor, Ridge):
+            return encoder, regressor
+    raise TypeError(
+        "A .skiqa file holds an encoder, or a Pipeline of a ContrastiveQualityEncoder and a Ridge; "
+        f"this is {model!r}. Save it with a path that ends in .skops."
+    )
+
+
+def load(path, *, trusted=()):
+    """Load what :func:`save` wrote; nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : str or path
+        A ``.skiqa`` or ``.skops`` file.
+    trusted : sequence of str, default=()
+        Further types, by full name, that a skops file may hold. Trust only types you know.
+
+    Returns
+    -------
+    estimator
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is neither kind of file, is damaged, or holds types that are not trusted.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no model file {os.fspath(path)!r}.")
+    with open(path, "rb") as file:
+        magic = file.read(4)
+    if magic == b"PK\x03\x04":
+        return _load_skops(path, trusted)
+    if magic[:1] == b"\x80" or path.suffix in (".joblib", ".pkl", ".pickle"):
+        raise ValueError(
+            f"{os.fspath(path)!r} is a pickle, which can run any code when it is loaded. If you "
+            "trust it, load it in Python with joblib.load and save it with skiqa.persistence.save."
+        )
+    return _load_bundle(path, weights=os.fspath(path))
+
+
+def _load_skops(path, trusted):
+    import skops.io
+
+    known = {*TRUSTED, *trusted}
+    if unknown := sorted(set(skops.io.get_untrusted_types(file=path)) - known):
+        raise ValueError(
+            f"{os.fspath(path)!r} holds types that are not trusted: {unknown}. If you know them, "
+            "pass them as trusted=."
+        )
+    return skops.io.load(path, trusted=sorted(known))
+
+
+def _load_bundle(path, weights):
+    """Rebuild an encoder, or a pipeline, from the arrays of a file."""
+    tensors, header = read_file(path)
+    groups = {}
+    for key, array in tensors.items():
+        group, _, name = key.partition(".")
+        groups.setdefault(group, {})[name] = array
+    parameters = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in header["parameters"].items()
+    }
+    encoder = ContrastiveQualityEncoder(weights=weights, **parameters)
+    encoder._set_state(tensors_to_state(groups["encoder"], header["encoder"]))
+    encoder.n_iter_, encoder.loss_curve_ = 0, []
+    if "regressor" not in groups:
+        return encoder
+    ridge = Ridge(alpha=header["regressor"]["alpha"])
+    ridge.coef_ = groups["regressor"]["coef"]
+    intercept = groups["regressor"]["intercept"]
+    ridge.intercept_ = intercept if ridge.coef_.ndim > 1 else float(intercept[0])
+    ridge.n_features_in_ = ridge.coef_.shape[-1]
+    ridge.n_iter_, ridge.solver_ = None, "auto"
+    return make_pipeline(encoder, ridge)
+
+
+def iter_quality(model, X, *, n_jobs=None):
+    """Score images one after the other, as they are computed; unreadable ones do not stop it.
+
+    Parameters
+    ----------
+    model : Pipeline
+        Fitted, with a :class:`~skiqa.ContrastiveQualityEncoder` as its first step.
+    X : array-like of images
+        What the encoder takes.
+    n_jobs : int or None, default=None
+        Decoding threads; None keeps the encoder's own.
+
+    Yields
+    ------
+    index : int
+        Position in X, counted up from 0.
+    score : float
+        The prediction; NaN for an unreadable image.
+    error : ImageError or None
+        Why it is unreadable.
+    """
+    check_is_fitted(model)
+    if not isinstance(model, Pipeline) or not isinstance(model[0], ContrastiveQualityEncoder):
+        raise TypeError(
+            "The model must be a Pipeline that begins with a ContrastiveQualityEncoder, not "
+            f"{type(model).__name__}."
+        )
+    encoder, rest = model[0], model[1:]
+    for index, row in encoder._iter_features(as_image_list(X), on_error="nan", n_jobs=n_jobs):
+        if isinstance(row, ImageError):
+            yield index, float("nan"), row
+        else:
+            yield index, float(rest.predict(row[None])[0]), None
+
+
+def predict_quality(model, X, *, n_jobs=None):
+    """Predict as ``model.predict`` does, with NaN for images that cannot be read.
+
+    Parameters
+    ----------
+    model : Pipeline
+        As in :func:`iter_quality`.
+    X : array-like of images
+    n_jobs : int or None, default=None
+        Decoding threads; None keeps the encoder's own.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), float64
+
+    Examples
+    --------
+    >>> import skiqa
+    >>> from sklearn.datasets import load_sample_images
+    >>> china = load_sample_images().images[0]
+    >>> skiqa.predict_quality(skiqa.load_model(), [china, "missing.jpg"]).shape
+    (2,)
+    """
+    return np.array([score for _, score, _ in iter_quality(model, X, n_jobs=n_jobs)])
