@@ -1,5 +1,6 @@
 """A timm network as a list of stages, and its state as a dictionary of numpy arrays."""
 
+import copy
 import hashlib
 import threading
 from collections import OrderedDict
@@ -9,6 +10,7 @@ import numpy as np
 import timm
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 _HEADS = ("conv_head", "bn2", "norm_head", "act2", "head_drop")
 
@@ -51,7 +53,8 @@ class Stages(nn.Module):
         """Return (stem, stages), or (None, None) where the network is no chain of stages."""
         m = self.model
         if all(hasattr(m, a) for a in ("conv_stem", "bn1")) and _is_chain(m, "blocks"):
-            return [m.conv_stem, m.bn1], [[block] for block in m.blocks]
+            act = [m.act1] if hasattr(m, "act1") else []  # elsewhere bn1 holds the activation
+            return [m.conv_stem, m.bn1, *act], [[block] for block in m.blocks]
         if all(hasattr(m, a) for a in ("conv1", "bn1", "act1", "maxpool", "layer4")):
             # timm reports the stem of a ResNet as its first feature map
             first = [[m.conv1, m.bn1, m.act1], [m.maxpool, m.layer1]]
@@ -108,7 +111,7 @@ def _create(name, **kwargs):
 def seeded(seed):
     """Run a block under its own torch seed and give the global generator back as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed CUDA as well
         yield
 
 
@@ -236,6 +239,63 @@ def build(state, expert=0):
     return network
 
 
+def fold_batchnorm(network):
+    """Fold every BatchNorm that follows a convolution into it: a third of the time on a CPU.
+
+    Which one follows which is seen by running the network once, whatever the layers are called.
+    Features move by rounding only, about 1e-6 of their size.
+
+    Parameters
+    ----------
+    network : Stages
+        In evaluation mode, on the CPU. Left as it is.
+
+    Returns
+    -------
+    Stages
+        A folded copy; `network` itself if folding would change what it computes (a convolution
+        whose output is used a second time, as in pre-activation networks).
+    """
+    original, network = network, copy.deepcopy(network)
+    produced, pairs, handles = {}, [], []
+
+    def note_output(conv, inputs, output):
+        produced[id(output)] = (conv, output)  # the output is kept, so that its id stays its own
+
+    def note_input(norm, inputs):
+        if (found := produced.pop(id(inputs[0]), None)) is not None:
+            pairs.append((found[0], norm))
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            handles.append(module.register_forward_hook(note_output))
+        elif isinstance(module, nn.BatchNorm2d):
+            handles.append(module.register_forward_pre_hook(note_input))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 3, 2 * network.stride, 2 * network.stride, generator=generator)
+    with torch.inference_mode():
+        before = list(network.maps(x))
+    for handle in handles:
+        handle.remove()
+    for conv, norm in pairs:
+        conv.weight, conv.bias = fuse_conv_bn_weights(
+            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps,
+            norm.weight, norm.bias,
+        )  # fmt: skip
+    # timm's BatchNorm layers hold the activation that follows them: that stays
+    folded = {norm: getattr(norm, "act", nn.Identity()) for _, norm in pairs}
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if child in folded:
+                setattr(parent, name, folded[child])
+    with torch.inference_mode():
+        same = all(
+            torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max()))
+            for a, b in zip(before, network.maps(x), strict=True)
+        )
+    return network if same else original
+
+
 # Live networks: two entries, because a process rarely scores with more than two models and each
 # holds the whole network. Never on the estimator, which must pickle without torch.
 _LIVE, _LIVE_SIZE, _LOCK = OrderedDict(), 2, threading.Lock()
@@ -250,7 +310,7 @@ def live_networks(state, device, dtype):
             return _LIVE[key]
         networks = []
         for expert in range(len(state.networks)):
-            network = build(state, expert).eval().requires_grad_(False)
+            network = fold_batchnorm(build(state, expert).eval().requires_grad_(False))
             networks.append(network.to(device, dtype, memory_format=torch.channels_last))
         _LIVE[key] = networks
         while len(_LIVE) > _LIVE_SIZE:
