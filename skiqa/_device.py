@@ -31,6 +31,8 @@ def resolve_device(device, *, strict):
     available = {"cpu": True, "cuda": torch.cuda.is_available()}
     if resolved.type == "mps":
         available["mps"] = torch.backends.mps.is_available()
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        available["cuda"] = False
     if available.get(resolved.type, False):
         return resolved
     message = f"device={device!r} was asked for, but this machine has none that torch can use"

@@ -28,6 +28,7 @@ from skiqa._extract import (
     extract,
     extract_cached,
     feature_width,
+    image_digest,
     standardising_constants,
 )
 from skiqa._images import as_image_list, is_rows, rows_as_images
@@ -240,15 +241,16 @@ class ContrastiveQualityEncoder(
         images = self._open(X, reset=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         start = self._start(seed)
+        marks = _authentic_marks(authentic, images)
         resolve_device(self.device, strict=True)
         context = self._init_callback_context(max_subtasks=self.epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         self.n_iter_, self.loss_curve_ = 0, []
         self.__dict__.pop("_continue", None)
         if self.epochs:
-            marks = _authentic_marks(authentic, images)
             plan = self._plan(images, epochs=self.epochs)
-            self._train(images, marks, start, plan, seed, _Hooks(self, context, X, y))
+            kept = start.networks if self.keep_start else ()
+            self._train(images, marks, start, kept, plan, seed, _Hooks(self, context, X, y))
         else:
             self._set_state(start)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
@@ -277,8 +279,9 @@ class ContrastiveQualityEncoder(
         if first:
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
             start, self.n_iter_, self.loss_curve_ = self._start(seed), 0, []
+            kept = start.networks if self.keep_start else ()
         else:
-            start = self.state_
+            start, kept = self.state_, self.state_.networks[1:]
             seed = self.__dict__.get("_continue", {}).get("seed")
             if seed is None:
                 seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -286,7 +289,7 @@ class ContrastiveQualityEncoder(
         plan = self._plan(images, epochs=1, constant=True, first_epoch=self.n_iter_)
         context = self._init_callback_context(task_name="partial_fit", max_subtasks=1)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        self._train(images, marks, start, plan, seed, _Hooks(self, context, X, y))
+        self._train(images, marks, start, kept, plan, seed, _Hooks(self, context, X, y))
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
@@ -401,10 +404,13 @@ class ContrastiveQualityEncoder(
     def _objective(self):
         if isinstance(self.objective, str):
             return OBJECTIVES[self.objective]()
-        return clone(self.objective)
+        objective = clone(self.objective)
+        if hasattr(objective, "_validate_params"):
+            objective._validate_params()
+        return objective
 
-    def _train(self, images, marks, start, plan, seed, hooks):
-        """Train from a state and take on the result."""
+    def _train(self, images, marks, start, kept, plan, seed, hooks):
+        """Train from a state and take on the result, with the `kept` networks beside it."""
         device = resolve_device(self.device, strict=True)
         self.objective_ = self._objective()
         dtype = training_dtype(self.precision, device)
@@ -412,7 +418,7 @@ class ContrastiveQualityEncoder(
         momentum = self.__dict__.get("_continue", {}).get("momentum")
         if momentum is not None:
             trainer.set_momentum(momentum)
-        hooks.finish = lambda trainer: self._take(trainer, images, start, seed)
+        hooks.finish = lambda trainer: self._take(trainer, images, start, kept, seed)
         options = {"n_jobs": self.n_jobs, "on_error": self.on_error, "hooks": hooks}
         total = plan.epochs * max(1, len(images) // plan.batch_size)
         with progress_bar("Training", total, enabled=bool(self.verbose), unit="steps") as advance:
@@ -424,7 +430,8 @@ class ContrastiveQualityEncoder(
                 with TrainingFolder(self.checkpoint_dir, identity) as folder:
                     train(trainer, images, marks, folder=folder, **options)
                     folder.remove()
-        self._take(trainer, images, start, seed)
+        hooks.record(trainer)  # a run resumed after its last epoch had no epoch to end
+        self._take(trainer, images, start, kept, seed)
         if plan.constant:
             self._continue = {"seed": seed, "momentum": trainer.momentum()}
 
@@ -436,15 +443,14 @@ class ContrastiveQualityEncoder(
             "objective": [type(self.objective_).__name__, self.objective_.get_params()],
             "plan": vars(plan),
             "seed": seed,
-            "images": [images.digest(i).hex() for i in range(len(images))],
+            "images": [image_digest(images, i) for i in range(len(images))],
             "authentic": marks.tolist(),
         }
 
-    def _take(self, trainer, images, start, seed):
+    def _take(self, trainer, images, start, kept, seed):
         """Make the trained network, with its constants, the state of this encoder."""
         network, head = trainer.arrays()
-        networks = [network, *(start.networks if self.keep_start else [])]
-        fields = {"backbone": start.backbone, "networks": networks, "head": head,
+        fields = {"backbone": start.backbone, "networks": [network, *kept], "head": head,
                   "mean": start.mean, "std": start.std}  # fmt: skip
         chosen = np.random.default_rng(seed).permutation(len(images))[:_STATISTICS_PHOTOS]
         center, scale = standardising_constants(
@@ -456,9 +462,12 @@ class ContrastiveQualityEncoder(
     def _set_state(self, state):
         self.state_ = state
         self.backbone_name_ = state.backbone
-        self._n_features_out = (
-            len(state.networks) * len(self.scales) * feature_width(state, self.pooling)
-        )
+
+    @property
+    def _n_features_out(self):
+        """Width of a row, under the parameters as they are now: they may change after `fit`."""
+        width = feature_width(self.state_, self.pooling)
+        return len(self.state_.networks) * len(self.scales) * width
 
     def __setstate__(self, state):
         super().__setstate__(state)
@@ -517,14 +526,18 @@ class _Hooks:
         context.call_on_fit_task_begin(estimator=self.encoder, **self.data)
         context.call_on_fit_task_end(estimator=self.encoder, **self.data)
 
+    def record(self, trainer):
+        losses = [record["loss"] for record in trainer.history]
+        self.encoder.loss_curve_ = self.earlier + losses
+        self.encoder.n_iter_ = len(self.encoder.loss_curve_)
+
     def end(self, trainer):
         encoder = self.encoder
-        encoder.loss_curve_ = self.earlier + [record["loss"] for record in trainer.history]
-        encoder.n_iter_ = len(encoder.loss_curve_)
+        self.record(trainer)
 
         def reconstruct():
             self.finish(trainer)
-            names = ("state_", "backbone_name_", "_n_features_out", "n_iter_", "loss_curve_")
+            names = ("state_", "backbone_name_", "n_iter_", "loss_curve_")
             return {name: getattr(encoder, name) for name in names}
 
         return self.epoch_context.call_on_fit_task_end(

@@ -101,9 +101,14 @@ def extract(
     )
     standardise = standardiser(state, scales) if pooling == "stages" else None
     for batch in _windows(decoded, 1 if alone else GPU_WINDOW):
+        batch = [
+            (index, _fitting(images, index, image, networks, scales)) for index, image in batch
+        ]
         rows = _rows(batch, networks, scales, pooling, device, dtype, alone)
         for index, _ in batch:
             row = rows[index]
+            if isinstance(row, ImageError) and on_error == "raise":
+                raise row
             if standardise is not None and isinstance(row, np.ndarray):
                 row = standardise(row)
             yield index, row
@@ -114,7 +119,7 @@ def extract_cached(images, cache, *, on_error, **options):
 
     Features computed before an error, or before the consumer stops, are kept.
     """
-    keys = [_digest(images, i) for i in range(len(images))]
+    keys = [image_digest(images, i) for i in range(len(images))]
     known = [i for i, key in enumerate(keys) if key is not None]
     found, hit = cache.get([keys[i] for i in known])
     rows = {i: found[j] for j, i in enumerate(known) if hit[j]}
@@ -142,7 +147,7 @@ def extract_cached(images, cache, *, on_error, **options):
         keep()
 
 
-def _digest(images, index):
+def image_digest(images, index):
     """Return the digest of an image, or None if it cannot even be read: `extract` will say why."""
     try:
         return images.digest(index)
@@ -225,6 +230,18 @@ def _windows(items, size):
             window.clear()
     if window:
         yield list(window)
+
+
+def _fitting(images, index, image, networks, scales):
+    """Return an image, or the ImageError that says that it does not fit into memory."""
+    if isinstance(image, np.ndarray):
+        height, width = (max(1, int(side * max(scales))) for side in image.shape[:2])
+        try:
+            with images.named(index):
+                needs_tiles(networks[0], (height, width))
+        except ImageError as error:
+            return error
+    return image
 
 
 def _rows(batch, networks, scales, pooling, device, dtype, alone):

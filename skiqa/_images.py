@@ -59,7 +59,7 @@ class ImageList:
         self._images = images
         alike = getattr(images, "ndim", 1) > 1  # one array: what holds for the first holds for all
         for index in range(1 if alike else len(images)):
-            with self._named(index):
+            with self.named(index):
                 _decode.check_form(images[index])
 
     def __len__(self):
@@ -84,7 +84,7 @@ class ImageList:
         ValueError, TypeError
             When an array's values are out of range or its dtype is not a picture's.
         """
-        with self._named(index):
+        with self.named(index):
             return _decode.to_rgb(self._images[index])
 
     def digest(self, index):
@@ -94,7 +94,7 @@ class ImageList:
         which the errors are those of ``load``. Of a path only the reading can fail here, with
         ImageError: a damaged file has a digest.
         """
-        with self._named(index):
+        with self.named(index):
             image = self._images[index]
             if isinstance(image, str | os.PathLike):
                 _decode.regular_file(image)
@@ -107,7 +107,7 @@ class ImageList:
             return pixels_digest(_decode.to_rgb(image))
 
     @contextlib.contextmanager
-    def _named(self, index):
+    def named(self, index):
         """Put index, source and remedy into the message of an error about one image."""
         try:
             yield

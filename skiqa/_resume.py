@@ -39,7 +39,7 @@ class TrainingFolder:
         self._lock = open(self.path / "lock", "a")
         try:
             _lock_exclusively(self._lock)
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:
             self._lock.close()
             raise RuntimeError(
                 f"Another fit of the same data and parameters is training in {self.path}. Wait "
@@ -52,7 +52,7 @@ class TrainingFolder:
         return False
 
     def save(self, step, content):
-        """Write a checkpoint (anything `torch.load(weights_only=True)` reads), then drop old ones."""
+        """Write a checkpoint that `torch.load(weights_only=True)` reads; drop the old ones."""
         buffer = io.BytesIO()
         torch.save(content, buffer)
         payload = buffer.getvalue()

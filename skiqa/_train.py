@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,7 +126,8 @@ class Trainer:
             n_features = self.network(torch.zeros(1, 3, side, side)).shape[1]
         with seeded(seed):
             self.head = objective.head(n_features)
-        if state.head and state.head.keys() == self.head.state_dict().keys():
+        # another objective's projector, or one of another width, starts anew
+        if _shapes(state.head) == _shapes(to_arrays(self.head)):
             load_arrays(self.head, state.head, "the projector")
         self.network.to(device, memory_format=torch.channels_last)
         self.head.to(device)
@@ -154,7 +156,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = plan.learning_rate * factor
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype is not None):
+        autocast = torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype is not None)
+        with seeded(int(seeds[0])), autocast:  # stochastic depth draws from torch's generator
             loss = self.objective.loss(self.network, self.head, views, labels)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
@@ -202,6 +205,10 @@ class Trainer:
         return to_arrays(self.network.model), to_arrays(self.head)
 
 
+def _shapes(arrays):
+    return {name: array.shape for name, array in arrays.items()}
+
+
 def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
     """Run the training loop.
 
@@ -218,8 +225,8 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
     on_error : {"raise", "nan"}
         "nan": unreadable photos are passed over, with a warning once an epoch.
     hooks : object
-        With ``epoch(n_steps)``, a context manager giving an object with ``batch(loss)``; after
-        each epoch ``end(history) -> bool`` is asked whether to stop.
+        With ``epoch(epoch, n_steps)``, a context manager giving what is called after each step as
+        ``on_batch(loss, trainer)``; after each epoch ``end(trainer)`` is asked whether to stop.
     folder : TrainingFolder or None
         Where checkpoints go.
 
@@ -239,7 +246,7 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
     while len(trainer.history) < plan.epochs:
         epoch = len(trainer.history)
         order = epoch_order(trainer.seed, plan.first_epoch + epoch, n)
-        start = time.monotonic()
+        start, unreadable = time.monotonic(), 0
         done = trainer.step - epoch * per_epoch
         with hooks.epoch(epoch, per_epoch) as on_batch:
             todo = order[done * batch : per_epoch * batch]
@@ -251,6 +258,7 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
                 seeds = sample_seeds(trainer.seed, plan.first_epoch + epoch, positions)
                 members = [next(decoded) for _ in positions]
                 good = [i for i, (_, image) in enumerate(members) if isinstance(image, np.ndarray)]
+                unreadable += batch - len(good)
                 if len(good) < 2:
                     raise ValueError(
                         f"Only {len(good)} of {batch} images of a batch can be read; contrast "
@@ -271,6 +279,12 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
                 if folder is not None and time.monotonic() - saved > _CHECKPOINT_SECONDS:
                     folder.save(trainer.step, trainer.content(losses))
                     saved = time.monotonic()
+        if unreadable:
+            warnings.warn(
+                f"Passed over {unreadable} images that cannot be read in epoch {epoch + 1}.",
+                UserWarning,
+                stacklevel=2,
+            )
         seconds = time.monotonic() - start
         trainer.history.append(
             {"loss": float(np.mean(losses)), "seconds": seconds,

@@ -16,7 +16,6 @@ from skiqa._checkpoints import (
     write_file,
 )
 from skiqa._encoder import ContrastiveQualityEncoder
-from skiqa._images import as_image_list
 from skiqa.exceptions import ImageError
 
 __all__ = ["TRUSTED", "iter_quality", "load", "load_model", "predict_quality", "save"]
@@ -225,7 +224,8 @@ def iter_quality(model, X, *, n_jobs=None):
             f"{type(model).__name__}."
         )
     encoder, rest = model[0], model[1:]
-    for index, row in encoder._iter_features(as_image_list(X), on_error="nan", n_jobs=n_jobs):
+    images = encoder._open(X, reset=False)
+    for index, row in encoder._iter_features(images, on_error="nan", n_jobs=n_jobs):
         if isinstance(row, ImageError):
             yield index, float("nan"), row
         else:

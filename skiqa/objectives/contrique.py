@@ -1,7 +1,10 @@
 """CONTRIQUE: contrastive image quality by predicting which degradation a patch suffered."""
 
+from numbers import Integral, Real
+
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 from torch.nn import functional as F
 
@@ -46,7 +49,8 @@ def nt_xent(projections, labels, temperature=0.1):
     1.9459
     """
     z = F.normalize(projections.float(), dim=1)
-    s = torch.einsum("id,jd->ij", z, z) / temperature  # i, j = patches, d = projection
+    with torch.autocast(z.device.type, enabled=False):  # else the products round to 8 bits
+        s = torch.einsum("id,jd->ij", z, z) / temperature  # i, j = patches, d = projection
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     positive = (labels[:, None] == labels[None, :]) & ~itself
     count = positive.sum(dim=1)
@@ -81,6 +85,8 @@ def to_color_space(images, which):
         return torch.stack(
             [lightness / 100, (a + 128) / 255, (b + 128) / 255], dim=1
         ).clamp(0, 1)  # fmt: skip
+    if which != "ms":
+        raise ValueError(f"{which!r} is no colour space; choose from {COLOR_SPACES}.")
     centred = images - _local_mean(images)
     low = centred.amin(dim=(1, 2, 3), keepdim=True)
     spread = centred.amax(dim=(1, 2, 3), keepdim=True) - low
@@ -148,6 +154,12 @@ class Contrique(BaseEstimator):
     defaults_pretrained = {
         "batch_size": 64, "crop_size": 160, "learning_rate": 0.1, "weight_decay": 1e-4,
     }  # fmt: skip
+    _parameter_constraints = {
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "color_spaces": [tuple, list],
+        "normalize": [StrOptions({"kadis"}), None],
+        "projection_dim": [Interval(Integral, 1, None, closed="left")],
+    }
     learning_rate_batch = 512  # images per step that the learning rates are stated for
 
     def __init__(self, *, temperature=0.1, color_spaces=COLOR_SPACES, normalize="kadis",
@@ -156,6 +168,14 @@ class Contrique(BaseEstimator):
         self.color_spaces = color_spaces
         self.normalize = normalize
         self.projection_dim = projection_dim
+
+    def _validate_params(self):
+        super()._validate_params()
+        unknown = [name for name in self.color_spaces if name not in COLOR_SPACES]
+        if unknown or not len(self.color_spaces):
+            raise ValueError(
+                f"color_spaces={self.color_spaces!r}: give one or more of {COLOR_SPACES}."
+            )
 
     def window_size(self, crop_size):
         """Return the side of the square that is cut from a photo: half of it fills a crop."""
