@@ -232,7 +232,7 @@ def test_any_file_name_survives(fake, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = [
         "a,b.jpg",
-        'quo"te.jpg',
+        'quo"ted.jpg',
         "new\nline.jpg",
         "cr\r.jpg",
         " space .jpg",
