@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
+import PIL
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -340,8 +341,9 @@ class ContrastiveQualityEncoder(
 
     def _config(self):
         """Return the digest of everything, but the image, that changes a feature."""
+        # Pillow decodes and resizes: its version is part of what an image file means
         parts = (self.state_.digest, tuple(map(float, self.scales)), self.pooling, self.precision,
-                 self.image_shape, EXTRACTION_VERSION)  # fmt: skip
+                 self.image_shape, EXTRACTION_VERSION, PIL.__version__)  # fmt: skip
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def _open(self, X, *, reset):

@@ -53,9 +53,15 @@ def load_model(path=None):
     >>> model.predict(load_sample_images().images).shape
     (2,)
     """
-    if path is not None:
-        return load(path)
-    return _load_bundle(BUNDLED, weights="default")
+    if path is None:
+        return _load_bundle(BUNDLED, weights="default")
+    model = load(path)
+    if not _is_scorer(model):
+        raise ValueError(
+            f"{os.fspath(path)!r} holds a {type(model).__name__}, not a scorer: a Pipeline that "
+            "begins with a ContrastiveQualityEncoder and ends with a regressor."
+        )
+    return model
 
 
 def save(model, path, *, half=False):
@@ -196,6 +202,14 @@ def _load_bundle(path, weights):
     return make_pipeline(encoder, ridge)
 
 
+def _is_scorer(model):
+    return (
+        isinstance(model, Pipeline)
+        and isinstance(model[0], ContrastiveQualityEncoder)
+        and hasattr(model, "predict")
+    )
+
+
 def iter_quality(model, X, *, n_jobs=None):
     """Score images one after the other, as they are computed; unreadable ones do not stop it.
 
@@ -218,7 +232,7 @@ def iter_quality(model, X, *, n_jobs=None):
         Why it is unreadable.
     """
     check_is_fitted(model)
-    if not isinstance(model, Pipeline) or not isinstance(model[0], ContrastiveQualityEncoder):
+    if not _is_scorer(model):
         raise TypeError(
             "The model must be a Pipeline that begins with a ContrastiveQualityEncoder, not "
             f"{type(model).__name__}."
