@@ -7,9 +7,14 @@ import torch
 
 from ._batching import as_samples, check_images
 
-__all__ = ["N_LEVELS", "Operator", "get_operator", "list_operators", "register"]
+__all__ = ["FAMILIES", "N_LEVELS", "Operator", "get_operator", "list_operators", "register"]
 
 N_LEVELS = 5
+
+# QPT's three families. Which operator belongs to which it does not disclose: our choice, by group,
+# and by the operator's own word where its group does not fit.
+FAMILIES = ("geometric", "color", "texture")
+_FAMILY_OF_GROUP = {"spatial": "geometric", "color": "color", "brightness": "color"}
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,8 @@ class Operator:
     name : str
         Unique name, in lower case with underscores.
     group : str
-        Family: "blur", "color", "compression", "noise", "brightness", "spatial", "sharpness", or
-        one of your own.
+        "blur", "color", "compression", "noise", "brightness", "spatial", "sharpness", or one of
+        your own.
     function : callable
         ``function(images, value, *, clip)``, or ``function(images, value, seeds, *, clip)`` if
         `random`, on a float32 batch (N, 3, H, W) and one value per sample.
@@ -38,6 +43,9 @@ class Operator:
         Whether the outcome depends on a seed.
     source : str
         Where definition and levels come from.
+    family : {None, "geometric", "color", "texture"}
+        Family in the sense of QPT. None: "geometric" for the group "spatial", "color" for "color"
+        and "brightness", "texture" for any other.
     """
 
     name: str
@@ -47,6 +55,15 @@ class Operator:
     monotone: bool = True
     random: bool = False
     source: str = ""
+    family: str | None = None
+
+    def __post_init__(self):
+        if self.family is None:
+            object.__setattr__(self, "family", _FAMILY_OF_GROUP.get(self.group, "texture"))
+        if self.family not in FAMILIES:
+            raise ValueError(
+                f"{self.name}: family {self.family!r} is none of {', '.join(FAMILIES)}."
+            )
 
     def __call__(self, images, levels, seeds=0, *, clip=True):
         """Degrade a batch.
@@ -88,12 +105,12 @@ def check_levels(levels, n_samples, name):
 _OPERATORS = {}
 
 
-def register(name, *, group, levels, monotone=True, random=False, source=""):
+def register(name, *, group, levels, monotone=True, random=False, source="", family=None):
     """Register a function as a degradation; a decorator.
 
     Parameters
     ----------
-    name, group, levels, monotone, random, source
+    name, group, levels, monotone, random, source, family
         See :class:`Operator`.
 
     Returns
@@ -124,7 +141,7 @@ def register(name, *, group, levels, monotone=True, random=False, source=""):
         raise ValueError(f"A degradation named {name!r} is registered already.")
 
     def add(function):
-        _OPERATORS[name] = Operator(name, group, function, levels, monotone, random, source)
+        _OPERATORS[name] = Operator(name, group, function, levels, monotone, random, source, family)
         return function
 
     return add

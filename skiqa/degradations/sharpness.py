@@ -43,6 +43,7 @@ def high_sharpen(images, amount):
 @register(
     "contrast_change",
     group="sharpness",
+    family="color",
     levels=(0.3, 0.15, 0.0, -0.4, -0.6),
     monotone=False,
     source="KADID-10k type 25",

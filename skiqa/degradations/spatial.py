@@ -161,7 +161,13 @@ def _nearest_twice(size, factor):
     return shrunk[enlarged]
 
 
-@register("quantization", group="spatial", levels=(20, 16, 13, 10, 7), source="KADID-10k type 22")
+@register(
+    "quantization",
+    group="spatial",
+    family="color",
+    levels=(20, 16, 13, 10, 7),
+    source="KADID-10k type 22",
+)
 @batched
 def quantization(images, n_thresholds):
     """Few values: Otsu's thresholds on the values of all channels together.
