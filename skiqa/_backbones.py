@@ -92,7 +92,13 @@ def _create(name, **kwargs):
         close = timm.list_models(f"*{name.split('.')[0]}*")[:5]
         hint = f" Did you mean one of {close}?" if close else " See timm.list_models()."
         raise ValueError(f"backbone={name!r} is no network of timm {timm.__version__}.{hint}")
-    model = timm.create_model(name, num_classes=0, global_pool="", **kwargs)
+    try:
+        model = timm.create_model(name, num_classes=0, global_pool="", **kwargs)
+    except RuntimeError as error:
+        if "pretrained tag" not in str(error):
+            raise
+        known = timm.list_pretrained(name.split(".")[0])[:5]
+        raise ValueError(f"backbone={name!r}: {error} Did you mean one of {known}?") from error
     if hasattr(model, "patch_embed"):
         try:
             model = timm.create_model(
