@@ -1,0 +1,86 @@
+"""The examples run as they stand, each in a process of its own, and show what they promise."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+# Python imports a module of this name at its start, in the examples and in what they start.
+NO_NETWORK = """
+import socket
+def refuse(self, address):
+    raise RuntimeError(f"an example must run offline, but asks for {address}")
+socket.socket.connect = socket.socket.connect_ex = refuse
+"""
+
+
+def _run(name, folder):
+    """Run an example with user warnings as errors and without network; return what it prints."""
+    start, work = folder / "start", folder / "work"
+    start.mkdir()
+    work.mkdir()
+    (start / "sitecustomize.py").write_text(NO_NETWORK)
+    environment = os.environ | {
+        "PYTHONPATH": str(start),
+        "PYTHONWARNINGS": "error::UserWarning",
+        "PYTHONIOENCODING": "utf-8",
+    }
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name],
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(work.iterdir()), "it leaves files behind"
+    return done.stdout
+
+
+def _numbers(pattern, text):
+    return [float(number) for number in re.findall(pattern, text)]
+
+
+def test_every_example_is_tested_and_says_what_one_learns():
+    for path in EXAMPLES.glob("*.py"):
+        assert f'_run("{path.name}"' in Path(__file__).read_text(encoding="utf-8")
+        assert re.match(r'"""\n(.+)\n=+\n\nYou learn ', path.read_text(encoding="utf-8")), path
+
+
+def test_score_a_folder(tmp_path):
+    lines = _run("01_score_a_folder.py", tmp_path).splitlines()
+    assert len(lines) == 7
+    assert lines[-1].split() == ["nan", "notes.jpg"]
+    scores = [float(line.split()[0]) for line in lines[:-1]]
+    assert scores == sorted(scores)
+
+
+def test_fit_own_ratings(tmp_path):
+    out = _run("02_fit_own_ratings.py", tmp_path)
+    (srocc,) = _numbers(r"SROCC (\S+)", out)
+    assert srocc > 0.5  # strength of blur, on scenes the ridge has not seen
+
+
+def test_pretrain_on_own_photos(tmp_path):
+    out = _run("03_pretrain_on_own_photos.py", tmp_path)
+    (plateau,) = _numbers(r"plateau (\S+)", out)
+    losses = _numbers(r"loss (\S+)", out)
+    assert len(losses) == 12
+    assert sum(losses[-3:]) / 3 < min(losses[0], plateau) - 0.4
+
+
+@pytest.mark.parametrize("suffix", ["joblib", "skiqa"])
+def test_deploy_the_pickle(suffix, deployed):
+    (difference,) = _numbers(rf"quality\.{suffix}: .* off by (\S+)", deployed)
+    assert difference <= {"joblib": 0.0, "skiqa": 1e-6}[suffix]
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory):
+    return _run("04_deploy_the_pickle.py", tmp_path_factory.mktemp("deploy"))
