@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 
 from ._batching import as_samples, check_images
-from ._registry import N_LEVELS, check_levels, get_operator
+from ._registry import N_LEVELS, check_levels, get_operator, list_operators
 
-__all__ = ["KADIS", "Bank", "get_bank"]
+__all__ = ["ARNIQA", "KADIS", "Bank", "get_bank"]
 
 
 @dataclass(frozen=True)
@@ -188,20 +188,75 @@ KADIS = Bank(
 )
 """The 25 degradations of KADIS-700k and KADID-10k (Lin et al., QoMEX 2019), in their order."""
 
-_BANKS = {"kadis": KADIS}
+ARNIQA = Bank(
+    "arniqa",
+    (
+        "gaussian_blur",
+        "lens_blur",
+        "motion_blur",
+        "color_diffusion",
+        "color_shift",
+        "color_saturation_hsv",
+        "color_saturation_lab",
+        "jpeg2000",
+        "jpeg",
+        "white_noise",
+        "white_noise_ycbcr",
+        "impulse_noise",
+        "multiplicative_noise",
+        "brighten",
+        "darken",
+        "mean_shift",
+        "jitter",
+        "non_eccentricity_patch",
+        "pixelate",
+        "quantization",
+        "color_block",
+        "high_sharpen",
+        "contrast_change",
+        "non_linear_contrast",
+    ),
+)
+"""The 24 degradations of ARNIQA (Agnolucci et al., WACV 2024) in their seven groups."""
+
+QPT = Bank("qpt", KADIS.names)
+"""The default of :class:`ShuffleSpace`. QPT does not disclose its operators: our choice."""
+
+_BANKS = {bank.name: bank for bank in (KADIS, ARNIQA, QPT)}
 
 
-def get_bank(name):
+def get_bank(bank):
     """The bank of that name; a :class:`Bank` is returned as it is.
+
+    Parameters
+    ----------
+    bank : str, Bank, or tuple of str
+        "kadis" or "arniqa"; "all": every operator registered by now, one's own included; or the
+        names of operators, which become a bank of their own.
+
+    Returns
+    -------
+    Bank
+
+    Raises
+    ------
+    ValueError
+        If there is no such bank.
 
     Examples
     --------
     >>> from skiqa.degradations import get_bank
     >>> len(get_bank("kadis"))
     25
+    >>> get_bank(("jpeg", "white_noise"))
+    <Bank 'own': 2 types x 5 levels>
     """
-    if isinstance(name, Bank):
-        return name
-    if name not in _BANKS:
-        raise ValueError(f"There is no bank {name!r}. There are: {', '.join(_BANKS)}.")
-    return _BANKS[name]
+    if isinstance(bank, Bank):
+        return bank
+    if isinstance(bank, (tuple, list)):
+        return Bank("own", bank)
+    if bank == "all":
+        return Bank("all", list_operators())
+    if bank not in _BANKS:
+        raise ValueError(f"There is no bank {bank!r}. There are: all, {', '.join(_BANKS)}.")
+    return _BANKS[bank]
