@@ -50,13 +50,9 @@ class Space(BaseEstimator):
         About 10 microseconds a sequence.
         """
         self._validate_params()
-        seeds = torch.as_tensor(seeds)
-        if seeds.ndim != 1 or (len(seeds) and seeds.is_floating_point()):
-            raise ValueError(
-                "seeds must be integers of shape (n_samples,), not "
-                f"{seeds.dtype} of shape {tuple(seeds.shape)}."
-            )
-        seeds = seeds.to("cpu", torch.int64)
+        seeds = _as_seeds(seeds)
+        if not len(seeds):
+            return []
         return self._sequences(uniform(seeds, (self._n_draws(),), _STREAM).double().numpy())
 
     def apply(self, images, sequences, seeds=0):
@@ -77,7 +73,7 @@ class Space(BaseEstimator):
         torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
         """
         check_images(images)
-        seeds = torch.as_tensor(seeds)
+        seeds = _as_seeds(seeds)
         return apply_sequences(images, self.sample(seeds), seeds)
 
     def size(self):
@@ -164,7 +160,7 @@ class BankSpace(Space):
         names = get_bank(self.bank).names
         if not 1 <= n_sequences <= len(names):
             raise ValueError(f"n_sequences={n_sequences} is not in 1..{len(names)}.")
-        seeds = torch.as_tensor(seeds).to("cpu", torch.int64)
+        seeds = _as_seeds(seeds)
         order = uniform(seeds, (len(names),), _STREAM + 1).numpy().argsort(1, kind="stable")
         levels = uniform(seeds, (n_sequences,), _STREAM + 2).double().numpy()
         levels = _pick(levels, N_LEVELS) + 1
@@ -397,6 +393,17 @@ class ShuffleSpace(Space):
             tuple((families[f][k], lev) for f, k, lev, keep in zip(*row, strict=True) if keep)
             for row in zip(*both, strict=True)
         ]
+
+
+def _as_seeds(seeds):
+    """Seeds as an int64 tensor (N,) on the CPU."""
+    seeds = torch.as_tensor(seeds)
+    if seeds.ndim != 1 or (len(seeds) and seeds.is_floating_point()):
+        raise ValueError(
+            "seeds must be integers of shape (n_samples,), not "
+            f"{seeds.dtype} of shape {tuple(seeds.shape)}."
+        )
+    return seeds.to("cpu", torch.int64)
 
 
 def _pick(draws, n):
