@@ -407,7 +407,7 @@ class ContrastiveQualityEncoder(
         if isinstance(self.objective, str):
             return OBJECTIVES[self.objective]()
         objective = clone(self.objective)
-        if hasattr(objective, "_validate_params"):
+        if hasattr(objective, "_parameter_constraints"):
             objective._validate_params()
         return objective
 

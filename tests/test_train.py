@@ -1,0 +1,316 @@
+import json
+import math
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.datasets import load_sample_images
+
+from skiqa import ContrastiveQualityEncoder
+from skiqa._backbones import EncoderState, random_state_of
+from skiqa._images import as_image_list
+from skiqa._train import Plan, Trainer, cut_window, epoch_order, rate, sample_seeds, train
+from skiqa.exceptions import ImageError
+from skiqa.objectives import Contrique
+from skiqa.objectives.contrique import nt_xent
+
+TINY = "test_resnet.r160_in1k"
+
+
+def tiny(**parameters):
+    defaults = {"weights": None, "epochs": 2, "batch_size": 4, "crop_size": 16, "random_state": 0}
+    return ContrastiveQualityEncoder(TINY, **defaults | parameters)
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return [
+        image[top : top + 40, left : left + 40].copy()
+        for image in load_sample_images().images
+        for top, left in [(0, 0), (100, 200), (200, 400), (300, 500)]
+    ]
+
+
+@pytest.fixture
+def trainer():
+    return make_trainer()
+
+
+def make_trainer(dtype=None, **changes):
+    numbers = {"epochs": 1, "batch_size": 4, "crop_size": 16, "learning_rate": 0.01,
+               "weight_decay": 0.1, "train_statistics": True}  # fmt: skip
+    plan = Plan(**numbers | changes)
+    return Trainer(random_state_of(TINY, 0), Contrique(), plan, torch.device("cpu"), dtype, 0)
+
+
+# Schedule, order, seeds --------------------------------------------------------------------------
+
+
+def test_rate_warms_up_and_falls_to_zero():
+    factors = [rate(step, 100) for step in range(101)]
+    np.testing.assert_allclose(factors[:10], np.arange(1, 11) / 11)
+    assert factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[100] == pytest.approx(0.0, abs=1e-12)
+    assert all(a > b for a, b in pairwise(factors[10:]))
+    assert rate(10 + 30, 100) == pytest.approx(0.5 * (1 + math.cos(math.pi / 3)))
+    assert 0 < rate(0, 1) < 1
+
+
+def test_rates_reach_the_optimiser(crops):
+    seen = []
+
+    class Hooks(Silent):
+        def on_batch(self, loss, trainer):
+            seen.extend(group["lr"] for group in trainer.optimizer.param_groups)
+
+    train(make_trainer(epochs=2), as_image_list(crops), unknown(8), n_jobs=None,
+          on_error="raise", hooks=Hooks())  # fmt: skip
+    expected = [0.01 * rate(step, 4) for step in range(4) for _ in range(2)]
+    np.testing.assert_allclose(seen, expected)
+
+
+class Silent:
+    """Hooks that say nothing."""
+
+    def on_batch(self, loss, trainer):
+        pass
+
+    def epoch(self, epoch, n_steps):
+        return nullcontext(self.on_batch)
+
+    def end(self, trainer):
+        return False
+
+
+def unknown(n):
+    return np.full(n, -1)
+
+
+def test_epochs_are_permutations_of_their_own():
+    orders = [epoch_order(3, epoch, 50) for epoch in range(3)]
+    for order in orders:
+        assert sorted(order) == list(range(50))
+    assert not np.array_equal(orders[0], orders[1])
+    np.testing.assert_array_equal(orders[2], epoch_order(3, 2, 50))
+    assert not np.array_equal(orders[0], epoch_order(4, 0, 50))
+
+
+def test_seeds_depend_on_epoch_and_position_alone():
+    seeds = sample_seeds(7, 2, range(100))
+    assert seeds.dtype == torch.int64
+    assert len(set(seeds.tolist())) == 100
+    assert torch.equal(sample_seeds(7, 2, [42, 3]), seeds[[42, 3]])
+    everywhere = {int(s) for run in (7, 8) for e in (0, 2) for s in sample_seeds(run, e, range(50))}
+    assert len(everywhere) == 200
+
+
+def test_windows_are_cut_from_everywhere():
+    image = np.arange(36, dtype=np.uint8).reshape(6, 6, 1).repeat(3, axis=2)
+    tops = {int(cut_window(image, 4, seed)[0, 0, 0]) for seed in range(-50, 50)}
+    assert tops == {row * 6 + column for row in range(3) for column in range(3)}
+    assert cut_window(image, 9, 0).shape == (9, 9, 3)  # reflect-padded
+
+
+# Optimiser ---------------------------------------------------------------------------------------
+
+
+def test_only_matrices_and_kernels_decay(trainer):
+    decayed, others = trainer.optimizer.param_groups
+    assert decayed["weight_decay"] == 0.1
+    assert others["weight_decay"] == 0
+    assert decayed["momentum"] == 0.9
+    norms = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
+    free = set()
+    for root in (trainer.network, trainer.head):
+        for module in root.modules():
+            if isinstance(module, norms):
+                free |= {id(p) for p in module.parameters(recurse=False)}
+            free |= {id(p) for name, p in module.named_parameters(recurse=False) if name == "bias"}
+    assert {id(p) for p in others["params"]} == free
+    assert not {id(p) for p in decayed["params"]} & free
+    every = [*trainer.network.parameters(), *trainer.head.parameters()]
+    assert len(decayed["params"]) + len(others["params"]) == len(every)
+
+
+def test_batchnorm_statistics_move_only_from_scratch(crops):
+    for moves in (True, False):
+        trainer = make_trainer(train_statistics=moves)
+        before = {k: v.clone() for k, v in trainer.network.model.state_dict().items()}
+        train(trainer, as_image_list(crops), unknown(8), n_jobs=None, on_error="raise",
+              hooks=Silent())  # fmt: skip
+        after = trainer.network.model.state_dict()
+        means = [k for k in before if k.endswith("running_mean")]
+        assert any(not torch.equal(before[k], after[k]) for k in means) == moves
+        assert not torch.equal(before["layer4.0.conv1.weight"], after["layer4.0.conv1.weight"])
+
+
+def test_bfloat16_trains(crops):
+    trainer = make_trainer(dtype=torch.bfloat16)
+    train(trainer, as_image_list(crops), unknown(8), n_jobs=None, on_error="raise", hooks=Silent())
+    assert math.isfinite(trainer.history[0]["loss"])
+    assert all(p.dtype == torch.float32 for p in trainer.network.parameters())
+
+
+# One seed, one result ----------------------------------------------------------------------------
+
+
+def test_same_seed_same_bits_whatever_the_workers(crops):
+    one, two = tiny().fit(crops), tiny(n_jobs=2).fit(crops)
+    assert one.state_.digest == two.state_.digest
+    assert one.loss_curve_ == two.loss_curve_
+    assert all(np.array_equal(one.state_.head[k], two.state_.head[k]) for k in one.state_.head)
+    assert tiny(random_state=1).fit(crops).state_.digest != one.state_.digest
+    y = np.arange(8)
+    assert tiny().fit(crops, y).state_.digest == one.state_.digest  # y is never looked at
+
+
+CHILD = """
+import json, sys
+import numpy as np
+import torch
+torch.set_num_threads(1)
+import skiqa._train as loop
+from skiqa import ContrastiveQualityEncoder
+loop._CHECKPOINT_SECONDS = 0.0  # every step is kept
+step_on = loop.Trainer.step_on
+
+def told(self, *args):
+    loss = step_on(self, *args)
+    print(self.step, flush=True)
+    return loss
+
+loop.Trainer.step_on = told
+images, folder, out = np.load(sys.argv[1]), sys.argv[2] or None, sys.argv[3]
+encoder = ContrastiveQualityEncoder(
+    "test_resnet.r160_in1k", weights=None, epochs=3, batch_size=3, crop_size=16, random_state=0,
+    checkpoint_dir=folder,
+).fit(images, authentic=[True, False] * 4)
+with open(out, "w") as file:
+    json.dump([encoder.state_.digest, encoder.loss_curve_, encoder.n_iter_], file)
+"""
+
+
+def test_killed_and_resumed_is_bit_equal(crops, tmp_path):
+    np.save(tmp_path / "images.npy", np.stack(crops))
+    (tmp_path / "child.py").write_text(CHILD)
+
+    def start(folder, out):
+        command = [sys.executable, tmp_path / "child.py", tmp_path / "images.npy", folder, out]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True,
+                                env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+
+    with (
+        start("", tmp_path / "whole.json") as whole,
+        start(tmp_path / "runs", tmp_path / "killed.json") as killed,
+    ):
+        for line in killed.stdout:
+            if int(line) == 4:  # of 6, two in each epoch
+                killed.kill()
+                break
+        assert len(whole.stdout.read().split()) == 6
+    assert killed.returncode != 0
+    assert whole.returncode == 0
+    assert not (tmp_path / "killed.json").exists()
+    assert 1 <= len(list((tmp_path / "runs").glob("*/step-*.pt"))) <= 3
+    with start(tmp_path / "runs", tmp_path / "resumed.json") as resumed:
+        steps = [int(line) for line in resumed.stdout]
+    assert resumed.returncode == 0
+    assert steps[0] > 1  # it went on, it did not start anew
+    assert steps[-1] == 6
+    expected = json.loads((tmp_path / "whole.json").read_text())
+    assert json.loads((tmp_path / "resumed.json").read_text()) == expected
+    assert not list((tmp_path / "runs").iterdir())  # the training ended well: nothing is left
+
+
+# Learning ----------------------------------------------------------------------------------------
+
+
+def test_loss_falls_below_the_plateau():
+    """Twenty crops, each a class of its own, from scratch. Learning degradations takes minutes:
+    a benchmark shows it.
+    """
+    photos = [
+        image[top : top + 64, left : left + 64]
+        for image in load_sample_images().images
+        for top in (0, 180)
+        for left in range(0, 560, 112)
+    ]
+    encoder = tiny(
+        epochs=30, batch_size=20, crop_size=32, learning_rate=2.0,
+        objective=Contrique(color_spaces=("rgb",)),
+    ).fit(photos, authentic=[True] * 20)  # fmt: skip
+    last = np.mean(encoder.loss_curve_[-5:])
+    assert last < encoder.loss_curve_[0] - 0.7
+    assert last < math.log(20 * 2 * 4 - 1) - 2.0  # the floor is log(7), 3.1 below the plateau
+
+
+# Errors ------------------------------------------------------------------------------------------
+
+
+def test_unreadable_images_raise_or_are_passed_over(crops, tmp_path):
+    X = [*crops[:5], str(tmp_path / "missing.jpg"), *crops[5:]]
+    with pytest.raises(ImageError, match=r"X\[5\] = .*missing\.jpg"):
+        tiny(batch_size=3).fit(X)
+    with pytest.warns(UserWarning, match="Passed over 1 images") as caught:
+        encoder = tiny(batch_size=3, on_error="nan", checkpoint_dir=tmp_path).fit(X)
+    assert len(caught) == 2  # once an epoch
+    assert encoder.n_iter_ == 2
+    assert np.isfinite(encoder.transform(crops[:1])).all()
+    with pytest.raises(ValueError, match="Only 1 of 3 images of a batch can be read"):
+        tiny(batch_size=3, on_error="nan").fit([crops[0], "a.jpg", "b.jpg"])
+
+
+class Exploding(Contrique):
+    def loss(self, network, head, views, labels):
+        return super().loss(network, head, views, labels) * torch.inf
+
+
+def test_nonfinite_loss_says_what_to_do(crops):
+    with pytest.raises(ValueError, match=r"loss became (inf|nan) in step 1.*learning_rate \(now"):
+        tiny(objective=Exploding()).fit(crops)
+
+
+# Objectives of others ----------------------------------------------------------------------------
+
+
+class Halves(BaseEstimator):
+    """The smallest objective: two views of an image attract. Its network has dropout."""
+
+    defaults_scratch = defaults_pretrained = {
+        "batch_size": 4, "crop_size": 16, "learning_rate": 0.1, "weight_decay": 0.0,
+    }  # fmt: skip
+    learning_rate_batch = 4
+
+    def window_size(self, crop_size):
+        return crop_size
+
+    def head(self, n_features):
+        return torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(n_features, 8))
+
+    def views(self, windows, indices, authentic, seeds, crop_size):
+        return torch.cat([windows, windows.flip(3)]), indices
+
+    def loss(self, network, head, views, labels):
+        return nt_xent(head(network(views).mean(dim=(2, 3))), labels.repeat(2))
+
+
+def test_own_objectives_and_dropout_draw_from_the_seed(crops):
+    before = torch.get_rng_state()
+    one, two = (tiny(objective=Halves()).fit(crops) for _ in range(2))
+    assert one.state_.digest == two.state_.digest
+    assert torch.equal(before, torch.get_rng_state())
+    assert isinstance(one.objective_, Halves)
+
+
+def test_state_of_training_is_numpy(crops):
+    state = tiny().fit(crops).state_
+    assert isinstance(state, EncoderState)
+    for arrays in (*state.networks, state.head):
+        assert {type(array) for array in arrays.values()} == {np.ndarray}
