@@ -245,6 +245,9 @@ def memory(args):
         with tempfile.TemporaryDirectory() as folder:
             in_child("make", folder, pixels)
             ours = in_child("transform", folder)
+            if ours is None:
+                print(f"{name}: transform died, see above; if it says nothing, of memory")
+                continue
             print(
                 f"{name}: peak {ours['peak'] / 2**30:.2f} GiB (limit {limit}: "
                 f"{ours['peak'] / 2**30 / limit:.2f}x) in {ours['seconds']:.1f} s"
