@@ -12,7 +12,7 @@ _PUBLIC = {
     "load_model": "skiqa.persistence",
     "predict_quality": "skiqa.persistence",
 }
-_SUBMODULES = ("degradations", "exceptions", "metrics", "objectives", "persistence")
+_SUBMODULES = ("degradations", "exceptions", "inspection", "metrics", "objectives", "persistence")
 
 __all__ = ["__version__", *_PUBLIC, *_SUBMODULES]
 
