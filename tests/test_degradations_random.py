@@ -5,39 +5,60 @@ import pytest
 import torch
 from scipy import stats
 
+from skiqa.degradations import _random
 from skiqa.degradations._random import normal, philox, randint, spawn, uniform
 
-# Known answers of Philox4x32-10: Random123 (D. E. Shaw Research), tests/kat_vectors.
+# Known answers of Philox4x64-10: Random123 (D. E. Shaw Research), tests/kat_vectors.
 VECTORS = [
-    ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
     (
-        (0xFFFFFFFF,) * 4,
-        (0xFFFFFFFF,) * 2,
-        (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD),
+        (0, 0, 0, 0),
+        (0, 0),
+        (0x16554D9ECA36314C, 0xDB20FE9D672D0FDC, 0xD7E772CEE186176B, 0x7E68B68AEC7BA23B),
     ),
     (
-        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
-        (0xA4093822, 0x299F31D0),
-        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+        (2**64 - 1,) * 4,
+        (2**64 - 1,) * 2,
+        (0x87B092C3013FE90B, 0x438C3C67BE8D0224, 0x9CC7D7C69CD777B6, 0xA09CAEBF594F0BA0),
+    ),
+    (
+        (0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0, 0x082EFA98EC4E6C89),
+        (0x452821E638D01377, 0xBE5466CF34E90C6C),
+        (0xA528F45403E61D95, 0x38C72DBD566E9788, 0xA5A1610E72FD18B5, 0x57BD43B5E52B7FE6),
     ),
 ]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def words(values):
-    return [torch.tensor([value]) for value in values]
+    return [torch.tensor(np.array([value], np.uint64).view(np.int64)) for value in values]
 
 
 @pytest.mark.parametrize(("counter", "key", "expected"), VECTORS)
 def test_philox_gives_the_published_words(counter, key, expected):
-    assert tuple(int(word) for word in philox(words(counter), words(key))) == expected
+    assert philox(words(counter), words(key)) == words(expected)
 
 
 def test_philox_leaves_its_arguments_alone():
     counter, key = words(VECTORS[2][0]), words(VECTORS[2][1])
     philox(counter, key)
-    assert tuple(map(int, counter)) == VECTORS[2][0]
-    assert tuple(map(int, key)) == VECTORS[2][1]
+    assert counter == words(VECTORS[2][0])
+    assert key == words(VECTORS[2][1])
+
+
+@pytest.mark.parametrize("draw", [normal, uniform, lambda s, n: randint(s, 0, 99, n)])
+def test_numpys_words_are_those_of_the_tensor_operations(draw, monkeypatch):
+    seeds = torch.tensor([5, -1, 2**40])
+    expected = draw(seeds, (100_003,))
+    monkeypatch.setattr(_random, "_FEW", 0)
+    monkeypatch.setattr(_random, "_LONG", 2**62)
+    monkeypatch.setattr(_random, "_PIECE", 1 << 10)
+    assert torch.equal(draw(seeds, (100_003,)), expected)
+
+
+@pytest.mark.parametrize("draw", [uniform, lambda s, n: randint(s, 0, 99, n)])
+def test_the_first_numbers_do_not_depend_on_how_many_are_drawn(draw):
+    seeds = torch.tensor([5, -1])
+    assert torch.equal(draw(seeds, (5,)), draw(seeds, (5000,))[:, :5])
 
 
 def test_normal_numbers_are_normal():

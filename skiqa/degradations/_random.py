@@ -1,78 +1,103 @@
 """Counter-based random numbers: every sample's stream depends on its seed alone.
 
-Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) in int64
-tensor operations, so that CPU and CUDA give the same bits, whatever stands beside a sample in the
-batch. Numbers are asked for by (seed, stream, position); there is no state.
+Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), whose words
+NumPy makes on the CPU, and int64 tensor operations elsewhere and for many short draws: the same
+bits everywhere, whatever stands beside a sample in the batch. Numbers are asked for by (seed,
+stream, position); there is no state.
 """
 
 import functools
 import math
 
+import numpy as np
 import torch
 
 __all__ = ["normal", "philox", "randint", "spawn", "uniform"]
 
-_MASK = 0xFFFFFFFF
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_WEYL = (0x9E3779B9, 0xBB67AE85)
+_LOW = 0xFFFFFFFF
+_ALL = (1 << 64) - 1
+_MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
+_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+# From so many words a sample on, or up to so many samples, NumPy's loop beats tensor operations.
+_LONG, _FEW = 256, 32
+# Words made at a time: their buffers stay in the second-level cache.
+_PIECE = 1 << 15
+
+
+def _signed(word):
+    """The int64 of the same 64 bits."""
+    return word - (1 << 64) if word >> 63 else word
+
+
+def _high_product(a, multiplier):
+    """The upper 64 bits of an unsigned product, by products of 32-bit halves."""
+    a0, a1 = a & _LOW, (a >> 32) & _LOW
+    m0, m1 = multiplier & _LOW, multiplier >> 32
+    middle = (((a0 * m0) >> 32) & _LOW).add_(a1 * m0)
+    lower = (a0 * m1).add_(middle & _LOW)
+    return (a1 * m1).add_((middle >> 32) & _LOW).add_((lower >> 32) & _LOW)
 
 
 def philox(counter, key):
-    """Philox4x32 with 10 rounds.
+    """Philox4x64 with 10 rounds.
 
     Parameters
     ----------
     counter : sequence of 4 int64 tensors
-        The words of the counter, each in 0..2**32-1, of shapes that broadcast.
+        The words of the counter, unsigned in two's complement, of shapes that broadcast.
     key : sequence of 2 int64 tensors
         The words of the key, likewise.
 
     Returns
     -------
     list of 4 int64 tensors
-        Random words in 0..2**32-1.
+        Random words of 64 bits.
     """
-    # Words live in the low half of int64. A 32 x 32 bit product fits 64 bits (its sign does not
-    # matter); only words that will be multiplied must have their high half cleared. All in
-    # place in five buffers: fresh memory would cost more than the arithmetic.
     k0, k1 = key
-    c0, c1, c2, c3 = (word.clone() for word in torch.broadcast_tensors(*counter, k0)[:4])
-    product = torch.empty_like(c0)
+    c0, c1, c2, c3 = torch.broadcast_tensors(*counter, k0)[:4]
     for _ in range(10):
-        torch.mul(c0, _MULTIPLIERS[0], out=product)
-        torch.mul(c2, _MULTIPLIERS[1], out=c0)
-        c1 ^= k0
-        c1 ^= c0 >> 32
-        c1 &= _MASK
-        c3 ^= k1
-        torch.bitwise_right_shift(product, 32, out=c2)
-        c3 ^= c2
-        c3 &= _MASK
-        c0, c1, c2, c3, product = c1, c0, c3, product, c2
-        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    return [c0, c1 & _MASK, c2, c3 & _MASK]
+        high0, low0 = _high_product(c0, _MULTIPLIERS[0]), c0 * _signed(_MULTIPLIERS[0])
+        high1, low1 = _high_product(c2, _MULTIPLIERS[1]), c2 * _signed(_MULTIPLIERS[1])
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = k0 + _signed(_WEYL[0]), k1 + _signed(_WEYL[1])
+    return [c0, c1, c2, c3]
 
 
-def _draw(seeds, shape, stream, per_block, dtype, convert):
-    """Numbers (N, *shape), of which each Philox block yields `per_block`.
+def _pieces(seeds, n_words, stream, plane=0):
+    """Random words of each seed: pairs (slice of the words, int64 tensor (N, size of the slice)).
 
-    ``convert(words, out)`` turns four words of shape (N, blocks) into numbers
-    ``out[:, i]``, i < per_block. Number i of block b stands at position i * n_blocks + b.
+    Word w of a seed is word w % 4 of the block with the counter (w // 4 + 1, plane, 0, 0); NumPy
+    begins at 1.
     """
-    n, size = len(seeds), math.prod(shape)
-    n_blocks = -(-size // per_block)
-    result = torch.empty(n, per_block, n_blocks, dtype=dtype, device=seeds.device)
-    key = ((seeds & _MASK)[:, None], ((seeds >> 32) & _MASK)[:, None])
-    # On the CPU, pieces whose buffers stay in the second-level cache.
-    budget = 1 << 14 if seeds.device.type == "cpu" else 1 << 22
-    step = max(1, budget // max(n, 1))
+    if seeds.device.type == "cpu" and (n_words >= _LONG or len(seeds) <= _FEW):
+        keys = np.array([(seed & _ALL, stream) for seed in seeds.tolist()], np.uint64)
+        counter = np.array([0, plane, 0, 0], np.uint64)
+        generators = [np.random.Philox(counter=counter, key=key) for key in keys]
+        for start in range(0, n_words, _PIECE):
+            size = min(_PIECE, n_words - start)
+            words = np.empty((len(seeds), size), np.uint64)
+            for row, generator in zip(words, generators, strict=True):
+                row[:] = generator.random_raw(size)
+            yield slice(start, start + size), torch.from_numpy(words.view(np.int64))
+        return
     zero = torch.zeros(1, 1, dtype=torch.int64, device=seeds.device)
-    for start in range(0, n_blocks, step):
-        stop = min(start + step, n_blocks)
-        block = torch.arange(start, stop, device=seeds.device)[None]
-        words = philox((block & _MASK, block >> 32, zero + stream, zero), key)
-        convert(words, result[:, :, start:stop])
-    return result.view(n, per_block * n_blocks)[:, :size].reshape(n, *shape)
+    piece = _PIECE if seeds.device.type == "cpu" else 1 << 22
+    for start in range(0, n_words, piece):
+        size = min(piece, n_words - start)
+        block = torch.arange(start // 4 + 1, (start + size + 3) // 4 + 1, device=seeds.device)
+        words = philox((block[None], zero + plane, zero, zero), (seeds[:, None], zero + stream))
+        words = torch.stack(words, -1).flatten(1)[:, :size]
+        yield slice(start, start + size), words.contiguous()
+
+
+def _halves(seeds, shape, stream, convert, dtype):
+    """Numbers (N, *shape); ``convert(halves, out)`` makes them from the halves of random words."""
+    n, size = len(seeds), math.prod(shape)
+    n_words = -(-size // 2)
+    result = torch.empty(n, 2 * n_words, dtype=dtype, device=seeds.device)
+    for where, words in _pieces(seeds, n_words, stream):
+        convert(words.view(torch.int32), result[:, 2 * where.start : 2 * where.stop])
+    return result[:, :size].reshape(n, *shape)
 
 
 def uniform(seeds, shape, stream=0):
@@ -83,7 +108,7 @@ def uniform(seeds, shape, stream=0):
     seeds : int64 tensor of shape (N,)
         Any 64-bit seeds.
     shape : tuple of int
-        Shape for one sample.
+        Shape for one sample. The first numbers of a seed are the same for any shape.
     stream : int, default=0
         Numbers of different streams are independent.
 
@@ -93,11 +118,10 @@ def uniform(seeds, shape, stream=0):
         The same bits on CPU and CUDA.
     """
 
-    def convert(words, out):
-        for i, word in enumerate(words):
-            torch.mul(word >> 8, 2.0**-24, out=out[:, i])
+    def convert(halves, out):
+        torch.mul(halves & 0xFFFFFF, 2.0**-24, out=out)
 
-    return _draw(seeds, shape, stream, 4, torch.float32, convert)
+    return _halves(seeds, shape, stream, convert, torch.float32)
 
 
 def randint(seeds, low, high, shape, stream=0):
@@ -107,11 +131,10 @@ def randint(seeds, low, high, shape, stream=0):
     """
     span = high - low + 1
 
-    def convert(words, out):
-        for i, word in enumerate(words):
-            torch.add((word * span) >> 32, low, out=out[:, i])
+    def convert(halves, out):
+        torch.add((halves.to(torch.int64) & _LOW).mul_(span) >> 32, low, out=out)
 
-    return _draw(seeds, shape, stream, 4, torch.int64, convert)
+    return _halves(seeds, shape, stream, convert, torch.int64)
 
 
 @functools.lru_cache(maxsize=4)
@@ -126,26 +149,34 @@ def _quantiles(device):
 def normal(seeds, shape, stream=0):
     """Standard normal numbers; parameters as in :func:`uniform`.
 
-    Each random word gives two 16-bit quantiles a, b of the normal distribution by table, and
-    these two numbers, (a + b) / sqrt(2) and (a - b) / sqrt(2): again independent and normal, and
-    no longer confined to the table. Unlike Box and Muller's sines and logarithms, sums and
-    products are the same on every device, and a Philox block yields eight numbers. The largest
-    magnitude is 6.1.
+    A random word gives four 16-bit quantiles of the normal distribution by table, and quantiles
+    a, b of two words give two numbers, (a + b) / sqrt(2) and (a - b) / sqrt(2): again independent
+    and normal, and no longer confined to the table. Unlike Box and Muller's sines and logarithms,
+    sums are the same on every device. The largest magnitude is 6.1.
 
     Returns
     -------
     float32 tensor of shape (N, *shape)
     """
+    n, size = len(seeds), math.prod(shape)
+    n_words = -(-size // 8)
+    result = torch.empty(n, 2, 4 * n_words, dtype=torch.float32, device=seeds.device)
     table = _quantiles(seeds.device)
+    planes = (_pieces(seeds, n_words, stream, plane) for plane in (0, 1))
+    for (where, words_a), (_, words_b) in zip(*planes, strict=True):
+        a, b = _look_up(table, words_a), _look_up(table, words_b)
+        torch.add(a, b, out=result[:, 0, 4 * where.start : 4 * where.stop])
+        torch.sub(a, b, out=result[:, 1, 4 * where.start : 4 * where.stop])
+    return result.view(n, 8 * n_words)[:, :size].reshape(n, *shape)
 
-    def convert(words, out):
-        for i, word in enumerate(words):
-            a = table.index_select(0, (word >> 16).flatten()).view(word.shape)
-            b = table.index_select(0, (word & 0xFFFF).flatten()).view(word.shape)
-            torch.add(a, b, out=out[:, 2 * i])
-            torch.sub(a, b, out=out[:, 2 * i + 1])
 
-    return _draw(seeds, shape, stream, 8, torch.float32, convert)
+def _look_up(table, words):
+    """Entries of a table of 65,536 for every 16 bits of int64 words (N, n): (N, 4 n)."""
+    if words.device.type != "cpu":
+        index = words.view(torch.int16).to(torch.int32) & 0xFFFF
+        return table.index_select(0, index.flatten()).view(index.shape)
+    # NumPy's take reads 16-bit indices as they are, and is twice as fast
+    return torch.from_numpy(np.take(table.numpy(), words.numpy().view(np.uint16), mode="wrap"))
 
 
 def spawn(seeds, index):
@@ -163,5 +194,4 @@ def spawn(seeds, index):
     """
     zero = torch.zeros_like(seeds)
     # The last counter word is 0 in every other use, so no seed repeats an image's numbers.
-    words = philox((zero + index, zero, zero, zero + 1), (seeds & _MASK, (seeds >> 32) & _MASK))
-    return (words[0] << 32) | words[1]
+    return philox((zero + index, zero, zero, zero + 1), (seeds, zero))[0]
