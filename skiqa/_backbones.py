@@ -206,7 +206,7 @@ def current_versions():
     """Return the versions that decide what a saved state means."""
     from skiqa import __version__
 
-    return {"skiqa": __version__, "timm": timm.__version__, "torch": torch.__version__}
+    return {"skiqa": __version__, "timm": timm.__version__, "torch": str(torch.__version__)}
 
 
 def random_state_of(backbone, seed):

@@ -241,7 +241,7 @@ class ContrastiveQualityEncoder(
         """
         images = self._open(X, reset=True)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        start = self._start(seed)
+        start = self._start(seed, trained=self.epochs > 0)
         marks = _authentic_marks(authentic, images)
         resolve_device(self.device, strict=True)
         context = self._init_callback_context(max_subtasks=self.epochs)
@@ -279,7 +279,7 @@ class ContrastiveQualityEncoder(
         images = self._open(X, reset=first)
         if first:
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-            start, self.n_iter_, self.loss_curve_ = self._start(seed), 0, []
+            start, self.n_iter_, self.loss_curve_ = self._start(seed, trained=True), 0, []
             kept = start.networks if self.keep_start else ()
         else:
             start, kept = self.state_, self.state_.networks[1:]
@@ -359,12 +359,12 @@ class ContrastiveQualityEncoder(
         dtype = np.float32 if self.image_shape is None else None
         return rows_as_images(validate_data(self, X, dtype=dtype, reset=reset), self.image_shape)
 
-    def _start(self, seed):
+    def _start(self, seed, *, trained):
         """Return the state that `weights` and `backbone` name."""
         if self.weights is None:
             if self.backbone is None:
                 raise ValueError("weights=None needs a backbone: name a network of timm.")
-            if not self.epochs:
+            if not trained:
                 warnings.warn(
                     "weights=None with epochs=0 gives random features. Set epochs, or weights.",
                     UserWarning,
@@ -462,6 +462,7 @@ class ContrastiveQualityEncoder(
         self._set_state(EncoderState(**fields, center=center, scale=scale))
 
     def _set_state(self, state):
+        feature_width(state, self.pooling)  # builds it: weights that do not fit are found here
         self.state_ = state
         self.backbone_name_ = state.backbone
 

@@ -109,8 +109,8 @@ def save(model, path, *, half=False):
     header = {"encoder": header}
     header["parameters"] = {name: getattr(encoder, name) for name in _KEPT}
     if regressor is not None:
-        tensors["regressor.coef"] = np.asarray(regressor.coef_, np.float64)
-        tensors["regressor.intercept"] = np.atleast_1d(np.asarray(regressor.intercept_, float))
+        tensors["regressor.coef"] = np.asarray(regressor.coef_)
+        tensors["regressor.intercept"] = np.atleast_1d(regressor.intercept_)
         header["regressor"] = {"alpha": float(regressor.alpha)}
     write_file(path, tensors, header)
 
@@ -184,6 +184,8 @@ def _load_bundle(path, weights):
     for key, array in tensors.items():
         group, _, name = key.partition(".")
         groups.setdefault(group, {})[name] = array
+    if "encoder" not in groups:
+        raise ValueError(f"{os.fspath(path)!r} is a file of skiqa, but holds no encoder.")
     parameters = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in header["parameters"].items()
@@ -196,7 +198,7 @@ def _load_bundle(path, weights):
     ridge = Ridge(alpha=header["regressor"]["alpha"])
     ridge.coef_ = groups["regressor"]["coef"]
     intercept = groups["regressor"]["intercept"]
-    ridge.intercept_ = intercept if ridge.coef_.ndim > 1 else float(intercept[0])
+    ridge.intercept_ = intercept if ridge.coef_.ndim > 1 else intercept[0]
     ridge.n_features_in_ = ridge.coef_.shape[-1]
     ridge.n_iter_, ridge.solver_ = None, "auto"
     return make_pipeline(encoder, ridge)
