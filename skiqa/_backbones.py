@@ -52,6 +52,8 @@ class Stages(nn.Module):
     def split(self):
         """Return (stem, stages), or (None, None) where the network is no chain of stages."""
         m = self.model
+        if getattr(m, "output_fmt", "NCHW") != "NCHW":
+            return None, None  # its stages pass (n, h, w, c) on; timm turns their maps round
         if all(hasattr(m, a) for a in ("conv_stem", "bn1")) and _is_chain(m, "blocks"):
             act = [m.act1] if hasattr(m, "act1") else []  # elsewhere bn1 holds the activation
             return [m.conv_stem, m.bn1, *act], [[block] for block in m.blocks]
@@ -94,6 +96,8 @@ def _create(name, **kwargs):
         raise ValueError(f"backbone={name!r} is no network of timm {timm.__version__}.{hint}")
     try:
         model = timm.create_model(name, num_classes=0, global_pool="", **kwargs)
+    except AssertionError:  # some networks cannot drop the pooling, which is never run here
+        model = timm.create_model(name, num_classes=0, **kwargs)
     except RuntimeError as error:
         if "pretrained tag" not in str(error):
             raise

@@ -41,12 +41,13 @@ def read_file(path):
         tensors = load_tensors(data)
         length = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["skiqa"])
-    except (SafetensorError, KeyError, ValueError) as error:
+        later = header["format"] > FORMAT
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{str(path)!r} is not a file of skiqa (safetensors with a skiqa header), or it is "
             f"damaged: {error}"
         ) from error
-    if header["format"] > FORMAT:
+    if later:
         raise ValueError(
             f"{str(path)!r} has format {header['format']}; this skiqa reads up to {FORMAT}. "
             "Upgrade skiqa."
