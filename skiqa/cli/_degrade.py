@@ -1,0 +1,301 @@
+"""``skiqa degrade``."""
+
+import contextlib
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from skiqa.cli._files import Failure, find_images, printable, reason, unwritable
+from skiqa.cli._rows import csv_line
+
+__all__ = ["degrade"]
+
+TABLE = "degradations.csv"
+HEADER = ["file", "source", "sequence", "seed"]
+LEVELS = (1, 2, 3, 4, 5)
+
+
+class Variant(NamedTuple):
+    """One picture to be written."""
+
+    file: str
+    source: str
+    sequence: tuple
+    seed: int
+
+
+def _levels(context, parameter, value):
+    if value is None:
+        return None
+    levels = [part.strip() for part in value.split(",")]
+    if not all(level in map(str, LEVELS) for level in levels):
+        raise click.BadParameter(f"{value!r} is not of the form 1,3,5 with levels 1..5")
+    return tuple(dict.fromkeys(map(int, levels)))
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
+@click.option("--out", required=True, metavar="DIR", help="Folder to write to; made if need be.")
+@click.option(
+    "--operators",
+    default=None,
+    metavar="A,B",
+    help="Degradations by name, or a bank: kadis, arniqa, ...; without it every one.",
+)
+@click.option("--levels", callback=_levels, metavar="1,3,5", help="Levels; without it 1 to 5.")
+@click.option(
+    "--sequence",
+    "texts",
+    multiple=True,
+    metavar="TEXT",
+    help='Such as "gaussian_blur:3 > jpeg:2"; may be given several times.',
+)
+@click.option(
+    "--space",
+    type=click.Choice(["arniqa", "contrique", "qpt", "reiqa"]),
+    help="Draw sequences from the space of a paper; of --operators, if these are given.",
+)
+@click.option("--n", type=click.IntRange(1), help="How many to draw for each photo; 10.")
+@click.option(
+    "--seed",
+    type=click.IntRange(-(2**63), 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="The same seed gives the same pictures.",
+)
+@click.option(
+    "--gallery",
+    metavar="FILE",
+    help="Also draw one photo's grid, operators by levels; needs skiqa[plot].",
+)
+@click.option("-r", "--recursive", is_flag=True, help="Search folders below, too.")
+@click.option("--overwrite", is_flag=True, help="Replace pictures of an earlier run.")
+@click.pass_context
+def degrade(
+    context,
+    paths,
+    out,
+    operators,
+    levels,
+    texts,
+    space,
+    n,
+    seed,
+    gallery,
+    recursive,
+    overwrite,
+):
+    """Degrade photos, and write them to a folder as PNG.
+
+    PATHS are image files, folders, patterns, or - for a list of paths on standard input. Each photo
+    is written once for every operator and level, for every --sequence, or for --n random sequences
+    of a --space. DIR/degradations.csv says what was done: file, source, sequence, seed, from which
+    skiqa.degradations.apply_sequences makes the same pixels again. No input is ever overwritten.
+
+    Exit status: 0 if all photos were degraded, 1 if one could not be read, 2 if the command could
+    not be carried out.
+    """
+    if texts and (space or operators or levels):
+        raise click.UsageError("--sequence goes with none of --space, --operators and --levels")
+    if space and levels:
+        raise click.UsageError("--space draws the levels: leave out --levels")
+    if n is not None and not space:
+        raise click.UsageError("--n is the number of draws from a --space")
+    files = find_images(paths, recursive)
+    if gallery and (texts or space or len(files) > 1):
+        raise click.UsageError("--gallery shows operators by levels of one photo")
+    if gallery:
+        _load_matplotlib()
+    try:
+        plan = _plan(files, operators, levels or LEVELS, texts, space, 10 if n is None else n, seed)
+    except ValueError as error:  # an unknown operator, text or bank
+        raise Failure(str(error)) from None
+    _refuse_to_overwrite(files, out, [v.file for _, vs in plan for v in vs], gallery, overwrite)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
+        try:
+            status = _run(files, plan, Path(out))
+            if gallery and status == 0:
+                _draw(files[0], operators, levels or LEVELS, seed, gallery)
+        except KeyboardInterrupt:
+            click.echo(f"interrupted; {TABLE} lists what was written", err=True)
+            status = 130
+    context.exit(status)
+
+
+# ---------------------------------------------------------------- what is to be written
+
+
+def _plan(files, operators, levels, texts, space, n, seed):
+    """Return [(photo's path, its variants)]."""
+    import torch
+
+    from skiqa.degradations import get_space, parse_sequence
+    from skiqa.degradations._random import spawn
+
+    bank = _bank(operators)
+    plan = []
+    for p, (file, stem) in enumerate(zip(files, _stems(files), strict=True)):
+        own = spawn(torch.tensor([seed]), p)  # each photo draws numbers of its own
+        if space:
+            drawn = get_space(space)
+            if operators:
+                drawn.set_params(bank=bank)
+            seeds = torch.cat([spawn(own, k) for k in range(n)])
+            done = [
+                (f"{space}_{k + 1:0{len(str(n))}}", sequence, int(s))
+                for k, (sequence, s) in enumerate(zip(drawn.sample(seeds), seeds, strict=True))
+            ]
+        elif texts:
+            done = [
+                (f"sequence_{k + 1}", parse_sequence(text), int(own))
+                for k, text in enumerate(texts)
+            ]
+        else:
+            steps = [(name, level) for name in bank.names for level in levels]
+            done = [(f"{name}_{level}", ((name, level),), int(own)) for name, level in steps]
+        variants = [Variant(f"{stem}__{label}.png", file, *rest) for label, *rest in done]
+        plan.append((file, variants))
+    return plan
+
+
+def _bank(operators):
+    """Return the bank that the option names, checked."""
+    from skiqa.degradations import get_bank, list_operators
+
+    names = [name.strip() for name in (operators or "all").split(",")]
+    alone = len(names) == 1 and names[0] not in list_operators()
+    bank = get_bank(names[0]) if alone else get_bank(tuple(dict.fromkeys(names)))
+    _ = bank.operators  # an unknown one is an error now
+    return bank
+
+
+def _stems(files):
+    """Return a name for each photo's pictures; photos of one name in several folders get numbers.
+
+    Case does not tell names apart, as some file systems do not.
+    """
+    taken, stems = set(), []
+    for file in files:
+        stem = wanted = Path(file).stem
+        number = 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{wanted}_{number}"
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems
+
+
+def _identity(path):
+    """Return what two names of one file have in common; None if there is no such file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _refuse_to_overwrite(files, out, written, gallery, overwrite):
+    """Fail before anything is written if something of value is in the way."""
+    inputs = {_identity(file) for file in files} - {None}
+    targets = [os.path.join(out, name) for name in [TABLE, *written]]
+    for target in [*targets, *([gallery] if gallery else [])]:
+        if _identity(target) in inputs:
+            raise Failure(f"{printable(target)} is one of the photos: give another folder")
+        if os.path.lexists(target) and not overwrite:
+            raise Failure(
+                f"{printable(target)} exists: give another folder, or --overwrite to replace it"
+            )
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _run(files, plan, out):
+    """Write all variants and the table of them; return the exit status."""
+    from skiqa._images import as_image_list, iter_decoded
+    from skiqa._progress import progress_bar
+    from skiqa.degradations import format_sequence
+    from skiqa.exceptions import ImageError
+
+    errors = []
+    total = sum(len(variants) for _, variants in plan)
+    with contextlib.ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            table = stack.enter_context(open(out / TABLE, "wb"))
+        except OSError as error:
+            raise unwritable(out, error) from None
+        table.write(csv_line(HEADER))
+        bar = progress_bar("degrading", total, enabled=sys.stderr.isatty())
+        advance = stack.enter_context(bar)
+        photos = stack.enter_context(
+            contextlib.closing(iter_decoded(as_image_list(files), prefetch=1, on_error="nan"))
+        )
+        for p, photo in photos:
+            file, variants = plan[p]
+            if isinstance(photo, ImageError):
+                errors.append(f"{printable(file)}: {printable(reason(photo, p, file))}")
+                advance(len(variants))
+                continue
+            for variant in variants:
+                try:
+                    _write(photo, variant, out)
+                    text = format_sequence(variant.sequence)
+                    table.write(csv_line([variant.file, file, text, str(variant.seed)]))
+                    table.flush()
+                except OSError as error:  # the disk is full
+                    raise unwritable(out / variant.file, error) from None
+                advance()
+    for error in errors:
+        click.echo(f"Error: {error}", err=True)
+    if errors:
+        click.echo(f"{len(errors)} of {len(files)} photos could not be read", err=True)
+    return 1 if errors else 0
+
+
+def _write(photo, variant, out):
+    """Write one picture; it appears whole or not at all."""
+    from PIL import Image
+
+    from skiqa.degradations import apply_sequences
+    from skiqa.degradations._pillow import from_bytes, to_bytes
+
+    degraded = apply_sequences(from_bytes(photo[None]), [variant.sequence], variant.seed)
+    target = out / variant.file
+    temporary = target.with_name(target.name + ".tmp")
+    try:
+        Image.fromarray(to_bytes(degraded)[0]).save(temporary, format="PNG")
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- the gallery
+
+
+def _load_matplotlib():
+    try:
+        import matplotlib
+    except ImportError:
+        raise Failure('--gallery needs matplotlib: pip install "skiqa[plot]"') from None
+    matplotlib.use("Agg")  # no window, no display
+
+
+def _draw(file, operators, levels, seed, target):
+    from skiqa.inspection import DegradationGalleryDisplay
+
+    display = DegradationGalleryDisplay.from_photo(
+        file, operators=_bank(operators), levels=levels, seed=seed
+    )
+    try:
+        display.figure_.savefig(target)
+    except OSError as error:
+        raise unwritable(target, error) from None
+    except ValueError as error:  # a format that matplotlib does not write
+        raise Failure(f"cannot write {printable(target)}: {error}") from None

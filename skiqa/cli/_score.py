@@ -1,0 +1,159 @@
+"""``skiqa score``."""
+
+import contextlib
+import math
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import click
+
+from skiqa.cli._files import Failure, find_images, printable, reason
+from skiqa.cli._rows import CsvOutput, JsonOutput, TableOutput, csv_file, read_scored
+
+__all__ = ["score"]
+
+
+def _scores(model, files, jobs):
+    """Yield (file, score or None, error text or None) in order."""
+    from skiqa.persistence import iter_quality
+
+    with contextlib.closing(iter_quality(model, files, n_jobs=jobs)) as rows:
+        for index, score, error in rows:
+            if error is not None:
+                yield files[index], None, reason(error, index, files[index])
+            elif not math.isfinite(score):
+                yield files[index], None, f"the model gave {score}"
+            else:
+                yield files[index], score, None
+
+
+def _load(path):
+    from skiqa.persistence import load_model
+
+    try:
+        return load_model(path)
+    except (OSError, ValueError, TypeError) as error:
+        raise Failure(f"cannot load the model {printable(path or '')}: {error}") from error
+
+
+def _shard(context, parameter, value):
+    if value is None:
+        return slice(None)
+    first, _, count = value.partition("/")
+    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise click.BadParameter(f"{value!r} is not of the form i/n with 1 <= i <= n, such as 2/8")
+    return slice(int(first) - 1, None, int(count))
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--csv", "csv_path", metavar="FILE", help="Write rows to FILE as they come; `-` for the output."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@click.option(
+    "--model",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A scorer saved by skiqa.persistence.save; without it the one that comes with skiqa.",
+)
+@click.option("-r", "--recursive", is_flag=True, help="Search folders below, too.")
+@click.option("-j", "--jobs", type=int, help="Threads that decode images; -1 for all cores.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["nan", "raise"]),
+    default="nan",
+    show_default=True,
+    help="An unreadable file is a row without a score, or the end.",
+)
+@click.option("--resume", is_flag=True, help="Keep the scores in the --csv file, add the others.")
+@click.option(
+    "--shard", metavar="I/N", callback=_shard, help="Score every N-th file only, from the I-th."
+)
+@click.pass_context
+def score(context, paths, csv_path, as_json, model, recursive, jobs, on_error, resume, shard):
+    """Score images: 100 x the predicted mean opinion score, higher is better.
+
+    PATHS are image files, folders, patterns such as "photos/*.jpg", or - for a list of paths on
+    standard input, one a line. On a terminal the result is a table, worst first; else it is CSV
+    with the columns file, score, error, in the order of PATHS.
+
+    An interrupted run keeps the rows of its --csv file, and the same command with --resume goes on
+    from there, with the same model; files that could not be read are tried again.
+
+    Exit status: 0 if all files have a score, 1 if one could not be read, 2 if the command could
+    not be carried out.
+    """
+    if csv_path and as_json:
+        raise click.UsageError("choose one of --csv and --json")
+    if resume and csv_path in (None, "-"):
+        raise click.UsageError("--resume needs the --csv FILE to go on with")
+    if jobs == 0:
+        raise click.BadParameter("0 threads cannot decode", param_hint="--jobs")
+    files = find_images(paths, recursive)[shard]
+    scored, rewrite = None, False
+    if resume and os.path.exists(csv_path):
+        scored, rewrite = read_scored(Path(csv_path))
+        done = {row[0] for row in scored}
+        files = [file for file in files if file not in done]
+
+    to_file = csv_path not in (None, "-")
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
+        try:
+            loaded = _load(model) if files else None  # before the file is opened, and emptied
+            if to_file:
+                output = csv_file(Path(csv_path), scored, rewrite)
+            else:
+                output = contextlib.nullcontext(_standard_output(as_json, csv_path == "-"))
+            with output as rows:
+                status = _run(loaded, files, jobs, on_error, rows, to_file)
+        except KeyboardInterrupt:
+            status = 130
+        except BrokenPipeError:  # `skiqa score photos | head`: nobody listens any more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 141  # as for any program that SIGPIPE ends
+    context.exit(status)
+
+
+def _standard_output(as_json, as_csv):
+    stdout = sys.stdout.buffer
+    if as_json:
+        return JsonOutput(stdout)
+    return CsvOutput(stdout) if as_csv or not sys.stdout.isatty() else TableOutput()
+
+
+def _run(model, files, jobs, on_error, output, to_file):
+    """Score `files` into `output`; return the exit status."""
+    from skiqa._progress import progress_bar
+
+    if not files:
+        output.close()
+        return 0
+    # rows that run over the terminal leave no place for a bar
+    over_terminal = output.streams and not to_file and sys.stdout.isatty()
+    bar = sys.stderr.isatty() and not over_terminal
+    n_done, failed, stopped = 0, 0, None
+    try:
+        with progress_bar("scoring", len(files), enabled=bar) as advance:
+            for file, value, error in _scores(model, files, jobs):
+                if error is not None:
+                    failed += 1
+                    if on_error == "raise":
+                        stopped = f"{printable(file)}: {error}"
+                        break
+                output.add(file, value, error)
+                n_done += 1
+                advance()
+    except KeyboardInterrupt:
+        output.close()
+        hint = "; --resume goes on from there" if to_file else ""
+        click.echo(f"interrupted after {n_done} of {len(files)} files{hint}", err=True)
+        return 130
+    output.close()
+    if stopped:
+        click.echo(f"Error: {stopped}", err=True)
+    elif failed:
+        click.echo(f"{failed} of {len(files)} files could not be read", err=True)
+    return 1 if failed else 0
