@@ -144,7 +144,10 @@ class DegradationGalleryDisplay:
                 mosaic[top : top + h, left : left + w] = picture
         if ax is None:
             cell = 1.5  # inches
-            size = (n_columns * cell + 2, n_rows * cell * h / w + 0.4)
+            size = (
+                n_columns * cell + 0.3 + 0.1 * max(map(len, self.operators)),
+                n_rows * cell * h / w + 0.4,
+            )
             _, ax = _pyplot().subplots(figsize=size, layout="constrained")
         ax.imshow(mosaic, interpolation="antialiased")
         ax.set_yticks(np.arange(n_rows) * (h + gap) + h / 2, self.operators)

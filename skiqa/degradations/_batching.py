@@ -86,7 +86,10 @@ def batched(function=None, *, whole=False):
         result = torch.empty_like(images, memory_format=torch.contiguous_format)
         for samples, value in _parts(values, images.device):
             part = function(images[samples], value, *(r[samples] for r in random))
-            result[samples] = part.clamp(0, 1) if clip else part
+            if clip and isinstance(samples, slice):
+                torch.clamp(part, 0, 1, out=result[samples])
+            else:
+                result[samples] = part.clamp(0, 1) if clip else part
         return result
 
     if takes_seeds:

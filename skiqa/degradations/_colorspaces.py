@@ -7,10 +7,12 @@ from ._batching import samplewise
 __all__ = [
     "hsv_to_rgb",
     "lab_to_rgb",
+    "linear_to_srgb",
     "rgb_to_gray",
     "rgb_to_hsv",
     "rgb_to_lab",
     "rgb_to_ycbcr",
+    "srgb_to_linear",
     "ycbcr_to_rgb",
 ]
 
@@ -56,6 +58,23 @@ def _power_(values, exponent):
     return values.log_().mul_(exponent).exp_()
 
 
+# Both pieces of a curve are computed, each on its own side of the joint, and added: choosing by a
+# mask is several times slower.
+
+
+def srgb_to_linear(images):
+    """Coded values of sRGB to values linear in light (IEC 61966-2-1)."""
+    linear = _power_((images.clamp(min=0.04045) + 0.055).div_(1.055), 2.4)
+    return linear.add_(images.clamp(max=0.04045), alpha=1 / 12.92).sub_(0.04045 / 12.92)
+
+
+def linear_to_srgb(linear):
+    """Values linear in light to coded values of sRGB (IEC 61966-2-1)."""
+    curved = _power_(linear.clamp(min=0.0031308), 1 / 2.4).mul_(1.055)
+    line = linear.clamp(max=0.0031308)
+    return curved.add_(line, alpha=12.92).sub_(0.055 + 12.92 * 0.0031308)
+
+
 @samplewise
 def rgb_to_lab(images):
     """SRGB to CIE L*a*b* with the white point D65.
@@ -82,10 +101,7 @@ def rgb_to_lab(images):
     >>> rgb_to_lab(red).flatten()
     tensor([53.2408, 80.0925, 67.2032])
     """
-    # Both pieces of a curve are computed, each on its own side of the joint, and added: choosing
-    # by a mask is several times slower.
-    linear = _power_((images.clamp(min=0.04045) + 0.055).div_(1.055), 2.4)
-    linear.add_(images.clamp(max=0.04045), alpha=1 / 12.92).sub_(0.04045 / 12.92)
+    linear = srgb_to_linear(images)
     relative = _mix(linear, _RGB_TO_RELATIVE)
     root = _power_(relative.clamp(min=_DELTA**3), 1 / 3)
     line = relative.mul_(1 / (3 * _DELTA**2)).add_(4 / 29)
@@ -122,12 +138,10 @@ def lab_to_rgb(images):
     f = images.clone()
     f[:, 0] += 16
     f = _mix(f, _LAB_TO_F)
-    # pieces added as in rgb_to_lab
+    # pieces added as in srgb_to_linear
     relative = f.clamp(min=_DELTA).pow_(3)
     relative.add_(f.clamp_(max=_DELTA).sub_(4 / 29), alpha=3 * _DELTA**2).sub_(_DELTA**3)
-    linear = _mix(relative, _RELATIVE_TO_RGB)
-    curved = _power_(linear.clamp(min=0.0031308), 1 / 2.4).mul_(1.055)
-    return curved.add_(linear.clamp_(max=0.0031308), alpha=12.92).sub_(0.055 + 12.92 * 0.0031308)
+    return linear_to_srgb(_mix(relative, _RELATIVE_TO_RGB))
 
 
 @samplewise

@@ -1,12 +1,12 @@
-"""Brightness: brighten, darken and mean shift."""
+"""Brightness: by curve, shift, factor and gamma, and exposures that miss."""
 
 import torch
 
 from ._batching import batched
-from ._colorspaces import lab_to_rgb, rgb_to_lab
+from ._colorspaces import lab_to_rgb, linear_to_srgb, rgb_to_lab, srgb_to_linear
 from ._registry import register
 
-__all__ = ["brighten", "darken", "mean_shift"]
+__all__ = ["brighten", "brightness", "darken", "exposure", "gamma", "mean_shift"]
 
 
 def _bend(values, amount):
@@ -108,3 +108,133 @@ def mean_shift(images, shift):
     tensor(1.)
     """
     return (images + shift).clamp_(0, 1)
+
+
+register(
+    "mean_shift_arniqa",
+    group="brightness",
+    levels=(0.0, 0.08, -0.08, 0.15, -0.15),
+    monotone=False,
+    source="ARNIQA's order of the levels of KADID-10k type 18",
+)(mean_shift)
+
+
+@register(
+    "brightness_down",
+    group="brightness",
+    levels=(0.95, 0.9, 0.85, 0.8, 0.75),
+    source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
+)
+@register(
+    "brightness_up",
+    group="brightness",
+    levels=(1.05, 1.1, 1.15, 1.2, 1.25),
+    source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
+)
+@batched
+def brightness(images, factor):
+    """All values times a factor, cut at 1; ``brightness_up`` and ``brightness_down``.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    factor : float or tensor of shape (N,)
+        0 or more; 1 changes nothing.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.brightness import brightness
+    >>> brightness(torch.tensor([0.4, 0.9]).view(1, 1, 1, 2).expand(1, 3, 1, 2), 1.25)[0, 0]
+    tensor([[0.5000, 1.0000]])
+    """
+    if factor < 0:
+        raise ValueError(f"brightness: factor must be 0 or more, not {factor}.")
+    return images * factor
+
+
+@register(
+    "gamma_down",
+    group="brightness",
+    levels=(0.95, 0.925, 0.9, 0.875, 0.85),
+    source="levels of an unofficial port of QPT",
+)
+@register(
+    "gamma_up",
+    group="brightness",
+    levels=(1.025, 1.05, 1.075, 1.1, 1.125),
+    source="levels of an unofficial port of QPT",
+)
+@batched
+def gamma(images, exponent):
+    """All values to a power; ``gamma_up`` darkens, ``gamma_down`` lightens.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    exponent : float or tensor of shape (N,)
+        Above 0; 1 changes nothing.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.brightness import gamma
+    >>> gamma(torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3).expand(1, 3, 1, 3), 2)[0, 0]
+    tensor([[0.0000, 0.2500, 1.0000]])
+    """
+    if exponent <= 0:
+        raise ValueError(f"gamma: exponent must be above 0, not {exponent}.")
+    # several times faster than pow; log 0 = -inf gives exp(-inf) = 0
+    return images.log().mul_(exponent).exp_()
+
+
+@register(
+    "under_exposure",
+    group="brightness",
+    levels=(-0.5, -1.0, -1.5, -2.0, -3.0),
+    source="our choice",
+)
+@register(
+    "over_exposure",
+    group="brightness",
+    levels=(0.4, 0.8, 1.2, 1.6, 2.2),
+    source="our choice",
+)
+@batched
+def exposure(images, stops):
+    """Light that is too much, cut where the sensor is full, or too little.
+
+    The values are made linear in light by the curve of sRGB, multiplied by ``2 ** stops``, cut
+    at 1 and coded again; ``over_exposure`` and ``under_exposure``.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    stops : float or tensor of shape (N,)
+        In -20..20: each stop doubles the light; 0 changes nothing.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.brightness import exposure
+    >>> exposure(torch.tensor([0.2, 0.5, 0.9]).view(1, 1, 1, 3).expand(1, 3, 1, 3), 1.0)[0, 0]
+    tensor([[0.2851, 0.6858, 1.0000]])
+    """
+    if abs(stops) > 20:
+        raise ValueError(f"exposure: stops {stops} is not in -20..20.")
+    return linear_to_srgb(srgb_to_linear(images).mul_(2.0**stops).clamp_(max=1))

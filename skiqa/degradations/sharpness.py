@@ -1,11 +1,13 @@
-"""Sharpness and contrast: high sharpen and contrast change."""
+"""Sharpness and contrast: sharpened, and contrast by curve, by line and about the mean."""
+
+import torch
 
 from ._batching import batched
-from ._colorspaces import lab_to_rgb, rgb_to_lab
+from ._colorspaces import lab_to_rgb, rgb_to_gray, rgb_to_lab
 from ._filters import gaussian_filter
 from ._registry import register
 
-__all__ = ["contrast_change", "high_sharpen"]
+__all__ = ["contrast", "contrast_change", "high_sharpen", "non_linear_contrast", "unsharp_mask"]
 
 
 @register(
@@ -81,3 +83,123 @@ def contrast_change(images, amount):
     t = images - 0.5
     curve = t.square().sub_(0.25).mul_(cubic).add_(1).mul_(t)
     return curve.add_(0.5).clamp_(0, 1)
+
+
+register(
+    "contrast_change_arniqa",
+    group="sharpness",
+    family="color",
+    levels=(0.0, 0.15, -0.4, 0.3, -0.6),
+    monotone=False,
+    source="ARNIQA's order of the levels of KADID-10k type 25 (linear contrast)",
+)(contrast_change)
+
+
+@register(
+    "non_linear_contrast",
+    group="sharpness",
+    family="color",
+    levels=(0.4, 0.3, 0.2, 0.1, 0.05),
+    source="ARNIQA (non-linear contrast)",
+)
+@batched
+def non_linear_contrast(images, offset):
+    """Contrast lost at both ends: [0, 1] is mapped to [1/2 - offset, 1/2 + offset].
+
+    Non-linear is its name in ARNIQA's code; the map is linear.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    offset : float or tensor of shape (N,)
+        In [0, 0.5]; 0.5 changes nothing, 0 leaves grey.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.sharpness import non_linear_contrast
+    >>> non_linear_contrast(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(1, 3, 1, 2), 0.3)[0, 0]
+    tensor([[0.2000, 0.8000]])
+    """
+    if not 0 <= offset <= 0.5:
+        raise ValueError(f"non_linear_contrast: offset {offset} is not in [0, 0.5].")
+    return (images * (2 * offset)).add_(0.5 - offset)
+
+
+@register(
+    "contrast_down",
+    group="sharpness",
+    family="color",
+    levels=(0.95, 0.9, 0.85, 0.8, 0.75),
+    source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
+)
+@register(
+    "contrast_up",
+    group="sharpness",
+    family="color",
+    levels=(1.05, 1.1, 1.15, 1.2, 1.25),
+    source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
+)
+@batched
+def contrast(images, factor):
+    """Distance from the image's mean grey times a factor; ``contrast_up`` and ``contrast_down``.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    factor : float or tensor of shape (N,)
+        0 or more; 1 changes nothing.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.sharpness import contrast
+    >>> contrast(torch.tensor([0.4, 0.6]).view(1, 1, 1, 2).expand(1, 3, 1, 2), 1.5)[0, 0]
+    tensor([[0.3500, 0.6500]])
+    """
+    if factor < 0:
+        raise ValueError(f"contrast: factor must be 0 or more, not {factor}.")
+    means = rgb_to_gray(images).mean((1, 2, 3), keepdim=True)
+    return torch.lerp(means, images, factor)
+
+
+@register(
+    "unsharp_mask",
+    group="sharpness",
+    levels=(0.5, 0.7, 0.9, 1.1, 1.3),
+    source="levels of an unofficial port of QPT; sigma our choice",
+)
+@batched
+def unsharp_mask(images, amount):
+    """Sharpened: ``x + amount * (x - blurred x)`` on red, green and blue, sigma 2 pixels.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    amount : float or tensor of shape (N,)
+        Strength; 0 changes nothing.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.sharpness import unsharp_mask
+    >>> edge = torch.tensor([0.3, 0.3, 0.3, 0.7, 0.7, 0.7]).expand(1, 3, 6, 6)
+    >>> unsharp_mask(edge, 1)[0, 0, 0]
+    tensor([0.2624, 0.2129, 0.1408, 0.8592, 0.7871, 0.7376])
+    """
+    return gaussian_filter(images, 2.0).sub_(images).mul_(-amount).add_(images)
