@@ -1,6 +1,8 @@
 """Files of weights -> the state of an encoder."""
 
 import json
+import os
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +100,23 @@ def tensors_to_state(tensors, header):
 
 
 def load_state(path):
-    """Return the encoder state in a skiqa file (a bundle's regressor is left aside)."""
+    """Return the encoder state in a skiqa file (a bundle's regressor is left aside).
+
+    A file that has not changed since is not read again: a search fits its encoder a hundred times.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return _load_state(path)  # which says what is wrong with it
+    return _load_state_again(os.fspath(path), found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _load_state_again(path, *_):
+    return _load_state(path)
+
+
+def _load_state(path):
     tensors, header = read_file(path)
     encoder = {
         k.removeprefix("encoder."): v for k, v in tensors.items() if k.startswith("encoder.")

@@ -214,7 +214,23 @@ def standardising_constants(images, indices, state, *, device, n_jobs):
 
 
 def feature_width(state, pooling):
-    """Return the number of features of one network at one scale."""
+    """Return the number of features of one network at one scale.
+
+    Raises
+    ------
+    ValueError
+        If the weights do not fit the network.
+    """
+    key = (state.digest, pooling)
+    if key not in _WIDTHS:
+        _WIDTHS[key] = _measured_width(state, pooling)
+    return _WIDTHS[key]
+
+
+_WIDTHS = {}  # two small numbers for each set of weights that a process has seen
+
+
+def _measured_width(state, pooling):
     network = live_networks(state, torch.device("cpu"), torch.float32)[0]
     image = np.zeros((1, network.stride, network.stride, 3), np.uint8)
     with torch.inference_mode():

@@ -124,6 +124,12 @@ class Trainer:
             self.network.eval()
             side = self.network.stride
             n_features = self.network(torch.zeros(1, 3, side, side)).shape[1]
+        least = side * getattr(objective, "grid", 1)
+        if plan.crop_size < least:
+            raise ValueError(
+                f"crop_size={plan.crop_size} is too small: {state.backbone!r} needs {least} pixels "
+                f"for views of {least // side} x {least // side} patches."
+            )
         with seeded(seed):
             self.head = objective.head(n_features)
         # another objective's projector, or one of another width, starts anew
@@ -164,6 +170,15 @@ class Trainer:
         self.scaler.update()
         self.step += 1
         return float(loss.detach())
+
+    def check_finite(self):
+        """Raise if a weight is no longer a number: a loss can hide it, features would not."""
+        for name, tensor in self.network.model.state_dict().items():
+            if not torch.isfinite(tensor).all():
+                raise ValueError(
+                    f"The weights {name!r} are no longer finite after step {self.step}. Lower "
+                    f"learning_rate (now {self.plan.learning_rate:g})."
+                )
 
     def content(self, losses):
         """Return all that resuming needs."""
@@ -291,6 +306,7 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
              "images_per_second": (per_epoch - done) * batch / max(seconds, 1e-9)}
         )  # fmt: skip
         losses = []
+        trainer.check_finite()
         if folder is not None:
             folder.save(trainer.step, trainer.content(losses))
             saved = time.monotonic()

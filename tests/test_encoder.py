@@ -23,7 +23,7 @@ TINY = "test_resnet.r160_in1k"  # timm's smallest chain of stages: 0.4 million w
 
 
 def tiny(**parameters):
-    defaults = {"weights": None, "epochs": 1, "batch_size": 4, "crop_size": 16, "random_state": 0}
+    defaults = {"weights": None, "epochs": 1, "batch_size": 4, "crop_size": 64, "random_state": 0}
     return ContrastiveQualityEncoder(TINY, **defaults | parameters)
 
 

@@ -38,7 +38,7 @@ def crops():
 @pytest.fixture(scope="module")
 def model(crops):
     encoder = ContrastiveQualityEncoder(
-        TINY, weights=None, epochs=1, batch_size=4, crop_size=16, random_state=0, device="cpu"
+        TINY, weights=None, epochs=1, batch_size=4, crop_size=64, random_state=0, device="cpu"
     )
     return make_pipeline(encoder, Ridge(alpha=0.1)).fit(crops, np.linspace(0, 1, 8))
 
@@ -90,7 +90,7 @@ def test_skops(model, crops, scores, tmp_path):
 
 def test_skops_after_partial_fit_goes_on_alike(crops, tmp_path):
     encoder = ContrastiveQualityEncoder(
-        TINY, weights=None, batch_size=4, crop_size=16, random_state=0
+        TINY, weights=None, batch_size=4, crop_size=64, random_state=0
     ).partial_fit(crops)
     save(encoder, tmp_path / "encoder.skops")
     loaded = load(tmp_path / "encoder.skops").partial_fit(crops)
@@ -126,7 +126,7 @@ def test_saved_weights_start_another_training(model, crops, tmp_path):
     save(model, tmp_path / "start.skiqa")
     encoder = ContrastiveQualityEncoder(weights=tmp_path / "start.skiqa").fit(crops)
     np.testing.assert_array_equal(encoder.transform(crops), model[0].transform(crops))
-    trained = clone(encoder).set_params(epochs=1, batch_size=4, crop_size=16).fit(crops)
+    trained = clone(encoder).set_params(epochs=1, batch_size=4, crop_size=64).fit(crops)
     assert trained.backbone_name_ == TINY
     assert trained.state_.digest != encoder.state_.digest
 

@@ -20,7 +20,7 @@ def crops():
 
 
 def encoder(folder, **parameters):
-    defaults = {"weights": None, "epochs": 2, "batch_size": 4, "crop_size": 16, "random_state": 0}
+    defaults = {"weights": None, "epochs": 2, "batch_size": 4, "crop_size": 64, "random_state": 0}
     return ContrastiveQualityEncoder(TINY, checkpoint_dir=folder, **defaults | parameters)
 
 
@@ -140,7 +140,7 @@ def test_resumed_after_the_last_epoch_has_its_history(tmp_path, crops, monkeypat
 
 @pytest.mark.parametrize(
     "change",
-    [{"random_state": 1}, {"epochs": 3}, {"crop_size": 24}, {"learning_rate": 0.3}, "images"],
+    [{"random_state": 1}, {"epochs": 3}, {"crop_size": 72}, {"learning_rate": 0.3}, "images"],
 )
 def test_other_runs_have_other_folders(tmp_path, crops, monkeypatch, each_step, change):
     run = interrupted(monkeypatch, tmp_path, crops, after=2)

@@ -1,4 +1,3 @@
-import json
 import math
 import os
 import subprocess
@@ -24,7 +23,7 @@ TINY = "test_resnet.r160_in1k"
 
 
 def tiny(**parameters):
-    defaults = {"weights": None, "epochs": 2, "batch_size": 4, "crop_size": 16, "random_state": 0}
+    defaults = {"weights": None, "epochs": 2, "batch_size": 4, "crop_size": 64, "random_state": 0}
     return ContrastiveQualityEncoder(TINY, **defaults | parameters)
 
 
@@ -43,7 +42,7 @@ def trainer():
 
 
 def make_trainer(dtype=None, **changes):
-    numbers = {"epochs": 1, "batch_size": 4, "crop_size": 16, "learning_rate": 0.01,
+    numbers = {"epochs": 1, "batch_size": 4, "crop_size": 64, "learning_rate": 0.01,
                "weight_decay": 0.1, "train_statistics": True}  # fmt: skip
     plan = Plan(**numbers | changes)
     return Trainer(random_state_of(TINY, 0), Contrique(), plan, torch.device("cpu"), dtype, 0)
@@ -172,61 +171,73 @@ def test_same_seed_same_bits_whatever_the_workers(crops):
 
 
 CHILD = """
-import json, sys
+import sys
+import time
 import numpy as np
 import torch
 torch.set_num_threads(1)
 import skiqa._train as loop
 from skiqa import ContrastiveQualityEncoder
-loop._CHECKPOINT_SECONDS = 0.0  # every step is kept
+loop._CHECKPOINT_SECONDS = -1.0  # every step is kept
 step_on = loop.Trainer.step_on
 
 def told(self, *args):
     loss = step_on(self, *args)
     print(self.step, flush=True)
+    if self.step == 4:
+        time.sleep(600)  # to be killed here, on however slow a machine
     return loss
 
 loop.Trainer.step_on = told
-images, folder, out = np.load(sys.argv[1]), sys.argv[2] or None, sys.argv[3]
-encoder = ContrastiveQualityEncoder(
-    "test_resnet.r160_in1k", weights=None, epochs=3, batch_size=3, crop_size=16, random_state=0,
-    checkpoint_dir=folder,
-).fit(images, authentic=[True, False] * 4)
-with open(out, "w") as file:
-    json.dump([encoder.state_.digest, encoder.loss_curve_, encoder.n_iter_], file)
+ContrastiveQualityEncoder(
+    "test_resnet.r160_in1k", weights=None, epochs=3, batch_size=3, crop_size=64, random_state=0,
+    checkpoint_dir=sys.argv[2],
+).fit(np.load(sys.argv[1]), authentic=[True, False] * 4)
 """
 
 
-def test_killed_and_resumed_is_bit_equal(crops, tmp_path):
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_killed_and_resumed_is_bit_equal(crops, tmp_path, monkeypatch):
     np.save(tmp_path / "images.npy", np.stack(crops))
-    (tmp_path / "child.py").write_text(CHILD)
-
-    def start(folder, out):
-        command = [sys.executable, tmp_path / "child.py", tmp_path / "images.npy", folder, out]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True,
-                                env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
-
-    with (
-        start("", tmp_path / "whole.json") as whole,
-        start(tmp_path / "runs", tmp_path / "killed.json") as killed,
-    ):
-        for line in killed.stdout:
+    runs = tmp_path / "runs"
+    command = [sys.executable, "-c", CHILD, tmp_path / "images.npy", runs]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+        for line in child.stdout:
             if int(line) == 4:  # of 6, two in each epoch
-                killed.kill()
+                child.kill()
                 break
-        assert len(whole.stdout.read().split()) == 6
-    assert killed.returncode != 0
-    assert whole.returncode == 0
-    assert not (tmp_path / "killed.json").exists()
-    assert 1 <= len(list((tmp_path / "runs").glob("*/step-*.pt"))) <= 3
-    with start(tmp_path / "runs", tmp_path / "resumed.json") as resumed:
-        steps = [int(line) for line in resumed.stdout]
-    assert resumed.returncode == 0
-    assert steps[0] > 1  # it went on, it did not start anew
-    assert steps[-1] == 6
-    expected = json.loads((tmp_path / "whole.json").read_text())
-    assert json.loads((tmp_path / "resumed.json").read_text()) == expected
-    assert not list((tmp_path / "runs").iterdir())  # the training ended well: nothing is left
+    assert child.returncode != 0
+    assert len(list(runs.glob("*/step-*.pt"))) == 2
+
+    steps, step_on = [], Trainer.step_on
+
+    def noted(self, *args):
+        loss = step_on(self, *args)
+        steps.append(self.step)
+        return loss
+
+    monkeypatch.setattr(Trainer, "step_on", noted)
+    X, marks, parameters = np.stack(crops), [True, False] * 4, {"epochs": 3, "batch_size": 3}
+    resumed = tiny(**parameters, checkpoint_dir=runs).fit(X, authentic=marks)
+    assert steps == [4, 5, 6]  # it went on from the checkpoint of step 3
+    assert not list(runs.iterdir())  # the training ended well: nothing is left
+    del steps[:]
+    whole = tiny(**parameters).fit(X, authentic=marks)
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert resumed.state_.digest == whole.state_.digest
+    assert resumed.loss_curve_ == whole.loss_curve_
+    assert resumed.n_iter_ == 3
+    for name, array in whole.state_.head.items():
+        np.testing.assert_array_equal(resumed.state_.head[name], array)
 
 
 # Learning ----------------------------------------------------------------------------------------
@@ -243,7 +254,7 @@ def test_loss_falls_below_the_plateau():
         for left in range(0, 560, 112)
     ]
     encoder = tiny(
-        epochs=30, batch_size=20, crop_size=32, learning_rate=2.0,
+        epochs=30, batch_size=20, crop_size=64, learning_rate=2.0,
         objective=Contrique(color_spaces=("rgb",)),
     ).fit(photos, authentic=[True] * 20)  # fmt: skip
     last = np.mean(encoder.loss_curve_[-5:])
@@ -284,7 +295,7 @@ class Halves(BaseEstimator):
     """The smallest objective: two views of an image attract. Its network has dropout."""
 
     defaults_scratch = defaults_pretrained = {
-        "batch_size": 4, "crop_size": 16, "learning_rate": 0.1, "weight_decay": 0.0,
+        "batch_size": 4, "crop_size": 64, "learning_rate": 0.1, "weight_decay": 0.0,
     }  # fmt: skip
     learning_rate_batch = 4
 

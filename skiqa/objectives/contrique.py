@@ -161,6 +161,7 @@ class Contrique(BaseEstimator):
         "normalize": [StrOptions({"kadis"}), None],
         "projection_dim": [Interval(Integral, 1, None, closed="left")],
     }
+    grid = 2  # patches along each side of a view
     learning_rate_batch = 512  # images per step that the learning rates are stated for
 
     def __init__(self, *, temperature=0.1, color_spaces=COLOR_SPACES, normalize="kadis",
@@ -239,8 +240,9 @@ class Contrique(BaseEstimator):
 
     def loss(self, network, head, views, labels):
         """Return the loss of one batch; `views` are the network's normalised input."""
-        patches = patch_features(network(views))
-        return nt_xent(head(patches), labels.repeat(2).repeat_interleave(4), self.temperature)
+        patches = patch_features(network(views), self.grid)
+        labels = labels.repeat(2).repeat_interleave(self.grid**2)
+        return nt_xent(head(patches), labels, self.temperature)
 
 
 def crop(images, offsets, size):
