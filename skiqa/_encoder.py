@@ -472,12 +472,16 @@ class ContrastiveQualityEncoder(
         width = feature_width(self.state_, self.pooling)
         return len(self.state_.networks) * len(self.scales) * width
 
+    def __getstate__(self):
+        # where it was pickled, not where its weights were made: bundled ones are opened anywhere
+        return super().__getstate__() | {"_pickled_with": current_versions()}
+
     def __setstate__(self, state):
+        versions = state.pop("_pickled_with", None) or current_versions()
         super().__setstate__(state)
-        fitted = state.get("state_")
-        if fitted is not None and fitted.versions != current_versions():
+        if "state_" in state and versions != current_versions():
             warnings.warn(
-                f"This encoder was made with {fitted.versions} and is used with "
+                f"This encoder was pickled with {versions} and is used with "
                 f"{current_versions()}. Its weights load strictly, but features may differ in "
                 "their last digits.",
                 UserWarning,

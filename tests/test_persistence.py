@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skiqa
-from skiqa import ContrastiveQualityEncoder, _backbones
+from skiqa import ContrastiveQualityEncoder, _backbones, _encoder
 from skiqa._checkpoints import read_file, write_file
 from skiqa.exceptions import ImageError
 from skiqa.persistence import iter_quality, load, load_model, predict_quality, save
@@ -175,13 +175,20 @@ def test_made_for_cuda_scores_without(model, crops, scores, tmp_path):
 # Versions and damage -----------------------------------------------------------------------------
 
 
-def test_other_versions_warn_when_unpickled(model, crops, scores):
-    old = copy.deepcopy(model[0])
-    old.state_.versions = {**old.state_.versions, "timm": "0.0.1"}
-    data = pickle.dumps(old)
+def test_other_versions_warn_when_unpickled(model, crops, monkeypatch):
+    now = _encoder.current_versions()
+    with monkeypatch.context() as patch:
+        patch.setattr(_encoder, "current_versions", lambda: {**now, "timm": "0.0.1"})
+        data = pickle.dumps(model[0])
     with pytest.warns(UserWarning, match=r"timm.*0\.0\.1.*Its weights load strictly"):
         loaded = pickle.loads(data)
     np.testing.assert_array_equal(loaded.transform(crops), model[0].transform(crops))
+
+
+def test_weights_made_elsewhere_do_not_warn(model):
+    elsewhere = copy.deepcopy(model[0])
+    elsewhere.state_.versions = {"skiqa": "0.0.1", "timm": "0.0.1", "torch": "0.0.1"}
+    assert pickle.loads(pickle.dumps(elsewhere)).state_.versions == elsewhere.state_.versions
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "text", "no header"])
