@@ -16,6 +16,7 @@ from PIL import Image
 from skiqa.cli import main
 from skiqa.cli._degrade import degrade as command
 from skiqa.degradations import (
+    _registry,
     apply_sequences,
     get_bank,
     get_space,
@@ -23,6 +24,17 @@ from skiqa.degradations import (
     parse_sequence,
     spaces,
 )
+
+OWN = """
+from skiqa.degradations import batched, register
+
+HAZE = 1.0
+
+@register("fog", group="weather", levels=(0.1, 0.2, 0.3, 0.4, 0.5))
+@batched
+def fog(images, amount):
+    return images + amount * (HAZE - images)
+"""
 
 
 @pytest.fixture
@@ -58,7 +70,7 @@ def _again(row):
     """Make the picture of a row of the table from its source."""
     pixels = torch.from_numpy(_pixels(row["source"]).copy()).permute(2, 0, 1)[None] / 255
     degraded = apply_sequences(pixels, row["sequence"], int(row["seed"]))
-    return (degraded[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    return (degraded[0].permute(1, 2, 0) * 255 + 0.5).byte().numpy()
 
 
 def _check(rows, folder="out"):
@@ -99,6 +111,38 @@ def test_everything_by_default_and_banks_by_name():
     assert [row["sequence"] for row in _rows("kadis")] == [
         f"{n}:2" for n in get_bank("kadis").names
     ]
+
+
+@pytest.mark.usefixtures("photos")
+def test_operators_groups_and_banks_together():
+    options = ["--levels", "2", "--operators", "jpeg,compression,blur,kadis"]
+    _degrade("photos/a.png", "--out", "out", *options)
+    names = [
+        "jpeg",
+        *list_operators("compression"),
+        *list_operators("blur"),
+        *get_bank("kadis").names,
+    ]
+    assert [row["sequence"] for row in _rows()] == [f"{n}:2" for n in dict.fromkeys(names)]
+
+
+@pytest.mark.usefixtures("photos")
+def test_operators_of_ones_own(monkeypatch):
+    monkeypatch.setattr(_registry, "_OPERATORS", dict(_registry._OPERATORS))
+    Path("own.py").write_text(OWN)
+    _degrade("photos/a.png", "--out", "out", "--register", "own.py", "--operators", "weather")
+    rows = _rows()
+    assert [row["sequence"] for row in rows] == [f"fog:{level}" for level in range(1, 6)]
+    _check(rows)
+    # two operators: the space draws both
+    options = ["--space", "contrique", "--operators", "fog,darken", "--n", "20"]
+    Path("own.py").write_text("print('no second registration')")
+    _degrade("photos/a.png", "--out", "space", "--register", "own.py", *options)
+    drawn = {name for row in _rows("space") for name, _ in parse_sequence(row["sequence"])}
+    assert drawn == {"fog", "darken"}
+    Path("own.py").write_text(OWN)
+    result = _degrade("photos/a.png", "--out", "o", "--register", "own.py", status=2)
+    assert "cannot register own.py: ValueError: A degradation named 'fog'" in result.stderr
 
 
 @pytest.mark.usefixtures("photos")
@@ -233,8 +277,10 @@ def test_gallery():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--operators", "jepg"], "There is no bank 'jepg'"),
-        (["--operators", "jpeg,fogg"], "There is no degradation named 'fogg'"),
+        (["--operators", "jepg"], "'jepg' is no degradation, group or bank: did you mean jpeg?"),
+        (["--operators", "jpeg,xyz"], "'xyz' is no degradation, group or bank: There are: "),
+        (["--operators", ""], "'' is no degradation"),
+        (["--register", "own.py"], "cannot register own.py: FileNotFoundError"),
         (["--levels", "0,1"], "is not of the form 1,3,5"),
         (["--levels", "1;2"], "is not of the form 1,3,5"),
         (["--sequence", "jpeg"], "not of the form name:level"),

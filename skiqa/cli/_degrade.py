@@ -1,9 +1,12 @@
 """``skiqa degrade``."""
 
 import contextlib
+import difflib
+import importlib.util
 import os
 import sys
 import warnings
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,9 +45,8 @@ def _levels(context, parameter, value):
 @click.option("--out", required=True, metavar="DIR", help="Folder to write to; made if need be.")
 @click.option(
     "--operators",
-    default=None,
     metavar="A,B",
-    help="Degradations by name, or a bank: kadis, arniqa, ...; without it every one.",
+    help="Degradations, groups (blur, noise, ...) or banks (kadis, arniqa, ...); without it all.",
 )
 @click.option("--levels", callback=_levels, metavar="1,3,5", help="Levels; without it 1 to 5.")
 @click.option(
@@ -58,6 +60,13 @@ def _levels(context, parameter, value):
     "--space",
     type=click.Choice(["arniqa", "contrique", "qpt", "reiqa"]),
     help="Draw sequences from the space of a paper; of --operators, if these are given.",
+)
+@click.option(
+    "--register",
+    "own",
+    multiple=True,
+    metavar="FILE.py",
+    help="Python file that registers degradations of your own; may be given several times.",
 )
 @click.option("--n", type=click.IntRange(1), help="How many to draw for each photo; 10.")
 @click.option(
@@ -83,6 +92,7 @@ def degrade(
     levels,
     texts,
     space,
+    own,
     n,
     seed,
     gallery,
@@ -110,8 +120,12 @@ def degrade(
         raise click.UsageError("--gallery shows operators by levels of one photo")
     if gallery:
         _load_matplotlib()
+    for script in own:
+        _register(script)
+    levels = levels or LEVELS
     try:
-        plan = _plan(files, operators, levels or LEVELS, texts, space, 10 if n is None else n, seed)
+        bank = _bank(operators)
+        plan = _plan(files, bank, levels, texts, space, n or 10, seed)
     except ValueError as error:  # an unknown operator, text or bank
         raise Failure(str(error)) from None
     _refuse_to_overwrite(files, out, [v.file for _, vs in plan for v in vs], gallery, overwrite)
@@ -120,7 +134,7 @@ def degrade(
         try:
             status = _run(files, plan, Path(out))
             if gallery and status == 0:
-                _draw(files[0], operators, levels or LEVELS, seed, gallery)
+                _draw(files[0], bank, levels, seed, gallery)
         except KeyboardInterrupt:
             click.echo(f"interrupted; {TABLE} lists what was written", err=True)
             status = 130
@@ -130,20 +144,30 @@ def degrade(
 # ---------------------------------------------------------------- what is to be written
 
 
-def _plan(files, operators, levels, texts, space, n, seed):
+def _register(script):
+    """Run a Python file, for what it registers."""
+    loader = SourceFileLoader("skiqa_own_degradations", script)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    try:
+        loader.exec_module(module)
+    except Exception as error:  # whatever a user's own code may raise
+        text = f"{type(error).__name__}: {error}"
+        raise Failure(f"cannot register {printable(script)}: {text}") from None
+
+
+def _plan(files, bank, levels, texts, space, n, seed):
     """Return [(photo's path, its variants)]."""
     import torch
 
-    from skiqa.degradations import get_space, parse_sequence
+    from skiqa.degradations import get_bank, get_space, parse_sequence
     from skiqa.degradations._random import spawn
 
-    bank = _bank(operators)
     plan = []
     for p, (file, stem) in enumerate(zip(files, _stems(files), strict=True)):
         own = spawn(torch.tensor([seed]), p)  # each photo draws numbers of its own
         if space:
             drawn = get_space(space)
-            if operators:
+            if bank:
                 drawn.set_params(bank=bank)
             seeds = torch.cat([spawn(own, k) for k in range(n)])
             done = [
@@ -156,7 +180,7 @@ def _plan(files, operators, levels, texts, space, n, seed):
                 for k, text in enumerate(texts)
             ]
         else:
-            steps = [(name, level) for name in bank.names for level in levels]
+            steps = [(name, level) for name in (bank or get_bank("all")).names for level in levels]
             done = [(f"{name}_{level}", ((name, level),), int(own)) for name, level in steps]
         variants = [Variant(f"{stem}__{label}.png", file, *rest) for label, *rest in done]
         plan.append((file, variants))
@@ -164,14 +188,27 @@ def _plan(files, operators, levels, texts, space, n, seed):
 
 
 def _bank(operators):
-    """Return the bank that the option names, checked."""
-    from skiqa.degradations import get_bank, list_operators
+    """Return the bank of all that the option names - operators, groups, banks -, None of None."""
+    from skiqa.degradations import get_bank, get_operator, list_operators
 
-    names = [name.strip() for name in (operators or "all").split(",")]
-    alone = len(names) == 1 and names[0] not in list_operators()
-    bank = get_bank(names[0]) if alone else get_bank(tuple(dict.fromkeys(names)))
-    _ = bank.operators  # an unknown one is an error now
-    return bank
+    if operators is None:
+        return None
+    known = list_operators()
+    groups = {get_operator(name).group for name in known}
+    names = []
+    for word in map(str.strip, operators.split(",")):
+        if word in known:
+            names.append(word)
+        elif word in groups:
+            names += list_operators(word)
+        else:
+            try:
+                names += get_bank(word).names
+            except ValueError:
+                near = difflib.get_close_matches(word, [*known, *groups], 1)
+                hint = f"did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+                raise ValueError(f"{word!r} is no degradation, group or bank: {hint}") from None
+    return get_bank(tuple(dict.fromkeys(names)))
 
 
 def _stems(files):
@@ -287,11 +324,11 @@ def _load_matplotlib():
     matplotlib.use("Agg")  # no window, no display
 
 
-def _draw(file, operators, levels, seed, target):
+def _draw(file, bank, levels, seed, target):
     from skiqa.inspection import DegradationGalleryDisplay
 
     display = DegradationGalleryDisplay.from_photo(
-        file, operators=_bank(operators), levels=levels, seed=seed
+        file, operators=bank or "all", levels=levels, seed=seed
     )
     try:
         display.figure_.savefig(target)
