@@ -68,6 +68,8 @@ class DegradationGalleryDisplay:
     ----------
     ax_ : matplotlib Axes
         Axes of the grid, after :meth:`plot`.
+    im_ : matplotlib AxesImage
+        All pictures, as one.
     figure_ : matplotlib Figure
         Its figure.
 
@@ -145,15 +147,15 @@ class DegradationGalleryDisplay:
         if ax is None:
             cell = 1.5  # inches
             size = (
-                n_columns * cell + 0.3 + 0.1 * max(map(len, self.operators)),
-                n_rows * cell * h / w + 0.4,
+                n_columns * cell + 0.3 + 0.095 * max(map(len, self.operators)),
+                n_rows * cell * h / w + 0.7,
             )
             _, ax = _pyplot().subplots(figsize=size, layout="constrained")
-        ax.imshow(mosaic, interpolation="antialiased")
+        self.im_ = ax.imshow(mosaic, interpolation="antialiased")
         ax.set_yticks(np.arange(n_rows) * (h + gap) + h / 2, self.operators)
         labels = ["pristine", *(f"level {level}" for level in self.levels)]
         ax.set_xticks(np.arange(n_columns) * (w + gap) + w / 2, labels)
-        ax.tick_params(length=0, bottom=False, labelbottom=False, labeltop=True)
+        ax.tick_params(length=0, labeltop=True)  # above and below: the grid may be long
         ax.spines[:].set_visible(False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
@@ -196,8 +198,8 @@ class DegradationResponseDisplay:
 
     Made by :meth:`from_estimator`. In each panel the thick line is the mean over the photos, the
     thin ones are the photos; the number is the operator's :func:`level_concordance`, 1 where every
-    level costs every photo some score. Operators that do not claim to be monotone (their levels
-    run from more to less, say) are marked by an asterisk.
+    level costs every photo some score. The title names operators that do not claim to be monotone:
+    their levels run from more to less, say.
 
     Parameters
     ----------
@@ -216,6 +218,8 @@ class DegradationResponseDisplay:
         The :func:`level_concordance` of each operator, over 0 (pristine) and the levels.
     axes_ : array of matplotlib Axes of shape (n_operators,)
         The panels, after :meth:`plot`.
+    lines_ : array of matplotlib Line2D of shape (n_operators,)
+        The means over the photos.
     figure_ : matplotlib Figure
         Their figure.
 
@@ -314,15 +318,17 @@ class DegradationResponseDisplay:
         """
         axes = _panels(ax, len(self.operators))
         places = [0, *self.levels]
+        lines = []
         for k, panel in enumerate(axes):
             panel.plot(places, self.scores[k], color="tab:gray", linewidth=0.5, alpha=0.5)
-            panel.plot(places, self.scores[k].mean(1), color="tab:blue", marker="o", markersize=3)
-            star = "" if self.monotone[k] else "*"
-            title = f"{self.operators[k]}{star}  {self.concordance[k]:.2f}"
+            mean = self.scores[k].mean(1)
+            lines += panel.plot(places, mean, color="tab:blue", marker="o", markersize=3)
+            note = "" if self.monotone[k] else ", not monotone"
+            title = f"{self.operators[k]}\n{self.concordance[k]:.2f} in order{note}"
             panel.set_title(title, fontsize="small")
             panel.set_xticks(places)
             panel.grid(alpha=0.3)
-        self.axes_, self.figure_ = axes, axes[0].figure
+        self.axes_, self.lines_, self.figure_ = axes, np.array(lines), axes[0].figure
         return self
 
 
@@ -341,7 +347,7 @@ def _panels(ax, n):
     n_columns = min(n, 5)
     n_rows = -(-n // n_columns)
     if ax is None:
-        size = (0.8 + 2.3 * n_columns, 0.7 + 1.7 * n_rows)
+        size = (0.8 + 2.3 * n_columns, 0.7 + 1.85 * n_rows)
         plt = _pyplot()
         figure = plt.figure(figsize=size, layout="constrained")
         figure.supxlabel("level (0: pristine)")
@@ -358,7 +364,7 @@ def _panels(ax, n):
             raise ValueError("Only axes of a grid, such as plt.subplots makes, can be divided.")
         figure = ax.figure
         ax.set_axis_off()
-        grid = ax.get_subplotspec().subgridspec(n_rows, n_columns, wspace=0.1, hspace=0.5)
+        grid = ax.get_subplotspec().subgridspec(n_rows, n_columns, wspace=0.1, hspace=0.7)
     axes = []
     for k in range(n):
         first = axes[0] if axes else None

@@ -331,7 +331,7 @@ def _draw(file, bank, levels, seed, target):
         file, operators=bank or "all", levels=levels, seed=seed
     )
     try:
-        display.figure_.savefig(target)
+        display.figure_.savefig(target, dpi=170)  # enough for every pixel of the pictures
     except OSError as error:
         raise unwritable(target, error) from None
     except ValueError as error:  # a format that matplotlib does not write
