@@ -166,18 +166,16 @@ def rgb_to_hsv(images):
     tensor([0.3333, 1.0000, 1.0000])
     """
     red, green, blue = images.unbind(1)
-    value = torch.maximum(torch.maximum(red, green), blue)
-    chroma = value - torch.minimum(torch.minimum(red, green), blue)
-    divisor = torch.where(chroma == 0, 1, chroma)
-    hue = torch.where(
-        value == red,
-        (green - blue) / divisor,
-        torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
-    ).div_(6)
-    hue = torch.where(hue < 0, hue + 1, hue)
-    hue = torch.where(hue >= 1, 0, hue)  # a tiny negative hue plus 1 rounds to 1
-    saturation = chroma / torch.where(value == 0, 1, value)
-    return torch.stack([hue, saturation, value], 1)
+    # Two swaps sort the channels, and each shifts the sector that hue is counted from: no
+    # choice by a mask is needed, which would take several times as long.
+    larger, smaller = torch.maximum(green, blue), torch.minimum(green, blue)
+    swap_gb, swap_r = (green < blue).to(images), (red < larger).to(images)
+    value, other = torch.maximum(red, larger), torch.minimum(red, larger)
+    chroma = value - torch.minimum(smaller, other)
+    hue = swap_gb.mul(2).sub_(1 / 3).mul_(swap_r).sub_(swap_gb)
+    hue.add_(other.sub_(smaller).div_(chroma.add(chroma == 0)), alpha=1 / 6).abs_()
+    hue.sub_(hue.floor())  # a tiny negative hue plus 1 rounds to 1
+    return torch.stack([hue, chroma.div_(value.add(value == 0)), value], 1)
 
 
 @samplewise

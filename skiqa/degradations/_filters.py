@@ -11,12 +11,18 @@ import torch.nn.functional as F
 from scipy.fft import next_fast_len
 
 __all__ = [
+    "anisotropic_kernel",
+    "defocus_kernel",
     "disk_kernel",
+    "enlarge",
     "filter2d",
+    "filter_axes",
     "gaussian_filter",
     "gaussian_kernel",
     "gradient_magnitude",
+    "median_filter",
     "motion_kernel",
+    "sinc_kernel",
 ]
 
 # From this many taps on, the FFT is faster than adding shifted copies (512 x 512, one thread).
@@ -35,7 +41,11 @@ def gaussian_kernel(sigma):
 
 def gaussian_filter(images, sigma):
     """Gaussian filter of (N, C, H, W), rows and columns in turn."""
-    kernel = gaussian_kernel(sigma)
+    return filter_axes(images, gaussian_kernel(sigma))
+
+
+def filter_axes(images, kernel):
+    """Filter of (N, C, H, W) with an odd, symmetric 1-D kernel along rows and columns."""
     return _filter_axis(_filter_axis(images, kernel, 3), kernel, 2)
 
 
@@ -75,6 +85,13 @@ def filter2d(images, kernel):
     return torch.fft.irfft2(spectrum, s=size)[:, :, :height, :width]
 
 
+def enlarge(images, factor):
+    """Images enlarged about their centre by a factor and cut to their size; bilinear."""
+    theta = torch.tensor([[1 / factor, 0, 0], [0, 1 / factor, 0]], device=images.device)
+    grid = F.affine_grid(theta.expand(len(images), 2, 3), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
 def disk_kernel(radius):
     """Each pixel's exact share of a disk, as MATLAB's ``fspecial('disk', radius)`` has it.
 
@@ -105,6 +122,81 @@ def _quadrant(x, y, radius):
 
     reach = min(x, math.sqrt(radius**2 - y**2))  # up to here the line y lies below the arc
     return sign * (reach * y + under_arc(x) - under_arc(reach))
+
+
+def defocus_kernel(radius):
+    """A disk whose rim is smoothed by a Gaussian of sigma ``radius / 10``; sums to 1."""
+    kernel = disk_kernel(radius)[None, None]
+    margin = math.ceil(radius / 5)
+    return gaussian_filter(F.pad(kernel, (margin,) * 4), radius / 10)[0, 0]
+
+
+def anisotropic_kernel(along, across, angle):
+    """A Gaussian of two standard deviations, cut off at twice these.
+
+    Parameters
+    ----------
+    along, across : float, above 0
+        Standard deviations in pixels, `along` the larger.
+    angle : float
+        Of the longer axis, in degrees, counter-clockwise from the horizontal.
+
+    Returns
+    -------
+    float64 tensor of shape (size, size), size = 2 * ceil(2 * along) + 1, with sum 1
+    """
+    reach = math.ceil(2 * along)
+    x = torch.arange(-reach, reach + 1, dtype=torch.float64)[None, :]
+    y = -x.T  # rows count downwards
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    square = ((x * cosine + y * sine) / along).square()
+    square = square + ((y * cosine - x * sine) / across).square()
+    kernel = torch.where(square <= 4, torch.exp(-square / 2), 0)
+    return kernel / kernel.sum()
+
+
+def sinc_kernel(cutoff):
+    """An ideal low-pass: what lies within `cutoff` of the origin of the spectrum, in 21 x 21.
+
+    Parameters
+    ----------
+    cutoff : float
+        In radians per pixel, above 0, up to pi.
+
+    Returns
+    -------
+    float64 tensor of shape (21, 21) with sum 1
+    """
+    x = torch.arange(-10, 11, dtype=torch.float64)
+    distance = torch.hypot(x[None], x[:, None])
+    distance[10, 10] = 1
+    kernel = torch.special.bessel_j1(cutoff * distance) * cutoff / (2 * math.pi * distance)
+    kernel[10, 10] = cutoff**2 / (4 * math.pi)
+    return kernel / kernel.sum()
+
+
+def median_filter(images, size):
+    """Median over size x size pixels of (N, C, H, W) in [0, 1], rounded to 8 bits.
+
+    The eight bits of each median are found from the highest down: a bit stays set if at least
+    half of the pixels around are as large as the number so far. That takes comparisons of
+    bytes only, 32 at a time on most CPUs, and no sorting.
+    """
+    height, width = images.shape[2:]
+    values = images.mul(255).add_(0.5).clamp_(0, 255)
+    padded = replicate(values, size // 2, size // 2).to(torch.uint8)
+    columns = [padded[..., j : j + width].contiguous() for j in range(size)]
+    neighbors = [column[:, :, i : i + height] for column in columns for i in range(size)]
+    median = torch.zeros(images.shape, dtype=torch.uint8, device=images.device)
+    larger = torch.empty_like(median, dtype=torch.bool)
+    for bit in (128, 64, 32, 16, 8, 4, 2, 1):
+        candidate = median + bit
+        count = torch.zeros_like(median)
+        for neighbor in neighbors:
+            torch.ge(neighbor, candidate, out=larger)
+            count += larger.view(torch.uint8)  # adding bytes to bytes is the fast case
+        median += torch.gt(count, size**2 // 2, out=larger).view(torch.uint8) * bit
+    return median.to(torch.float32).div_(255)
 
 
 def motion_kernel(length, angle):

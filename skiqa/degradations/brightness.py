@@ -1,4 +1,4 @@
-"""Brightness: by curve, shift, factor and gamma, and exposures that miss."""
+"""Brightness: by curve, shift, factor and gamma; exposures that miss, vignetting, haze."""
 
 import torch
 
@@ -6,7 +6,16 @@ from ._batching import batched
 from ._colorspaces import lab_to_rgb, linear_to_srgb, rgb_to_lab, srgb_to_linear
 from ._registry import register
 
-__all__ = ["brighten", "brightness", "darken", "exposure", "gamma", "mean_shift"]
+__all__ = [
+    "brighten",
+    "brightness",
+    "darken",
+    "exposure",
+    "gamma",
+    "haze",
+    "mean_shift",
+    "vignetting",
+]
 
 
 def _bend(values, amount):
@@ -233,8 +242,78 @@ def exposure(images, stops):
     >>> import torch
     >>> from skiqa.degradations.brightness import exposure
     >>> exposure(torch.tensor([0.2, 0.5, 0.9]).view(1, 1, 1, 3).expand(1, 3, 1, 3), 1.0)[0, 0]
-    tensor([[0.2851, 0.6858, 1.0000]])
+    tensor([[0.2854, 0.6858, 1.0000]])
     """
     if abs(stops) > 20:
         raise ValueError(f"exposure: stops {stops} is not in -20..20.")
     return linear_to_srgb(srgb_to_linear(images).mul_(2.0**stops).clamp_(max=1))
+
+
+@register("vignetting", group="brightness", levels=(0.3, 0.5, 0.7, 0.85, 0.95), source="our choice")
+@batched
+def vignetting(images, loss):
+    """Corners that a lens leaves dark: light falls by the fourth power of the cosine.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    loss : float or tensor of shape (N,)
+        Share of the light that a corner loses, in [0, 1). Values stand for light to the power of
+        1 / 2.2.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.brightness import vignetting
+    >>> vignetting(torch.ones(1, 3, 3, 3), 0.5)[0, 0]
+    tensor([[0.8576, 0.9231, 0.8576],
+            [0.9231, 1.0000, 0.9231],
+            [0.8576, 0.9231, 0.8576]])
+    """
+    if not 0 <= loss < 1:
+        raise ValueError(f"vignetting: loss {loss} is not in [0, 1).")
+    height, width = images.shape[2:]
+    y = (torch.arange(height, device=images.device) + 0.5 - height / 2)[:, None]
+    x = torch.arange(width, device=images.device) + 0.5 - width / 2
+    square = (y.square() + x.square()).div_((height**2 + width**2) / 4)  # 1 in the corners
+    # cos^4 = (1 + tan^2)^-2, and tan grows with the distance from the centre
+    light = square.mul_((1 - loss) ** -0.5 - 1).add_(1)
+    return images * light.pow_(-2 / 2.2)
+
+
+@register("haze", group="brightness", levels=(0.15, 0.35, 0.65, 1.1, 1.8), source="our choice")
+@batched
+def haze(images, density):
+    """Light scattered by the air: ``x t + 0.9 (1 - t)``, with more air towards the top.
+
+    Koschmieder's law on coded values, as in the literature on dehazing. The transmission is
+    ``t = exp(-density d)``; the depth d falls evenly from 1 in the first row to 1/3 in the last.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    density : float or tensor of shape (N,)
+        0 or more; 0 changes nothing.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.brightness import haze
+    >>> haze(torch.zeros(1, 3, 3, 1), 1.0)[0, 0, :, 0]
+    tensor([0.5689, 0.4379, 0.2551])
+    """
+    if density < 0:
+        raise ValueError(f"haze: density must be 0 or more, not {density}.")
+    depth = torch.linspace(1, 1 / 3, images.shape[2], device=images.device)[:, None]
+    transmission = depth.mul_(-density).exp_()
+    return (images - 0.9).mul_(transmission).add_(0.9)

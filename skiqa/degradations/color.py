@@ -1,4 +1,4 @@
-"""Colour: diffusion, shift, quantization, saturation; and the colour spaces.
+"""Colour: diffusion, shift, fringes, quantization, banding, saturation, hue; colour spaces.
 
 The conversions are public here (``rgb_to_lab``, ``rgb_to_hsv``, ...); objectives use them too.
 """
@@ -19,24 +19,28 @@ from ._colorspaces import (
     rgb_to_ycbcr,
     ycbcr_to_rgb,
 )
-from ._filters import gaussian_filter, gradient_magnitude, replicate
+from ._filters import enlarge, gaussian_filter, gradient_magnitude, replicate
 from ._palette import minimum_variance_palette
 from ._pillow import map_pillow
 from ._random import uniform
 from ._registry import register
 
 __all__ = [
+    "banding",
+    "chromatic_aberration",
     "color_diffusion",
     "color_quantization",
     "color_saturation_hsv",
     "color_saturation_lab",
     "color_shift",
     "hsv_to_rgb",
+    "hue",
     "lab_to_rgb",
     "rgb_to_gray",
     "rgb_to_hsv",
     "rgb_to_lab",
     "rgb_to_ycbcr",
+    "saturation",
     "ycbcr_to_rgb",
 ]
 
@@ -264,3 +268,145 @@ def color_saturation_lab(images, factor):
     lab = rgb_to_lab(images)
     lab[:, 1:] *= factor
     return lab_to_rgb(lab).clamp_(0, 1)
+
+
+@register(
+    "saturation_down",
+    group="color",
+    levels=(0.9, 0.8, 0.7, 0.6, 0.5),
+    source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
+)
+@register(
+    "saturation_up",
+    group="color",
+    levels=(1.1, 1.2, 1.3, 1.4, 1.5),
+    source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
+)
+@batched
+def saturation(images, factor):
+    """Distance from each pixel's grey times a factor; ``saturation_up``, ``saturation_down``.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    factor : float or tensor of shape (N,)
+        0 or more; 1 changes nothing, 0 gives grey.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.color import saturation
+    >>> saturation(torch.tensor([0.6, 0.2, 0.2]).view(1, 3, 1, 1), 0.5).flatten()
+    tensor([0.4598, 0.2598, 0.2598])
+    """
+    if factor < 0:
+        raise ValueError(f"saturation: factor must be 0 or more, not {factor}.")
+    return torch.lerp(rgb_to_gray(images), images, factor)
+
+
+@register(
+    "hue_down",
+    group="color",
+    levels=(-0.01, -0.02, -0.03, -0.04, -0.05),
+    source="levels of an unofficial port of QPT, 0.99 to 0.95, read as turns of -0.01 to -0.05",
+)
+@register(
+    "hue_up",
+    group="color",
+    levels=(0.01, 0.02, 0.03, 0.04, 0.05),
+    source="levels of an unofficial port of QPT, 1.01 to 1.05, read as turns of 0.01 to 0.05",
+)
+@batched
+def hue(images, turns):
+    """The hue of HSV turned; ``hue_up`` towards green and ``hue_down`` towards blue from red.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    turns : float or tensor of shape (N,)
+        1/3 makes red green; 0 and whole numbers change nothing.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.color import hue
+    >>> hue(torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1), 1 / 3).flatten()
+    tensor([0.1000, 0.9000, 0.1000])
+    """
+    hsv = rgb_to_hsv(images)
+    hsv[:, 0] += turns % 1
+    return hsv_to_rgb(hsv)
+
+
+@register(
+    "chromatic_aberration",
+    group="color",
+    levels=(0.002, 0.004, 0.008, 0.014, 0.022),
+    source="our choice",
+)
+@batched
+def chromatic_aberration(images, amount):
+    """Coloured fringes of a lens that magnifies red more and blue less than green.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    amount : float or tensor of shape (N,)
+        Red is enlarged about the image's centre by the factor ``1 + amount``, and blue shrunk by
+        as much, bilinear, with replicated borders; in [0, 0.5].
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.color import chromatic_aberration
+    >>> images = torch.rand(1, 3, 16, 16)
+    >>> torch.equal(chromatic_aberration(images, 0.1)[:, 1], images[:, 1])
+    True
+    """
+    if not 0 <= amount <= 0.5:
+        raise ValueError(f"chromatic_aberration: amount {amount} is not in [0, 0.5].")
+    red, green, blue = images.split(1, 1)
+    return torch.cat([enlarge(red, 1 + amount), green, enlarge(blue, 1 / (1 + amount))], 1)
+
+
+@register("banding", group="color", levels=(32, 20, 13, 9, 6), source="our choice")
+@batched
+def banding(images, n_values):
+    """Too few values a channel: bands where there was a gradient (posterization).
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    n_values : int or tensor of shape (N,)
+        Number of evenly spaced values, 2 or more; each value becomes the nearest.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.color import banding
+    >>> banding(torch.tensor([0.1, 0.3, 0.8]).view(1, 3, 1, 1), 3).flatten()
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    if n_values < 2 or n_values != int(n_values):
+        raise ValueError(f"banding: n_values must be a whole number above 1, not {n_values}.")
+    return images.mul(n_values - 1).add_(0.5).floor_().div_(n_values - 1)

@@ -1,16 +1,24 @@
-"""Compression: JPEG and JPEG 2000, by Pillow's codecs (libjpeg, OpenJPEG)."""
+"""Compression: JPEG, JPEG 2000 and WebP by Pillow's codecs, and ringing."""
 
 import io
+import math
 
 from PIL import Image
 
 from ._batching import batched
+from ._filters import filter2d, sinc_kernel
 from ._pillow import map_pillow
 from ._registry import register
 
-__all__ = ["jpeg", "jpeg2000"]
+__all__ = ["jpeg", "jpeg2000", "ringing", "webp"]
 
 
+@register(
+    "jpeg2000_arniqa",
+    group="compression",
+    levels=(16.0, 32.0, 45.0, 120.0, 170.0),
+    source="ARNIQA's levels of KADID-10k type 9",
+)
 @register(
     "jpeg2000",
     group="compression",
@@ -66,6 +74,18 @@ def _through_jpeg2000(image, ratio):
     return Image.open(buffer)
 
 
+@register(
+    "jpeg_reiqa",
+    group="compression",
+    levels=(70, 43, 36, 24, 7),
+    source="Re-IQA's levels of KADID-10k type 10",
+)
+@register(
+    "jpeg_qpt",
+    group="compression",
+    levels=(90, 70, 50, 30, 10),
+    source="levels of an unofficial port of QPT",
+)
 @register("jpeg", group="compression", levels=(43, 36, 24, 7, 4), source="KADID-10k type 10")
 @batched(whole=True)
 def jpeg(images, quality):
@@ -104,3 +124,86 @@ def _through_jpeg(image, quality):
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=round(quality))
     return Image.open(buffer)
+
+
+@register("webp", group="compression", levels=(60, 30, 12, 4, 0), source="our choice")
+@batched(whole=True)
+def webp(images, quality):
+    """Lossy WebP at a quality.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images of at most 16,383 x 16,383; rounded to 8 bits.
+    quality : int or tensor of shape (N,)
+        libwebp's quality, 0 to 100, rounded.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Notes
+    -----
+    Runs on the CPU, in threads; CUDA batches are copied there and back.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.compression import webp
+    >>> images = torch.rand(2, 3, 16, 16)
+    >>> (webp(images, torch.tensor([90, 5])) - images).abs().mean((1, 2, 3)).diff() > 0
+    tensor([True])
+    """
+    for i, q in enumerate(quality):
+        if not 0 <= q <= 100:
+            raise ValueError(f"webp: quality {q} at index {i} is not in 0..100.")
+    return map_pillow(_through_webp, images, quality)
+
+
+def _through_webp(image, quality):
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=round(quality), method=2)
+    return Image.open(buffer).convert("RGB")
+
+
+@register(
+    "ringing",
+    group="compression",
+    levels=(2.4, 1.8, 1.3, 0.9, 0.6),
+    source="our choice; the sinc filter of Real-ESRGAN",
+)
+@batched
+def ringing(images, cutoff):
+    """Ripples beside edges, as codecs and resizers leave that cut the spectrum off.
+
+    An ideal low-pass filter: the inverse transform of a disk, in 21 x 21 pixels, replicated
+    borders.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    cutoff : float or tensor of shape (N,)
+        Highest frequency that is kept, in radians per pixel, above 0, up to pi.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    References
+    ----------
+    Wang, Xie, Dong, Shan, "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure
+    Synthetic Data", ICCV Workshops 2021, section 3.4.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.compression import ringing
+    >>> edge = torch.tensor([0.2] * 16 + [0.8] * 16).expand(1, 3, 32, 32)
+    >>> rippled = ringing(edge, 1.0)
+    >>> bool(rippled.min() < 0.17), bool(rippled.max() > 0.83)
+    (True, True)
+    """
+    if not 0 < cutoff <= math.pi:
+        raise ValueError(f"ringing: cutoff {cutoff} is not in (0, pi].")
+    return filter2d(images, sinc_kernel(cutoff))

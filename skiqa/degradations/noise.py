@@ -1,4 +1,4 @@
-"""Noise: Gaussian in RGB and in YCbCr, impulse, multiplicative, and noise that was removed."""
+"""Noise: Gaussian, ISO, Poisson, impulse, multiplicative, and noise that was removed."""
 
 import functools
 import math
@@ -7,14 +7,20 @@ import torch
 import torch.nn.functional as F
 
 from ._batching import batched
-from ._colorspaces import rgb_to_ycbcr, ycbcr_to_rgb
-from ._random import normal, uniform
+from ._colorspaces import rgb_to_gray, rgb_to_ycbcr, ycbcr_to_rgb
+from ._filters import filter_axes, gaussian_filter
+from ._random import normal, randint, uniform
 from ._registry import register
 
 __all__ = [
     "denoise",
+    "denoise_by_blur",
+    "gaussian_noise",
+    "gray_noise",
     "impulse_noise",
+    "iso_noise",
     "multiplicative_noise",
+    "poisson_noise",
     "white_noise",
     "white_noise_ycbcr",
 ]
@@ -138,6 +144,14 @@ def impulse_noise(images, density, seeds):
 
 
 @register(
+    "multiplicative_noise_qpt",
+    group="noise",
+    # factors uniform within 1 +- a have the variance a^2 / 3
+    levels=tuple(a * a / 3 for a in (0.05, 0.1, 0.15, 0.2, 0.25)),
+    random=True,
+    source="levels of an unofficial port of QPT",
+)
+@register(
     "multiplicative_noise",
     group="noise",
     levels=(0.001, 0.005, 0.01, 0.02, 0.05),
@@ -173,6 +187,187 @@ def multiplicative_noise(images, variance, seeds):
     width = math.sqrt(12 * variance)
     factor = uniform(seeds, images.shape[1:]).mul_(width).add_(1 - width / 2)
     return factor.mul_(images).clamp_(0, 1)
+
+
+_QPT_STDS = (4 / 255, 8 / 255, 12 / 255, 16 / 255, 18 / 255)
+
+
+@register(
+    "gaussian_noise",
+    group="noise",
+    levels=_QPT_STDS,
+    random=True,
+    source="levels of an unofficial port of QPT (Gaussian colour noise)",
+)
+@batched
+def gaussian_noise(images, std, seeds):
+    """White Gaussian noise by its standard deviation; :func:`white_noise` goes by the variance.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    std : float or tensor of shape (N,)
+        Standard deviation of the noise on each value, 0 or more.
+    seeds : int or int64 tensor of shape (N,)
+        Seeds of the noise.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.noise import gaussian_noise
+    >>> noisy = gaussian_noise(torch.full((1, 3, 64, 64), 0.5), 0.1, seeds=0)
+    >>> round(float(noisy.std()), 2)
+    0.1
+    """
+    if std < 0:
+        raise ValueError(f"gaussian_noise: std must be 0 or more, not {std}.")
+    return normal(seeds, images.shape[1:]).mul_(std).add_(images)
+
+
+@register(
+    "gray_noise",
+    group="noise",
+    levels=_QPT_STDS,
+    random=True,
+    source="levels of an unofficial port of QPT (Gaussian grey noise)",
+)
+@batched
+def gray_noise(images, std, seeds):
+    """White Gaussian noise that is the same on red, green and blue.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    std : float or tensor of shape (N,)
+        Standard deviation of the noise on each pixel, 0 or more.
+    seeds : int or int64 tensor of shape (N,)
+        Seeds of the noise.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.noise import gray_noise
+    >>> noisy = gray_noise(torch.full((1, 3, 64, 64), 0.5), 0.05, seeds=0)
+    >>> torch.equal(noisy[:, 0], noisy[:, 2])
+    True
+    """
+    if std < 0:
+        raise ValueError(f"gray_noise: std must be 0 or more, not {std}.")
+    return normal(seeds, (1, *images.shape[2:])).mul_(std) + images
+
+
+@register(
+    "iso_noise",
+    group="noise",
+    levels=(0.1, 0.3, 0.5, 0.7, 0.9),
+    random=True,
+    source="levels of an unofficial port of QPT; definition our choice",
+)
+@batched
+def iso_noise(images, intensity, seeds):
+    """Noise of a sensor at high gain: grain that grows with the light, and blotches of colour.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    intensity : float or tensor of shape (N,)
+        0 or more. The grain, the same on all channels, has the standard deviation
+        ``0.12 * intensity * sqrt(luma)``; the colours, smoothed by a Gaussian of sigma 1 as by
+        demosaicing, ``0.03 * intensity`` and, as the port pairs them, 0.0075 more.
+    seeds : int or int64 tensor of shape (N,)
+        Seeds of the noise.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.noise import iso_noise
+    >>> dark, light = torch.full((1, 3, 64, 64), 0.1), torch.full((1, 3, 64, 64), 0.6)
+    >>> iso_noise(dark, 0.5, seeds=0).std() < iso_noise(light, 0.5, seeds=0).std()
+    tensor(True)
+    """
+    if intensity < 0:
+        raise ValueError(f"iso_noise: intensity must be 0 or more, not {intensity}.")
+    noise = normal(seeds, (4, *images.shape[2:]))
+    grain = rgb_to_gray(images).sqrt_().mul_(noise[:, 3:]).mul_(0.12 * intensity)
+    # sigma 1 leaves 0.2845 of white noise's standard deviation
+    colors = gaussian_filter(noise[:, :3], 1.0).mul_((0.0075 + 0.025 * intensity) / 0.2845)
+    return colors.add_(grain).add_(images)
+
+
+@register(
+    "poisson_noise",
+    group="noise",
+    levels=(400, 150, 60, 25, 10),
+    random=True,
+    source="our choice",
+)
+@batched
+def poisson_noise(images, peak, seeds):
+    """Shot noise: each value is a count of photons, drawn from a Poisson distribution.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    peak : float or tensor of shape (N,)
+        Photons that white is on the mean, above 0; the fewer, the more noise.
+    seeds : int or int64 tensor of shape (N,)
+        Seeds of the counts.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Notes
+    -----
+    Means below 4 go by the exact distribution, others by Cornish and Fisher's correction of the
+    normal one, rounded.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.noise import poisson_noise
+    >>> noisy = poisson_noise(torch.full((1, 3, 64, 64), 0.5), 100, seeds=0)
+    >>> round(float(noisy.mean()), 2), round(float(noisy.var()), 3)
+    (0.5, 0.005)
+    """
+    if peak <= 0:
+        raise ValueError(f"poisson_noise: peak must be above 0, not {peak}.")
+    mean = images * peak
+    z = normal(seeds, images.shape[1:])
+    # mean + sqrt(mean) z + (z^2 - 1) / 6, rounded
+    counts = z.square().sub_(1).div_(6).add_(mean).add_(mean.sqrt() * z).add_(0.5).floor_()
+    few = torch.nonzero(mean.flatten() < 4)[:, 0]
+    if len(few):
+        exact = _poisson_quantiles(torch.special.ndtr(z.flatten()[few]), mean.flatten()[few])
+        counts.view(-1)[few] = exact
+    return counts.clamp_(min=0).div_(peak)
+
+
+def _poisson_quantiles(probabilities, means):
+    """Poisson counts at some probabilities, for means below 4; 17 is passed once in a million."""
+    weight = torch.exp(-means)
+    total, counts = weight.clone(), torch.zeros_like(means)
+    for k in range(1, 18):
+        counts += probabilities > total
+        weight.mul_(means).div_(k)
+        total += weight
+    return counts
 
 
 @register(
@@ -223,6 +418,47 @@ def denoise(images, variance, seeds):
     """
     noisy = _add_white_noise(images, variance, seeds, "denoise")
     return _dct_denoise(noisy, 3 * math.sqrt(variance)).clamp_(0, 1)
+
+
+@register(
+    "denoise_reiqa",
+    group="noise",
+    levels=(0.001, 0.002, 0.003, 0.005, 0.01),
+    random=True,
+    source="Re-IQA (denoise)",
+)
+@batched
+def denoise_by_blur(images, variance, seeds):
+    """White Gaussian noise, then a blur that removes it: Gaussian or box, at random.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    variance : float or tensor of shape (N,)
+        Variance of the noise, 0 or more.
+    seeds : int or int64 tensor of shape (N,)
+        Seeds of the noise, and of the blur: a Gaussian of sigma 3 or the mean of 5 x 5 pixels.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.noise import denoise_by_blur
+    >>> denoise_by_blur(torch.full((1, 3, 64, 64), 0.5), 0.01, seeds=0).std() < 0.03
+    tensor(True)
+    """
+    noisy = _add_white_noise(images, variance, seeds, "denoise_by_blur")
+    box = randint(seeds, 0, 1, (1,), stream=1)[:, 0].tolist()
+    return torch.cat(
+        [
+            filter_axes(image, [0.2] * 5) if boxed else gaussian_filter(image, 3.0)
+            for image, boxed in zip(noisy.split(1), box, strict=True)
+        ]
+    )
 
 
 _BLOCK = 8

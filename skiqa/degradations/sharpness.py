@@ -4,10 +4,17 @@ import torch
 
 from ._batching import batched
 from ._colorspaces import lab_to_rgb, rgb_to_gray, rgb_to_lab
-from ._filters import gaussian_filter
+from ._filters import gaussian_filter, replicate
 from ._registry import register
 
-__all__ = ["contrast", "contrast_change", "high_sharpen", "non_linear_contrast", "unsharp_mask"]
+__all__ = [
+    "contrast",
+    "contrast_change",
+    "high_sharpen",
+    "laplacian_sharpen",
+    "non_linear_contrast",
+    "unsharp_mask",
+]
 
 
 @register(
@@ -203,3 +210,42 @@ def unsharp_mask(images, amount):
     tensor([0.2624, 0.2129, 0.1408, 0.8592, 0.7871, 0.7376])
     """
     return gaussian_filter(images, 2.0).sub_(images).mul_(-amount).add_(images)
+
+
+@register(
+    "high_sharpen_reiqa",
+    group="sharpness",
+    levels=(1.0, 2.0, 3.0, 6.0, 12.0),
+    source="Re-IQA (high sharpen)",
+)
+@batched
+def laplacian_sharpen(images, amount):
+    """Sharpened by the Laplacian of CIE lightness: ``L - amount * laplacian(L)``.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    amount : float or tensor of shape (N,)
+        Strength; 0 changes nothing. The Laplacian is the sum of the four neighbours less four
+        times the pixel.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.sharpness import laplacian_sharpen
+    >>> flat = torch.full((1, 3, 16, 16), 0.5)
+    >>> torch.allclose(laplacian_sharpen(flat, 12), flat, atol=1e-3)
+    True
+    """
+    lab = rgb_to_lab(images)
+    lightness = lab[:, :1]
+    padded = replicate(lightness, 1, 1)
+    neighbors = padded[:, :, :-2, 1:-1] + padded[:, :, 2:, 1:-1]
+    neighbors += padded[:, :, 1:-1, :-2] + padded[:, :, 1:-1, 2:]
+    lightness += amount * (4 * lightness - neighbors)
+    return lab_to_rgb(lab).clamp_(0, 1)

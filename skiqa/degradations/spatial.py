@@ -1,4 +1,4 @@
-"""Spatial degradations: jitter, displaced patches, pixelation, quantization, colour blocks."""
+"""Spatial degradations: jitter, patches, blocks, pixelation, quantization, resizing, moire."""
 
 import math
 
@@ -8,9 +8,21 @@ import torch.nn.functional as F
 from ._batching import batched
 from ._random import normal, randint, uniform
 from ._registry import register
+from ._resampling import nearest, resample
 from ._thresholds import otsu_thresholds
 
-__all__ = ["color_block", "jitter", "non_eccentricity_patch", "pixelate", "quantization"]
+__all__ = [
+    "color_block",
+    "jitter",
+    "moire",
+    "non_eccentricity_patch",
+    "pixelate",
+    "quantization",
+    "resize_bicubic",
+    "resize_bilinear",
+    "resize_lanczos",
+    "resize_nearest",
+]
 
 
 @register(
@@ -148,17 +160,14 @@ def pixelate(images, amount):
     if not 0 <= amount <= 0.9:
         raise ValueError(f"pixelate: amount {amount} is not in [0, 0.9].")
     factor = 0.95 - amount**0.6
-    rows = _nearest_twice(images.shape[2], factor).to(images.device)
-    columns = _nearest_twice(images.shape[3], factor).to(images.device)
-    return images.index_select(2, rows).index_select(3, columns)
+    return _shrink_and_enlarge(images, factor, nearest)
 
 
-def _nearest_twice(size, factor):
-    """Where each of `size` pixels comes from after shrinking by `factor` and enlarging back."""
-    small = max(1, math.ceil(size * factor))
-    shrunk = ((torch.arange(small, dtype=torch.float64) + 0.5) * size / small).floor().long()
-    enlarged = ((torch.arange(size, dtype=torch.float64) + 0.5) * small / size).floor().long()
-    return shrunk[enlarged]
+def _shrink_and_enlarge(images, factor, resize, *kernel):
+    """Images shrunk by a factor, sides rounded up, and enlarged back, by ``resize``."""
+    size = images.shape[2:]
+    small = [max(1, math.ceil(side * factor)) for side in size]
+    return resize(resize(images, small, *kernel), size, *kernel)
 
 
 @register(
@@ -217,6 +226,213 @@ def _quantize(image, n_thresholds):
     classes = torch.bucketize(torch.arange(256), torch.tensor(last))
     table = values[classes].to(image.device)
     return table.index_select(0, bins.int().flatten()).view_as(image)
+
+
+@register(
+    "resize_nearest_reiqa",
+    group="spatial",
+    levels=(2, 3, 4, 5, 6),
+    source="Re-IQA",
+)
+@register(
+    "resize_nearest",
+    group="spatial",
+    levels=(2.0, 2.5, 3.0, 3.5, 4.0),
+    source="levels of an unofficial port of QPT",
+)
+@batched
+def resize_nearest(images, factor):
+    """Shrunk and enlarged again, both by the nearest neighbour.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    factor : float or tensor of shape (N,)
+        1 or more; sides are divided by it and rounded up.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.spatial import resize_nearest
+    >>> edge = torch.tensor([0.0] * 4 + [1.0] * 4).expand(1, 3, 8, 8)
+    >>> resize_nearest(edge, 4)[0, 0, 0]
+    tensor([0., 0., 0., 0., 1., 1., 1., 1.])
+    """
+    _check_factor(factor, "resize_nearest")
+    return _shrink_and_enlarge(images, 1 / factor, nearest)
+
+
+@register(
+    "resize_bilinear_reiqa",
+    group="spatial",
+    levels=(2, 3, 4, 8, 16),
+    source="Re-IQA",
+)
+@register(
+    "resize_bilinear",
+    group="spatial",
+    levels=(2.0, 2.5, 3.0, 3.5, 4.0),
+    source="levels of an unofficial port of QPT; antialiasing our choice",
+)
+@batched
+def resize_bilinear(images, factor):
+    """Shrunk and enlarged again, both by linear interpolation, as Pillow has it.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    factor : float or tensor of shape (N,)
+        1 or more; sides are divided by it and rounded up.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.spatial import resize_bilinear
+    >>> edge = torch.tensor([0.0] * 4 + [1.0] * 4).expand(1, 3, 8, 8)
+    >>> resize_bilinear(edge, 4)[0, 0, 0]
+    tensor([0.1429, 0.1429, 0.2321, 0.4107, 0.5893, 0.7679, 0.8571, 0.8571])
+    """
+    _check_factor(factor, "resize_bilinear")
+    return _shrink_and_enlarge(images, 1 / factor, resample, "bilinear")
+
+
+@register(
+    "resize_bicubic_reiqa",
+    group="spatial",
+    levels=(2, 3, 4, 8, 16),
+    source="Re-IQA",
+)
+@register(
+    "resize_bicubic",
+    group="spatial",
+    levels=(2.0, 2.5, 3.0, 3.5, 4.0),
+    source="levels of an unofficial port of QPT; antialiasing our choice",
+)
+@batched
+def resize_bicubic(images, factor):
+    """Shrunk and enlarged again, both by cubic convolution (a = -1/2), as Pillow has it.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    factor : float or tensor of shape (N,)
+        1 or more; sides are divided by it and rounded up.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.spatial import resize_bicubic
+    >>> edge = torch.tensor([0.0] * 4 + [1.0] * 4).expand(1, 3, 8, 8)
+    >>> resize_bicubic(edge, 4)[0, 0, 0]
+    tensor([0.0056, 0.0538, 0.1656, 0.3778, 0.6222, 0.8344, 0.9462, 0.9944])
+    """
+    _check_factor(factor, "resize_bicubic")
+    return _shrink_and_enlarge(images, 1 / factor, resample, "bicubic")
+
+
+@register(
+    "resize_lanczos",
+    group="spatial",
+    levels=(2, 3, 4, 8, 16),
+    source="Re-IQA",
+)
+@batched
+def resize_lanczos(images, factor):
+    """Shrunk and enlarged again, both by Lanczos' kernel of three lobes, as Pillow has it.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    factor : float or tensor of shape (N,)
+        1 or more; sides are divided by it and rounded up.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.spatial import resize_lanczos
+    >>> edge = torch.tensor([0.0] * 4 + [1.0] * 4).expand(1, 3, 8, 8)
+    >>> resize_lanczos(edge, 4)[0, 0, 0]
+    tensor([0.0000, 0.0065, 0.1772, 0.3875, 0.6125, 0.8228, 0.9935, 1.0000])
+    """
+    _check_factor(factor, "resize_lanczos")
+    return _shrink_and_enlarge(images, 1 / factor, resample, "lanczos")
+
+
+def _check_factor(factor, name):
+    if not factor >= 1:
+        raise ValueError(f"{name}: factor must be 1 or more, not {factor}.")
+
+
+@register(
+    "moire",
+    group="spatial",
+    family="texture",
+    levels=(0.06, 0.14, 0.25, 0.4, 0.6),
+    random=True,
+    source="our choice",
+)
+@batched
+def moire(images, depth, seeds):
+    """Photo of a screen: curved coloured bands, where its grid beats with the sensor's.
+
+    Each channel is multiplied by ``1 - depth / 2 (1 + cos phase)``. The phase grows evenly along
+    a random direction, by a turn in 8 to 32 pixels, and with the square of the distance from
+    the centre, by up to three turns; those of red, green and blue lie a third of a turn apart, as
+    the stripes of a screen do.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+    depth : float or tensor of shape (N,)
+        Share of the light that is lost in the dark of a band, in [0, 1].
+    seeds : int or int64 tensor of shape (N,)
+        Seeds of the bands.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.degradations.spatial import moire
+    >>> banded = moire(torch.full((1, 3, 64, 64), 0.8), 0.5, seeds=0)
+    >>> round(float(banded.min()), 2), round(float(banded.max()), 2)
+    (0.4, 0.8)
+    """
+    if not 0 <= depth <= 1:
+        raise ValueError(f"moire: depth {depth} is not in [0, 1].")
+    height, width = images.shape[2:]
+    turn, pitch, bend, start = uniform(seeds, (4,)).mul_(2 * math.pi).view(-1, 4, 1, 1).unbind(1)
+    frequency = 2 * math.pi / 32 * 4 ** (pitch / (2 * math.pi))
+    y = (torch.arange(height, device=images.device) - height / 2)[:, None]
+    x = torch.arange(width, device=images.device) - width / 2
+    curve = (bend * 6 - 6 * math.pi) / ((height**2 + width**2) / 4)
+    phase = x * (frequency * turn.cos()) + x.square() * curve
+    phase = phase + (y * (frequency * turn.sin()) + y.square() * curve + start)
+    third = 2 * math.pi / 3 * torch.arange(3, device=images.device)[:, None, None]
+    return (phase[:, None] + third).cos_().add_(1).mul_(-depth / 2).add_(1).mul_(images)
 
 
 @register(
