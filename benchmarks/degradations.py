@@ -1,0 +1,429 @@
+"""Speed of the degradations against three libraries, and what they do to a full-reference score.
+
+    python benchmarks/degradations.py                     operators, spaces, and the GPU if any
+    python benchmarks/degradations.py --only spaces       one part: operators, spaces, gpu
+    python benchmarks/degradations.py --ssim --photos DIR
+
+The rivals, in an environment of their own if you like (imagecorruptions is of 2020 and asks for the
+full OpenCV and for numba, which it does not import):
+
+    pip install kornia torchvision scikit-image opencv-python-headless "setuptools<81"
+    pip install --no-deps imagecorruptions
+
+operators  Batches of 32 x 3 x 256 x 256 (crops of two photographs) through each operator that a
+           rival has as well, at the rival's strength: images/s of both, and their ratio. Each
+           library gets its native input: float32 batches for skiqa, kornia and torchvision (uint8
+           for torchvision's JPEG), uint8 arrays one by one for imagecorruptions. Output is of the
+           same size throughout. "change" is the RMS difference from the input, skiqa's and the
+           rival's, of 255: where the two agree, the strengths do. Calls of the two sides alternate,
+           and each side counts by its fastest call, for other programs can only slow it down. One
+           core (``--cores``), to which the process is bound where the system can do that.
+spaces     Time to draw one sequence, and to draw and apply it to one crop of 256 x 256.
+gpu        Images/s of ShuffleSpace on 256 crops of 256 x 256, and its share of a training step of
+           timm's ResNet-50 on these (bfloat16 autocast, SGD).
+--ssim     For each operator the share of pairs of levels a < b, over 20 photos, with SSIM(a) >
+           SSIM(b); SSIM of scikit-image as Wang et al. define it, on the central 384 x 384.
+
+Left out, as the definitions differ: imagecorruptions' brightness (HSV value plus a constant), fog
+(a plasma fractal), frost, snow, spatter and elastic; torchvision's and kornia's sharpness (3 x 3).
+"""
+
+import argparse
+import math
+import os
+import statistics
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from skiqa import degradations as d
+from skiqa.degradations import get_operator, get_space, list_operators
+from skiqa.degradations._pillow import to_bytes
+
+SIDE = 256
+SEEDS = torch.arange(32)
+
+
+def crops(n):
+    """Return n crops of scikit-learn's two photographs, uint8 (n, SIDE, SIDE, 3)."""
+    from sklearn.datasets import load_sample_images
+
+    rng = np.random.default_rng(0)
+    photos = load_sample_images().images
+    result = []
+    for i in range(n):
+        photo = photos[i % 2]
+        top, left = (int(rng.integers(size - SIDE)) for size in photo.shape[:2])
+        result.append(photo[top : top + SIDE, left : left + SIDE])
+    return np.stack(result)
+
+
+# ---------------------------------------------------------------- the rivals
+#
+# A row: operator, the rival's function and strength, skiqa's call, the rival's call, and how many
+# images the latter takes (one is so slow that it gets a few). `x` is the batch as floats, `photos`
+# as uint8 arrays.
+
+
+def imagecorruptions_rows(x, photos):
+    from imagecorruptions import corrupt, corruptions
+    from skimage.filters import gaussian
+
+    # its keyword of 2020, which scikit-image has renamed since
+    corruptions.gaussian = lambda image, sigma, multichannel=False, **options: gaussian(
+        image, sigma, channel_axis=-1 if multichannel else None, **options
+    )
+
+    def row(operator, words, ours, name, severity, n=32):
+        def theirs():
+            return np.stack([corrupt(photo, severity, name) for photo in photos[:n]])
+
+        return operator, f"{name}, {words}", ours, theirs, n
+
+    return [
+        row("gaussian_blur", "sigma 3, cut at 4 sigma (skiqa: 2 sigma)",
+            lambda: d.blur.gaussian_blur(x, 3), "gaussian_blur", 3),
+        row("defocus_blur", "radius 6",
+            lambda: d.blur.defocus_blur(x, 6), "defocus_blur", 3),
+        row("motion_blur", "half a Gaussian of sigma 8 (skiqa: a line of 16 pixels)",
+            lambda: d.blur.motion_blur(x, 16, SEEDS), "motion_blur", 3),
+        row("zoom_blur", "up to 1.2",
+            lambda: d.blur.zoom_blur(x, 1.2), "zoom_blur", 3),
+        row("glass_blur", "sigma 0.9, one pass, up to 2 pixels (skiqa: 5)",
+            lambda: d.blur.glass_blur(x, 5, SEEDS), "glass_blur", 2, 4),
+        row("gaussian_noise", "deviation 0.18",
+            lambda: d.noise.gaussian_noise(x, 0.18, SEEDS), "gaussian_noise", 3),
+        row("poisson_noise", "12 photons",
+            lambda: d.noise.poisson_noise(x, 12, SEEDS), "shot_noise", 3),
+        row("impulse_noise", "9 % of the values",
+            lambda: d.noise.impulse_noise(x, 0.09, SEEDS), "impulse_noise", 3),
+        row("multiplicative_noise", "deviation 0.35, Gaussian (skiqa: uniform)",
+            lambda: d.noise.multiplicative_noise(x, 0.35**2, SEEDS), "speckle_noise", 3),
+        row("contrast_down", "0.2, about each channel's mean (skiqa: the mean gray)",
+            lambda: d.sharpness.contrast(x, 0.2), "contrast", 3),
+        row("color_saturation_hsv", "0.3",
+            lambda: d.color.color_saturation_hsv(x, 0.3), "saturate", 1),
+        row("jpeg", "quality 15",
+            lambda: d.compression.jpeg(x, 15), "jpeg_compression", 3),
+        row("pixelate", "to 0.4 of the size, by box (skiqa: nearest)",
+            lambda: d.spatial.pixelate(x, 0.55 ** (1 / 0.6)), "pixelate", 3),
+    ]  # fmt: skip
+
+
+def kornia_rows(x, photos):
+    import kornia
+    from kornia import augmentation as a
+    from kornia import enhance as e
+    from kornia import filters as f
+
+    angles, even = torch.linspace(0, 180, len(x)), torch.zeros(len(x))
+    quality = torch.full((len(x),), 24.0)
+    noise = a.RandomGaussianNoise(std=0.07, p=1)
+    impulses = a.RandomSaltAndPepperNoise(amount=(0.03, 0.03), salt_vs_pepper=(0.5, 0.5), p=1)
+
+    def resized(method):
+        small, large = (SIDE // 2, SIDE // 2), (SIDE, SIDE)
+        resize = kornia.geometry.resize
+        return lambda: resize(
+            resize(x, small, method, antialias=method != "nearest"), large, method
+        )
+
+    rows = [
+        ("gaussian_blur", "gaussian_blur2d, sigma 2, 9 taps",
+         lambda: d.blur.gaussian_blur(x, 2),
+         lambda: f.gaussian_blur2d(x, (9, 9), (2.0, 2.0), "replicate")),
+        ("gaussian_blur", "gaussian_blur2d, sigma 5, 21 taps",
+         lambda: d.blur.gaussian_blur(x, 5),
+         lambda: f.gaussian_blur2d(x, (21, 21), (5.0, 5.0), "replicate")),
+        ("motion_blur", "motion_blur, 9 pixels, each image its own angle",
+         lambda: d.blur.motion_blur(x, 9, SEEDS),
+         lambda: f.motion_blur(x, 9, angles, even, "replicate")),
+        ("median_blur", "median_blur, 3 x 3",
+         lambda: d.blur.median_blur(x, 3), lambda: f.median_blur(x, 3)),
+        ("median_blur", "median_blur, 7 x 7",
+         lambda: d.blur.median_blur(x, 7), lambda: f.median_blur(x, 7)),
+        ("unsharp_mask", "unsharp_mask, sigma 2, amount 1, neither clipped",
+         lambda: d.sharpness.unsharp_mask(x, 1, clip=False),
+         lambda: f.unsharp_mask(x, (9, 9), (2.0, 2.0), "replicate")),
+        ("brightness_up", "adjust_brightness_accumulative, 1.2",
+         lambda: d.brightness.brightness(x, 1.2),
+         lambda: e.adjust_brightness_accumulative(x, 1.2)),
+        ("mean_shift", "adjust_brightness, 0.15",
+         lambda: d.brightness.mean_shift(x, 0.15), lambda: e.adjust_brightness(x, 0.15)),
+        ("gamma_up", "adjust_gamma, 1.125",
+         lambda: d.brightness.gamma(x, 1.125), lambda: e.adjust_gamma(x, 1.125)),
+        ("contrast_down", "adjust_contrast_with_mean_subtraction, 0.75",
+         lambda: d.sharpness.contrast(x, 0.75),
+         lambda: e.adjust_contrast_with_mean_subtraction(x, 0.75)),
+        ("saturation_down", "adjust_saturation_with_gray_subtraction, 0.5",
+         lambda: d.color.saturation(x, 0.5),
+         lambda: e.adjust_saturation_with_gray_subtraction(x, 0.5)),
+        ("color_saturation_hsv", "adjust_saturation, 0.2",
+         lambda: d.color.color_saturation_hsv(x, 0.2), lambda: e.adjust_saturation(x, 0.2)),
+        ("hue_up", "adjust_hue, 0.05 turns",
+         lambda: d.color.hue(x, 0.05), lambda: e.adjust_hue(x, 0.05 * 2 * math.pi)),
+        ("banding", "posterize, 3 bits, rounded down (skiqa: 8 values, to the nearest)",
+         lambda: d.color.banding(x, 8), lambda: e.posterize(x, 3)),
+        ("gaussian_noise", "RandomGaussianNoise, 0.07, neither clipped",
+         lambda: d.noise.gaussian_noise(x, 0.07, SEEDS, clip=False), lambda: noise(x)),
+        ("impulse_noise", "RandomSaltAndPepperNoise, 3 % of the pixels (skiqa: of the values)",
+         lambda: d.noise.impulse_noise(x, 0.03, SEEDS), lambda: impulses(x)),
+        ("jpeg", "jpeg_codec_differentiable, quality 24",
+         lambda: d.compression.jpeg(x, 24), lambda: e.jpeg_codec_differentiable(x, quality)),
+        ("resize_nearest", "resize to a half and back",
+         lambda: d.spatial.resize_nearest(x, 2), resized("nearest")),
+        ("resize_bilinear", "resize to a half and back, antialiased",
+         lambda: d.spatial.resize_bilinear(x, 2), resized("bilinear")),
+        ("resize_bicubic", "resize to a half and back, antialiased",
+         lambda: d.spatial.resize_bicubic(x, 2), resized("bicubic")),
+    ]  # fmt: skip
+    return [(*row, len(x)) for row in rows]
+
+
+def torchvision_rows(x, photos):
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as v
+
+    values = torch.from_numpy(photos).permute(0, 3, 1, 2).contiguous()
+
+    def resized(mode):
+        mode, small = InterpolationMode(mode), [SIDE // 2, SIDE // 2]
+        return lambda: v.resize(v.resize(x, small, mode), [SIDE, SIDE], mode)
+
+    rows = [
+        ("gaussian_blur", "gaussian_blur, sigma 2, 9 taps",
+         lambda: d.blur.gaussian_blur(x, 2), lambda: v.gaussian_blur(x, [9, 9], [2.0, 2.0])),
+        ("gaussian_blur", "gaussian_blur, sigma 5, 21 taps",
+         lambda: d.blur.gaussian_blur(x, 5), lambda: v.gaussian_blur(x, [21, 21], [5.0, 5.0])),
+        ("brightness_up", "adjust_brightness, 1.2",
+         lambda: d.brightness.brightness(x, 1.2), lambda: v.adjust_brightness(x, 1.2)),
+        ("gamma_up", "adjust_gamma, 1.125",
+         lambda: d.brightness.gamma(x, 1.125), lambda: v.adjust_gamma(x, 1.125)),
+        ("contrast_down", "adjust_contrast, 0.75",
+         lambda: d.sharpness.contrast(x, 0.75), lambda: v.adjust_contrast(x, 0.75)),
+        ("saturation_down", "adjust_saturation, 0.5",
+         lambda: d.color.saturation(x, 0.5), lambda: v.adjust_saturation(x, 0.5)),
+        ("hue_up", "adjust_hue, 0.05 turns",
+         lambda: d.color.hue(x, 0.05), lambda: v.adjust_hue(x, 0.05)),
+        ("banding", "posterize, 3 bits, rounded down (skiqa: 8 values, to the nearest)",
+         lambda: d.color.banding(x, 8), lambda: v.posterize(x, 3)),
+        ("gaussian_noise", "gaussian_noise, 0.07",
+         lambda: d.noise.gaussian_noise(x, 0.07, SEEDS), lambda: v.gaussian_noise(x, 0.0, 0.07)),
+        ("jpeg", "jpeg, quality 24",
+         lambda: d.compression.jpeg(x, 24), lambda: v.jpeg(values, 24)),
+        ("resize_nearest", "resize to a half and back",
+         lambda: d.spatial.resize_nearest(x, 2), resized("nearest")),
+        ("resize_bilinear", "resize to a half and back, antialiased",
+         lambda: d.spatial.resize_bilinear(x, 2), resized("bilinear")),
+        ("resize_bicubic", "resize to a half and back, antialiased",
+         lambda: d.spatial.resize_bicubic(x, 2), resized("bicubic")),
+    ]  # fmt: skip
+    return [(*row, len(x)) for row in rows]
+
+
+RIVALS = {
+    "imagecorruptions": (imagecorruptions_rows, 2.0),  # the target: how many times as fast
+    "kornia": (kornia_rows, 2.0),
+    "torchvision": (torchvision_rows, 0.9),
+}
+
+
+# ---------------------------------------------------------------- operators
+
+
+def seconds(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def fastest(*calls, rounds):
+    """Return the fastest time of each call; they take turns."""
+    for call in calls:
+        call()  # warm up
+    times = [[seconds(call) for call in calls] for _ in range(rounds)]
+    return [min(column) for column in zip(*times, strict=True)]
+
+
+def as_values(result):
+    """Return a result of any of the libraries as float64 (n, H, W, 3) in 0..255."""
+    if isinstance(result, np.ndarray):
+        return result.astype(np.float64)
+    scale = 1 if result.dtype == torch.uint8 else 255
+    return result.detach().permute(0, 2, 3, 1).double().numpy() * scale
+
+
+def change(result, photos):
+    values = as_values(result)
+    if values.shape != photos[: len(values)].shape:
+        raise SystemExit(f"a result has the shape {values.shape}")
+    return float(np.sqrt(((values - photos[: len(values)]) ** 2).mean()))
+
+
+def benchmark_operators(rivals, rounds):
+    photos = crops(32)
+    x = torch.from_numpy(photos).permute(0, 3, 1, 2).float().div(255).contiguous()
+    print("Images/s on batches of 32 x 3 x 256 x 256.")
+    for rival in rivals:
+        make, target = RIVALS[rival]
+        try:
+            rows = make(x, photos)
+        except ImportError as error:
+            print(f"\n{rival}: left out, {error}")
+            continue
+        print(f"\n| operator | {rival} | change | skiqa | {rival} | ratio |")
+        print("| --- | --- | ---: | ---: | ---: | ---: |")
+        ratios = []
+        for operator, words, ours, theirs, n in rows:
+            get_operator(operator)  # the name is one
+            times = fastest(ours, theirs, rounds=rounds)
+            rates = len(x) / times[0], n / times[1]
+            ratios.append(rates[0] / rates[1])
+            changes = f"{change(ours(), photos):.1f}, {change(theirs(), photos):.1f}"
+            print(
+                f"| {operator} | {words} | {changes} | {rates[0]:,.0f} | {rates[1]:,.0f} "
+                f"| {ratios[-1]:.2f} |",
+                flush=True,
+            )
+        mean = statistics.geometric_mean(ratios)
+        print(
+            f"\n{rival}: {mean:.2f} times as fast, the geometric mean of {len(ratios)} rows; "
+            f"the slowest {min(ratios):.2f}; below {target}: {sum(r < target for r in ratios)}"
+        )
+
+
+# ---------------------------------------------------------------- spaces
+
+
+def benchmark_spaces(rounds):
+    x = torch.from_numpy(crops(256)).permute(0, 3, 1, 2).float().div(255).contiguous()
+    print("\n| space | sequences | drawing one, us | drawing and applying, ms a crop |")
+    print("| --- | ---: | ---: | ---: |")
+    seeds = torch.arange(10_000)
+    for name in ("contrique", "arniqa", "qpt"):
+        space = get_space(name)
+        (drawing,) = fastest(lambda s=space: s.sample(seeds), rounds=rounds)
+        (applying,) = fastest(lambda s=space: s.degrade(x, seeds[: len(x)]), rounds=2)
+        print(
+            f"| {name}: {type(space).__name__} | {space.size():,} | {drawing / 10_000 * 1e6:.1f} "
+            f"| {applying / len(x) * 1e3:.2f} |",
+            flush=True,
+        )
+
+
+# ---------------------------------------------------------------- GPU
+
+
+def benchmark_gpu(rounds):
+    if not torch.cuda.is_available():
+        print("\nNo GPU at hand: images/s of ShuffleSpace on a GPU are not measured.")
+        return
+    import timm
+
+    device = torch.device("cuda")
+    x = torch.from_numpy(crops(256)).permute(0, 3, 1, 2).float().div(255).contiguous().to(device)
+    labels = torch.arange(len(x), device=device)
+    space, seeds = get_space("qpt"), torch.arange(len(x))
+    network = timm.create_model("resnet50", num_classes=len(x)).to(device).train()
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
+
+    def degrade():
+        result = space.degrade(x, seeds)
+        torch.cuda.synchronize()
+        return result
+
+    def step():
+        with torch.autocast("cuda", torch.bfloat16):
+            outputs = network(x.to(memory_format=torch.channels_last))
+        torch.nn.functional.cross_entropy(outputs.float(), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        torch.cuda.synchronize()
+
+    degrading, training = fastest(degrade, step, rounds=max(rounds, 5))
+    print(
+        f"\n{torch.cuda.get_device_name()}: ShuffleSpace degrades {len(x) / degrading:,.0f} crops "
+        f"of 256 x 256 a second; a ResNet-50 training step on {len(x)} of them takes "
+        f"{training * 1e3:.0f} ms; degrading is {degrading / (degrading + training):.0%} of both."
+    )
+
+
+# ---------------------------------------------------------------- SSIM
+
+
+def central(photo, side=384):
+    top, left = ((size - side) // 2 for size in photo.shape[:2])
+    return photo[top : top + side, left : left + side]
+
+
+def ssim_table(folders, n_photos=20):
+    from PIL import Image
+    from skimage.metrics import structural_similarity
+
+    from skiqa.inspection import level_concordance
+
+    def ssim(a, b):
+        return structural_similarity(
+            a, b, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5,
+            use_sample_covariance=False,
+        )  # fmt: skip
+
+    paths = [p for f in folders for p in sorted(Path(f).iterdir()) if p.suffix in {".png", ".jpg"}]
+    if len(paths) < n_photos:
+        sys.exit(f"{n_photos} photos are needed, there are {len(paths)}: give other --photos")
+    paths = [paths[i * len(paths) // n_photos] for i in range(n_photos)]
+    photos = [central(np.asarray(Image.open(path).convert("RGB"))) for path in paths]
+    levels = torch.arange(1, 6)
+    print("| operator | pairs in order | SSIM at levels 1 to 5, mean |")
+    print("| --- | ---: | --- |")
+    for name in list_operators():
+        operator = get_operator(name)
+        scores = np.empty((5, n_photos))
+        for i, photo in enumerate(photos):
+            x = torch.from_numpy(photo).permute(2, 0, 1)[None].float().div(255)
+            degraded = to_bytes(operator(x.expand(5, -1, -1, -1).contiguous(), levels, i))
+            scores[:, i] = [ssim(photo, image) for image in degraded]
+        ordered = float(level_concordance(scores))
+        means = " ".join(f"{mean:.3f}" for mean in scores.mean(1))
+        claim = "" if operator.monotone else " (not monotone)"
+        print(f"| {name}{claim} | {ordered:.3f} | {means} |", flush=True)
+
+
+# ---------------------------------------------------------------- main
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=["operators", "spaces", "gpu"])
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=list(RIVALS))
+    parser.add_argument("--rounds", type=int, default=5, help="calls of each side, in turn; 5")
+    parser.add_argument("--cores", type=int, default=1)
+    parser.add_argument("--ssim", action="store_true", help="the table of SSIM")
+    parser.add_argument("--photos", nargs="+", metavar="DIR", help="folders of photos for --ssim")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")  # of the rivals, about their own dependencies
+    torch.set_num_threads(args.cores)
+    if args.ssim:
+        if not args.photos:
+            parser.error("--ssim needs --photos")
+        ssim_table(args.photos)
+        return
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-args.cores :])
+    if args.only in (None, "operators"):
+        benchmark_operators(args.rivals, args.rounds)
+    if args.only in (None, "spaces"):
+        benchmark_spaces(args.rounds)
+    if args.only in (None, "gpu"):
+        benchmark_gpu(args.rounds)
+
+
+if __name__ == "__main__":
+    main()
