@@ -130,19 +130,20 @@ def test_operators_groups_and_banks_together():
 def test_operators_of_ones_own(monkeypatch):
     monkeypatch.setattr(_registry, "_OPERATORS", dict(_registry._OPERATORS))
     Path("own.py").write_text(OWN)
-    _degrade("photos/a.png", "--out", "out", "--register", "own.py", "--operators", "weather")
-    rows = _rows()
-    assert [row["sequence"] for row in rows] == [f"fog:{level}" for level in range(1, 6)]
-    _check(rows)
-    # two operators: the space draws both
+    own = ["--register", "own.py"]
+    listed = _degrade(*own, "--list").stdout.splitlines()
+    assert listed[-1] == "| fog | weather | texture | 0.1, 0.2, 0.3, 0.4, 0.5 | yes | no |  |"
+    assert len(listed) == 2 + len(list_operators())
+    # registered once in a process: here one process runs several commands
+    result = _degrade("photos/a.png", "--out", "out", *own, status=2)
+    assert "cannot register own.py: ValueError: A degradation named 'fog'" in result.stderr
+    _degrade("photos/a.png", "--out", "out", "--operators", "weather")
+    assert [row["sequence"] for row in _rows()] == [f"fog:{level}" for level in range(1, 6)]
+    _check(_rows())
     options = ["--space", "contrique", "--operators", "fog,darken", "--n", "20"]
-    Path("own.py").write_text("print('no second registration')")
-    _degrade("photos/a.png", "--out", "space", "--register", "own.py", *options)
+    _degrade("photos/a.png", "--out", "space", *options)
     drawn = {name for row in _rows("space") for name, _ in parse_sequence(row["sequence"])}
     assert drawn == {"fog", "darken"}
-    Path("own.py").write_text(OWN)
-    result = _degrade("photos/a.png", "--out", "o", "--register", "own.py", status=2)
-    assert "cannot register own.py: ValueError: A degradation named 'fog'" in result.stderr
 
 
 @pytest.mark.usefixtures("photos")

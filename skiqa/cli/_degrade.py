@@ -40,6 +40,34 @@ def _levels(context, parameter, value):
     return tuple(dict.fromkeys(map(int, levels)))
 
 
+def _register(context, parameter, scripts):
+    """Run Python files, for what they register."""
+    for script in scripts:
+        loader = SourceFileLoader("skiqa_own_degradations", script)
+        spec = importlib.util.spec_from_loader(loader.name, loader)
+        try:
+            loader.exec_module(importlib.util.module_from_spec(spec))
+        except Exception as error:  # whatever a user's own code may raise
+            text = f"{type(error).__name__}: {error}"
+            raise Failure(f"cannot register {printable(script)}: {text}") from None
+
+
+def _list(context, parameter, wanted):
+    if not wanted:
+        return
+    from skiqa.degradations import get_operator, list_operators
+
+    columns = ("operator", "group", "family", "levels 1 to 5", "monotone", "random", "source")
+    click.echo(f"| {' | '.join(columns)} |")
+    click.echo(f"| {' | '.join(['---'] * len(columns))} |")
+    for operator in map(get_operator, list_operators()):
+        levels = ", ".join(f"{value:.4g}" for value in operator.levels)
+        flags = ["yes" if flag else "no" for flag in (operator.monotone, operator.random)]
+        row = (operator.name, operator.group, operator.family, levels, *flags, operator.source)
+        click.echo(f"| {' | '.join(row)} |")
+    context.exit()
+
+
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
 @click.option("--out", required=True, metavar="DIR", help="Folder to write to; made if need be.")
@@ -63,8 +91,10 @@ def _levels(context, parameter, value):
 )
 @click.option(
     "--register",
-    "own",
     multiple=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_register,
     metavar="FILE.py",
     help="Python file that registers degradations of your own; may be given several times.",
 )
@@ -81,6 +111,14 @@ def _levels(context, parameter, value):
     metavar="FILE",
     help="Also draw one photo's grid, operators by levels; needs skiqa[plot].",
 )
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list,
+    help="Print a table of the degradations, in Markdown, and exit.",
+)
 @click.option("-r", "--recursive", is_flag=True, help="Search folders below, too.")
 @click.option("--overwrite", is_flag=True, help="Replace pictures of an earlier run.")
 @click.pass_context
@@ -92,7 +130,6 @@ def degrade(
     levels,
     texts,
     space,
-    own,
     n,
     seed,
     gallery,
@@ -120,8 +157,6 @@ def degrade(
         raise click.UsageError("--gallery shows operators by levels of one photo")
     if gallery:
         _load_matplotlib()
-    for script in own:
-        _register(script)
     levels = levels or LEVELS
     try:
         bank = _bank(operators)
@@ -142,17 +177,6 @@ def degrade(
 
 
 # ---------------------------------------------------------------- what is to be written
-
-
-def _register(script):
-    """Run a Python file, for what it registers."""
-    loader = SourceFileLoader("skiqa_own_degradations", script)
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-    try:
-        loader.exec_module(module)
-    except Exception as error:  # whatever a user's own code may raise
-        text = f"{type(error).__name__}: {error}"
-        raise Failure(f"cannot register {printable(script)}: {text}") from None
 
 
 def _plan(files, bank, levels, texts, space, n, seed):
