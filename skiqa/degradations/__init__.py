@@ -9,13 +9,15 @@ from . import blur, brightness, color, compression, noise, sharpness, spatial
 from ._batching import batched
 from ._degrade import degrade
 from ._registry import Operator, get_operator, list_operators, register
-from .bank import ARNIQA, KADIS, Bank, get_bank
+from .bank import ARNIQA, KADIS, QPT, REIQA, Bank, get_bank
 from .sequences import apply_sequences, format_sequence, parse_sequence
 from .spaces import BankSpace, SequenceSpace, ShuffleSpace, Space, get_space
 
 __all__ = [
     "ARNIQA",
     "KADIS",
+    "QPT",
+    "REIQA",
     "Bank",
     "BankSpace",
     "Operator",

@@ -132,7 +132,7 @@ def defocus_kernel(radius):
 
 
 def anisotropic_kernel(along, across, angle):
-    """A Gaussian of two standard deviations, cut off at twice these.
+    """A Gaussian of two standard deviations, cut off at three times these.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def anisotropic_kernel(along, across, angle):
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     square = ((x * cosine + y * sine) / along).square()
     square = square + ((y * cosine - x * sine) / across).square()
-    kernel = torch.where(square <= 4, torch.exp(-square / 2), 0)
+    kernel = torch.where(square <= 9, torch.exp(-square / 2), 0)
     return kernel / kernel.sum()
 
 

@@ -7,7 +7,7 @@ import torch
 from ._batching import as_samples, check_images
 from ._registry import N_LEVELS, check_levels, get_operator, list_operators
 
-__all__ = ["ARNIQA", "KADIS", "Bank", "get_bank"]
+__all__ = ["ARNIQA", "KADIS", "QPT", "REIQA", "Bank", "get_bank"]
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ ARNIQA = Bank(
         "color_shift",
         "color_saturation_hsv",
         "color_saturation_lab",
-        "jpeg2000",
+        "jpeg2000_arniqa",
         "jpeg",
         "white_noise",
         "white_noise_ycbcr",
@@ -206,23 +206,99 @@ ARNIQA = Bank(
         "multiplicative_noise",
         "brighten",
         "darken",
-        "mean_shift",
+        "mean_shift_arniqa",
         "jitter",
         "non_eccentricity_patch",
         "pixelate",
         "quantization",
         "color_block",
         "high_sharpen",
-        "contrast_change",
+        "contrast_change_arniqa",
         "non_linear_contrast",
     ),
 )
-"""The 24 degradations of ARNIQA (Agnolucci et al., WACV 2024) in their seven groups."""
+"""The 24 degradations of ARNIQA (Agnolucci et al., WACV 2024) in their seven groups.
 
-QPT = Bank("qpt", KADIS.names)
-"""The default of :class:`ShuffleSpace`. QPT does not disclose its operators: our choice."""
+Levels and their order are ARNIQA's. Definitions are KADIS's where ARNIQA's code departs from them
+(red and blue swapped in CIE L*a*b*, the percentiles of the color shift, the rim of the lens, the
+sigma of the sharpening, equal bins in place of Otsu's).
+"""
 
-_BANKS = {bank.name: bank for bank in (KADIS, ARNIQA, QPT)}
+REIQA = Bank(
+    "reiqa",
+    (
+        "resize_bicubic_reiqa",
+        "resize_bilinear_reiqa",
+        "resize_lanczos",
+        "resize_nearest_reiqa",
+        "gaussian_blur",
+        "lens_blur",
+        "motion_blur_reiqa",
+        "color_diffusion",
+        "color_shift",
+        "color_saturation_hsv",
+        "color_saturation_lab",
+        "jpeg_reiqa",
+        "white_noise",
+        "white_noise_ycbcr",
+        "impulse_noise",
+        "multiplicative_noise",
+        "denoise_reiqa",
+        "brighten",
+        "darken",
+        "mean_shift",
+        "jitter",
+        "non_eccentricity_patch",
+        "pixelate",
+        "color_block",
+        "high_sharpen_reiqa",
+        "contrast_change",
+    ),
+)
+"""The 26 degradations of Re-IQA's code (Saha et al., CVPR 2023); the paper has 25.
+
+Definitions are KADIS's where Re-IQA's code departs from them for no stated reason (the color shift,
+which wraps around, the smoothing spline of the contrast change, values cut to 8 bits).
+"""
+
+QPT = Bank(
+    "qpt",
+    (
+        "unsharp_mask",
+        "gaussian_blur_qpt",
+        "motion_blur",
+        "median_blur",
+        "glass_blur",
+        "anisotropic_blur",
+        "defocus_blur",
+        "zoom_blur",
+        "iso_noise",
+        "gaussian_noise",
+        "gray_noise",
+        "multiplicative_noise_qpt",
+        "brightness_up",
+        "brightness_down",
+        "contrast_up",
+        "contrast_down",
+        "gamma_up",
+        "gamma_down",
+        "hue_up",
+        "hue_down",
+        "saturation_up",
+        "saturation_down",
+        "jpeg_qpt",
+        "resize_nearest",
+        "resize_bilinear",
+        "resize_bicubic",
+    ),
+)
+"""The 26 degradations of an unofficial port of QPT (Zhao et al., CVPR 2023), with its levels.
+
+QPT does not disclose its operators: that the port's stand for them is our choice. The port's motion
+blur has levels without a unit; that of KADIS is here.
+"""
+
+_BANKS = {bank.name: bank for bank in (KADIS, ARNIQA, REIQA, QPT)}
 
 
 def get_bank(bank):
@@ -231,8 +307,8 @@ def get_bank(bank):
     Parameters
     ----------
     bank : str, Bank, or tuple of str
-        "kadis" or "arniqa"; "all": every operator registered by now, one's own included; or the
-        names of operators, which become a bank of their own.
+        "kadis", "arniqa", "reiqa" or "qpt"; "all": every operator registered by now, one's own
+        included; or the names of operators, which become a bank of their own.
 
     Returns
     -------

@@ -384,7 +384,7 @@ def chromatic_aberration(images, amount):
     return torch.cat([enlarge(red, 1 + amount), green, enlarge(blue, 1 / (1 + amount))], 1)
 
 
-@register("banding", group="color", levels=(32, 20, 13, 9, 6), source="our choice")
+@register("banding", group="color", levels=(40, 24, 14, 9, 6), source="our choice")
 @batched
 def banding(images, n_values):
     """Too few values a channel: bands where there was a gradient (posterization).

@@ -126,7 +126,7 @@ def _through_jpeg(image, quality):
     return Image.open(buffer)
 
 
-@register("webp", group="compression", levels=(60, 30, 12, 4, 0), source="our choice")
+@register("webp", group="compression", levels=(40, 18, 7, 2, 0), source="our choice")
 @batched(whole=True)
 def webp(images, quality):
     """Lossy WebP at a quality.
@@ -169,7 +169,7 @@ def _through_webp(image, quality):
 @register(
     "ringing",
     group="compression",
-    levels=(2.4, 1.8, 1.3, 0.9, 0.6),
+    levels=(2.0, 1.5, 1.1, 0.8, 0.6),
     source="our choice; the sinc filter of Real-ESRGAN",
 )
 @batched
