@@ -377,7 +377,7 @@ def ssim_table(folders, n_photos=20):
     if len(paths) < n_photos:
         sys.exit(f"{n_photos} photos are needed, there are {len(paths)}: give other --photos")
     paths = [paths[i * len(paths) // n_photos] for i in range(n_photos)]
-    photos = [central(np.asarray(Image.open(path).convert("RGB"))) for path in paths]
+    photos = [central(np.array(Image.open(path).convert("RGB"))) for path in paths]
     levels = torch.arange(1, 6)
     print("| operator | pairs in order | SSIM at levels 1 to 5, mean |")
     print("| --- | ---: | --- |")

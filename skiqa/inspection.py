@@ -145,12 +145,12 @@ class DegradationGalleryDisplay:
                 top, left = i * (h + gap), j * (w + gap)
                 mosaic[top : top + h, left : left + w] = picture
         if ax is None:
-            cell = 1.5  # inches
-            size = (
-                n_columns * cell + 0.3 + 0.095 * max(map(len, self.operators)),
-                n_rows * cell * h / w + 0.7,
-            )
-            _, ax = _pyplot().subplots(figsize=size, layout="constrained")
+            # inches: a picture, the names beside, the levels above and below
+            cell, names, levels = 1.5, 0.2 + 0.08 * max(map(len, self.operators)), 0.3
+            width, height = n_columns * cell, n_rows * cell * h / w
+            size = names + width + 0.1, height + 2 * levels
+            box = names / size[0], levels / size[1], width / size[0], height / size[1]
+            ax = _pyplot().figure(figsize=size).add_axes(box)
         self.im_ = ax.imshow(mosaic, interpolation="antialiased")
         ax.set_yticks(np.arange(n_rows) * (h + gap) + h / 2, self.operators)
         labels = ["pristine", *(f"level {level}" for level in self.levels)]
