@@ -57,7 +57,7 @@ def batched(function=None, *, whole=False):
         float32, value a float, seeds (n,) int64 on the images' device. Must not write to images.
     whole : bool, default=False
         Hand over the whole batch with value a list of N floats, for functions that have threads
-        of their own.
+        of their own. What they return must be new, and lie in [0, 1].
 
     Returns
     -------
@@ -81,8 +81,7 @@ def batched(function=None, *, whole=False):
             seeds = as_samples(seeds, len(images), torch.int64, f"{name}: seeds")
             random = (seeds.to(images.device),)
         if whole:
-            result = function(images, values, *random)
-            return result.clamp(0, 1) if clip else result
+            return function(images, values, *random)
         result = torch.empty_like(images, memory_format=torch.contiguous_format)
         for samples, value in _parts(values, images.device):
             part = function(images[samples], value, *(r[samples] for r in random))

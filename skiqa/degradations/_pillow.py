@@ -27,21 +27,25 @@ def map_pillow(function, images, values):
     Pillow's codecs let go of Python's lock. The pool lives for one call: a lasting one would
     not survive the fork of a data loader's workers.
     """
+    originals = images.detach().cpu()
+    results = torch.empty_like(originals, memory_format=torch.contiguous_format)
 
-    def one(pair):
-        array, value = pair
-        result = np.array(function(Image.fromarray(array), value))
-        if result.shape != array.shape:
-            raise RuntimeError(f"{array.shape} became {result.shape}")
-        return result
+    def one(i):
+        # By planes: Pillow's merge and split are several times as fast as permuted axes, and
+        # NumPy's conversion to bytes as PyTorch's.
+        planes = originals[i].mul(255).add_(0.5).clamp_(0, 255).numpy().astype(np.uint8)
+        image = Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
+        degraded = function(image, values[i])
+        if degraded.size != image.size or degraded.mode != "RGB":
+            raise RuntimeError(f"{image.size} RGB became {degraded.size} {degraded.mode}")
+        for result, plane in zip(results[i].numpy(), degraded.split(), strict=True):
+            np.divide(np.asarray(plane), np.float32(255), out=result)
 
-    pairs = list(zip(to_bytes(images), values, strict=True))
-    if len(pairs) <= 1:
-        arrays = [one(pair) for pair in pairs]
+    n_threads = min(8, os.cpu_count() or 1, len(images))
+    if n_threads <= 1:
+        for i in range(len(images)):
+            one(i)
     else:
-        threads = min(8, os.cpu_count() or 1, len(pairs))
-        with ThreadPoolExecutor(threads) as pool:
-            arrays = list(pool.map(one, pairs))
-    if not arrays:
-        return images.clone()
-    return from_bytes(np.stack(arrays)).to(images.device)
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(one, range(len(images))))  # the list raises what a thread raised
+    return results.to(images.device)

@@ -3,6 +3,7 @@
 import functools
 
 import torch
+import torch.nn.functional as F
 
 __all__ = ["nearest", "resample"]
 
@@ -25,9 +26,12 @@ def resample(images, size, kernel):
     As Pillow's ``resize`` but for its rounding: where the image shrinks, the kernel is widened,
     so that nothing is skipped.
     """
+    size = list(size)
+    if kernel != "lanczos":
+        return F.interpolate(images, size=size, mode=kernel, antialias=True)
     rows, columns = (
         # those of photos, up to 100 MB, are not kept
-        (_weights if old * new <= 1 << 20 else _weights.__wrapped__)(old, new, kernel).to(images)
+        (_lanczos if old * new <= 1 << 20 else _lanczos.__wrapped__)(old, new).to(images)
         for old, new in zip(images.shape[2:], size, strict=True)
     )
     if rows.shape[0] < rows.shape[1]:  # the smaller product first
@@ -35,34 +39,15 @@ def resample(images, size, kernel):
     return rows @ (images @ columns.T)
 
 
-def _linear(x):
-    return (1 - x.abs()).clamp(min=0)
-
-
-def _cubic(x):
-    x = x.abs()
-    inner = 1.5 * x**3 - 2.5 * x**2 + 1
-    outer = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    return torch.where(x < 1, inner, torch.where(x < 2, outer, 0))
-
-
-def _lanczos(x):
-    return torch.where(x.abs() < 3, torch.sinc(x) * torch.sinc(x / 3), 0)
-
-
-_KERNELS = {"bilinear": (_linear, 1), "bicubic": (_cubic, 2), "lanczos": (_lanczos, 3)}
-
-
 @functools.lru_cache(maxsize=64)
-def _weights(old, new, kernel):
-    """Weights (new, old) by which `old` samples make `new` ones."""
-    function, support = _KERNELS[kernel]
+def _lanczos(old, new):
+    """Weights (new, old) by which `old` samples make `new` ones, which PyTorch 2.6 has not."""
     step = old / new
     width = max(step, 1.0)
-    centers = (torch.arange(new, dtype=torch.float64) + 0.5) * step
-    first = (centers - support * width + 0.5).floor().clamp(min=0)[:, None]
-    last = (centers + support * width + 0.5).floor().clamp(max=old)[:, None]
+    centers = ((torch.arange(new, dtype=torch.float64) + 0.5) * step)[:, None]
     places = torch.arange(old, dtype=torch.float64)
-    weights = function((places + 0.5 - centers[:, None]) / width)
-    weights = torch.where((places >= first) & (places < last), weights, 0)
+    first, last = ((centers + side * width + 0.5).floor() for side in (-3, 3))
+    x = (places + 0.5 - centers) / width
+    weights = torch.sinc(x) * torch.sinc(x / 3)
+    weights[(x.abs() >= 3) | (places < first) | (places >= last)] = 0
     return (weights / weights.sum(1, keepdim=True)).to(torch.float32)

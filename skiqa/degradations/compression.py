@@ -123,7 +123,7 @@ def jpeg(images, quality):
 def _through_jpeg(image, quality):
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=round(quality))
-    return Image.open(buffer)
+    return Image.open(buffer, formats=("JPEG",))
 
 
 @register("webp", group="compression", levels=(40, 18, 7, 2, 0), source="our choice")

@@ -176,7 +176,7 @@ def contrast(images, factor):
     """
     if factor < 0:
         raise ValueError(f"contrast: factor must be 0 or more, not {factor}.")
-    means = rgb_to_gray(images).mean((1, 2, 3), keepdim=True)
+    means = rgb_to_gray(images.mean((2, 3), keepdim=True))  # the mean of grey is grey of the means
     return torch.lerp(means, images, factor)
 
 
