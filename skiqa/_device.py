@@ -48,16 +48,19 @@ def cpu_has_bfloat16():
     return any(getattr(torch.cpu, name, lambda: False)() for name in probes)
 
 
-def training_dtype(precision, device):
+def training_dtype(precision, device, *, depthwise=False):
     """Return the autocast dtype of a training run, or None for plain float32.
 
     "auto" takes the short floats only where the device gains by them: bfloat16 on GPUs that have
-    it (float16, with a gradient scaler, on older ones) and on CPUs with bfloat16 instructions.
+    it (float16, with a gradient scaler, on older ones), and on CPUs with bfloat16 instructions for
+    networks without depthwise convolutions. Measured with torch 2.14: a step of ResNet-18 or -50
+    is twice as fast with them, one of EfficientNet-Lite0 or MobileNetV3 almost twice as slow.
     """
     if precision == "auto":
         if device.type == "cuda":
             return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        return torch.bfloat16 if device.type == "cpu" and cpu_has_bfloat16() else None
+        gains = device.type == "cpu" and cpu_has_bfloat16() and not depthwise
+        return torch.bfloat16 if gains else None
     dtype = _DTYPES[precision]
     return None if dtype == torch.float32 else dtype
 

@@ -67,10 +67,18 @@ class ContrastiveQualityEncoder(
     crop_size : int in [8, inf) or None, default=None
         Side of a training view, in pixels. None: the objective's own.
     learning_rate : float in (0, inf) or None, default=None
-        Peak rate, per `objective.learning_rate_batch` images a step; scaled to `batch_size`.
-        None: the published rate from scratch, a gentle one from trained weights.
+        Peak rate of the network, per `objective.learning_rate_batch` images a step; scaled to
+        `batch_size`. None: the published rate from scratch, a gentle one from trained weights,
+        behind which the projector, being new, learns at the published rate all the same.
     weight_decay : float in [0, inf) or None, default=None
         L2 penalty of matrices and kernels. None: the objective's own.
+    trained_stages : int in [1, inf) or None, default=None
+        Train only the first so many stages of the network; the others keep their weights. None:
+        all of it.
+    distillation : float in [0, inf), default=0.0
+        Weight of a term of the training loss that holds the stage features of each view to those
+        of the starting weights: 0 at the start, 1 for features that have nothing to do with
+        them. Costs one more forward pass a step.
     scales : tuple of float in (0, 1], default=(1.0, 0.5)
         Each photo enters whole at each of these scales (Pillow's bicubic).
     pooling : {"stages", "avg"}, default="stages"
@@ -154,6 +162,8 @@ class ContrastiveQualityEncoder(
         "crop_size": [Interval(Integral, 8, None, closed="left"), None],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left"), None],
+        "trained_stages": [Interval(Integral, 1, None, closed="left"), None],
+        "distillation": [Interval(Real, 0, None, closed="left")],
         "scales": [tuple, list],
         "pooling": [StrOptions({"stages", "avg"})],
         "image_shape": [tuple, list, None],
@@ -179,6 +189,8 @@ class ContrastiveQualityEncoder(
         crop_size=None,
         learning_rate=None,
         weight_decay=None,
+        trained_stages=None,
+        distillation=0.0,
         scales=(1.0, 0.5),
         pooling="stages",
         image_shape=None,
@@ -200,6 +212,8 @@ class ContrastiveQualityEncoder(
         self.crop_size = crop_size
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.trained_stages = trained_stages
+        self.distillation = distillation
         self.scales = scales
         self.pooling = pooling
         self.image_shape = image_shape
@@ -400,7 +414,12 @@ class ContrastiveQualityEncoder(
         }
         batch_size = min(value["batch_size"], len(images))
         value["batch_size"] = batch_size
+        if not scratch:  # the projector behind trained weights is new: it learns as from scratch
+            more["head_factor"] = (
+                objective.defaults_scratch["learning_rate"] / value["learning_rate"]
+            )
         value["learning_rate"] *= batch_size / objective.learning_rate_batch
+        value |= {name: getattr(self, name) for name in ("trained_stages", "distillation")}
         return Plan(epochs=epochs, train_statistics=scratch, **value, **more)
 
     def _objective(self):
@@ -415,7 +434,8 @@ class ContrastiveQualityEncoder(
         """Train from a state and take on the result, with the `kept` networks beside it."""
         device = resolve_device(self.device, strict=True)
         self.objective_ = self._objective()
-        dtype = training_dtype(self.precision, device)
+        depthwise = any(a.ndim == 4 and a.shape[1] == 1 for a in start.networks[0].values())
+        dtype = training_dtype(self.precision, device, depthwise=depthwise)
         trainer = Trainer(start, self.objective_, plan, device, dtype, seed)
         momentum = self.__dict__.get("_continue", {}).get("momentum")
         if momentum is not None:

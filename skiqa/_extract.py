@@ -8,6 +8,7 @@ import torch
 from skiqa._backbones import live_networks, to_input
 from skiqa._device import transform_dtype
 from skiqa._images import iter_decoded, pad_to, resize
+from skiqa._pooling import POOLINGS
 from skiqa._tiles import needs_tiles, tiled_features
 from skiqa.exceptions import ImageError
 
@@ -18,35 +19,6 @@ EXTRACTION_VERSION = 1
 # alone: bits then depend on no neighbour, and big batches only buy page faults.
 GPU_PIXEL_BUDGET = 8_000_000
 GPU_WINDOW = 64  # photos looked through for equal sizes
-
-
-def stage_statistics(maps):
-    """Pool feature maps into their spatial means and population standard deviations.
-
-    Parameters
-    ----------
-    maps : iterable of tensors (n, c_s, h_s, w_s)
-        One map for each stage s.
-
-    Returns
-    -------
-    tensor of shape (n, 2 * sum_s c_s), float32
-        For each stage the c_s means, then the c_s standard deviations.
-    """
-    pooled = []
-    for x in maps:
-        variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0)
-        pooled += [mean, variance.sqrt()]
-    return torch.cat(pooled, dim=1)
-
-
-def last_average(maps):
-    """Pool the last of some feature maps into its spatial mean, L2-normed: (n, c)."""
-    *_, last = maps
-    return torch.nn.functional.normalize(last.float().mean(dim=(2, 3)), dim=1)
-
-
-POOLINGS = {"stages": stage_statistics, "avg": last_average}
 
 
 def pool(images, network, pooling, device, dtype):

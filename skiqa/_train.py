@@ -10,6 +10,7 @@ import torch
 
 from skiqa._backbones import build, load_arrays, normalise, seeded, to_arrays
 from skiqa._images import iter_decoded, pad_to
+from skiqa._pooling import stage_statistics
 
 _CHECKPOINT_SECONDS = 60.0
 _PHASES = 3  # independent streams of seeds: order, samples, initialisation
@@ -40,6 +41,13 @@ class Plan:
         Of SGD.
     first_epoch : int, default=0
         Epochs already behind the network: they count for the seeds.
+    head_factor : float, default=1.0
+        The projector's rate over the network's: a new projector behind trained weights must learn
+        fast, or the network is bent to its random numbers instead.
+    trained_stages : int or None, default=None
+        Only the first so many stages change; None = all.
+    distillation : float, default=0.0
+        Weight of the term that holds the features to those of the weights at the start.
     """
 
     epochs: int
@@ -51,6 +59,9 @@ class Plan:
     constant: bool = False
     momentum: float = 0.9
     first_epoch: int = 0
+    head_factor: float = 1.0
+    trained_stages: int | None = None
+    distillation: float = 0.0
 
 
 def rate(step, n_steps):
@@ -97,6 +108,29 @@ def cut_window(image, size, seed):
     return image[top : top + size, left : left + size]
 
 
+def feature_drift(maps, start_maps):
+    """Return how far the stage features of a batch have moved from those of the start.
+
+    Parameters
+    ----------
+    maps, start_maps : list of tensors (n, c_s, h_s, w_s)
+        The maps of every stage s, of the network in training and of the one it started from.
+
+    Returns
+    -------
+    tensor, scalar float32
+        mean_k m_k / (m_k + v_k), m_k = sum_i (f_ik - g_ik)^2, v_k = sum_i (g_ik - mean_i g_ik)^2,
+        i = views, k = features, with f and g the stage statistics of both: 0 at the start, 1/2
+        for a feature that moved by as much as it varies, never above 1, so that a feature which
+        hardly varies cannot rule the rest. Features equal in the whole batch are left out.
+    """
+    f, g = stage_statistics(maps), stage_statistics(start_maps)
+    moved, spread = (f - g).square().sum(dim=0), (g - g.mean(dim=0)).square().sum(dim=0)
+    varies = spread > 1e-6 * g.square().sum(dim=0)
+    share = moved / (moved + torch.where(varies, spread, 1.0))
+    return torch.where(varies, share, 0.0).sum() / varies.sum()
+
+
 class Trainer:
     """A network, an objective's head and an optimiser, and what is needed to go on later.
 
@@ -139,14 +173,24 @@ class Trainer:
         self.head.to(device)
         self.network.train(plan.train_statistics)
         self.head.train()
-        named = [*self.network.model.named_parameters(), *self.head.named_parameters()]
-        decayed = [p for _, p in named if p.ndim > 1]
-        others = [p for _, p in named if p.ndim <= 1]
-        self.optimizer = torch.optim.SGD(
-            [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": others}],
-            lr=plan.learning_rate,
-            momentum=plan.momentum,
-        )
+        if plan.trained_stages is not None:
+            freeze_after(self.network, plan.trained_stages)
+        self.start = None
+        if plan.distillation:
+            self.start = build(state).eval().requires_grad_(False)
+            self.start.to(device, memory_format=torch.channels_last)
+        groups = [
+            {
+                "params": [
+                    p for p in part.parameters() if p.requires_grad and (p.ndim > 1) == decays
+                ],
+                "weight_decay": plan.weight_decay if decays else 0.0,
+                "factor": factor,
+            }
+            for part, factor in ((self.network.model, 1.0), (self.head, plan.head_factor))
+            for decays in (True, False)
+        ]
+        self.optimizer = torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum)
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.step, self.history = 0, []
 
@@ -160,16 +204,32 @@ class Trainer:
         views = normalise(views, self.network.mean, self.network.std)
         views = views.contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
-            group["lr"] = plan.learning_rate * factor
+            group["lr"] = plan.learning_rate * group["factor"] * factor
         self.optimizer.zero_grad(set_to_none=True)
         autocast = torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype is not None)
         with seeded(int(seeds[0])), autocast:  # stochastic depth draws from torch's generator
-            loss = self.objective.loss(self.network, self.head, views, labels)
+            loss = self.loss(views, labels)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
         return float(loss.detach())
+
+    def loss(self, views, labels):
+        """Return the objective's loss, with the term that holds features to the start's."""
+        if self.start is None:
+            return self.objective.loss(self.network, self.head, views, labels)
+        seen = []
+
+        def network(x):  # as self.network, but its stages are noted
+            maps = list(self.network.maps(x))
+            with torch.no_grad():
+                seen.append((maps, list(self.start.maps(x))))
+            return maps[-1]
+
+        loss = self.objective.loss(network, self.head, views, labels)
+        drift = sum(feature_drift(*pair) for pair in seen) / len(seen)
+        return loss + self.plan.distillation * drift
 
     def check_finite(self):
         """Raise if a weight is no longer a number: a loss can hide it, features would not."""
@@ -218,6 +278,23 @@ class Trainer:
     def arrays(self):
         """Return (network arrays, head arrays)."""
         return to_arrays(self.network.model), to_arrays(self.head)
+
+
+def freeze_after(network, n_stages):
+    """Let only the stem and the first stages of a network change.
+
+    Raises
+    ------
+    ValueError
+        If it has no such number of stages.
+    """
+    stem, stages = network.split()
+    if stages is None or not 1 <= n_stages <= len(stages):
+        what = "is no chain of stages" if stages is None else f"has {len(stages)} stages"
+        raise ValueError(f"trained_stages={n_stages}, but the network {what}.")
+    network.requires_grad_(False)
+    for layer in [*stem, *(layer for stage in stages[:n_stages] for layer in stage)]:
+        layer.requires_grad_(True)
 
 
 def _shapes(arrays):

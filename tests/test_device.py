@@ -63,6 +63,7 @@ def test_arithmetic_of_training(monkeypatch):
     for has, expected in ((True, torch.bfloat16), (False, None)):
         monkeypatch.setattr("skiqa._device.cpu_has_bfloat16", lambda has=has: has)
         assert training_dtype("auto", cpu) == expected
+        assert training_dtype("auto", cpu, depthwise=True) is None
     for has, expected in ((True, torch.bfloat16), (False, torch.float16)):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has: has)
         assert training_dtype("auto", cuda) == expected

@@ -10,8 +10,6 @@ from skiqa._backbones import EncoderState, random_state_of
 from skiqa._extract import (
     extract,
     feature_width,
-    last_average,
-    stage_statistics,
     standardiser,
     standardising_constants,
 )
@@ -65,19 +63,6 @@ def test_pooled_features_equal_plain_torchvision_layers(photos):
         expected.append(torch.cat(row).numpy())
     found = rows_of(photos, state, pooling="avg")
     assert np.abs(found - np.stack(expected)).max() <= 1e-5
-
-
-def test_stage_statistics_against_numpy():
-    generator = torch.Generator().manual_seed(0)
-    maps = [torch.randn(2, 3, 5, 7, generator=generator), torch.randn(2, 4, 1, 1)]
-    parts = []
-    for x in maps:
-        x = x.numpy().astype(np.float64)
-        parts += [x.mean(axis=(2, 3)), x.std(axis=(2, 3))]
-    np.testing.assert_allclose(stage_statistics(maps), np.hstack(parts), rtol=1e-5, atol=1e-6)
-    last = maps[0].numpy().mean(axis=(2, 3))
-    last /= np.linalg.norm(last, axis=1, keepdims=True)
-    np.testing.assert_allclose(last_average([maps[1], maps[0]]), last, rtol=1e-5)
 
 
 def test_widths():

@@ -16,7 +16,7 @@ GROUPS = (
     ("_logistic", "metrics", "degradations", "datasets"),
     ("_device", "_distributed", "_progress"),
     ("_digests", "_decode", "_images"),
-    ("_backbones", "_tiles", "_cache", "_checkpoints"),
+    ("_backbones", "_pooling", "_tiles", "_cache", "_checkpoints"),
     ("objectives",),
     ("_resume", "_train", "_extract"),
     ("_encoder", "_feature_selection", "_regressor", "_distillation"),

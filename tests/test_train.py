@@ -12,9 +12,19 @@ from sklearn.base import BaseEstimator
 from sklearn.datasets import load_sample_images
 
 from skiqa import ContrastiveQualityEncoder
-from skiqa._backbones import EncoderState, random_state_of
+from skiqa._backbones import EncoderState, build, random_state_of
+from skiqa._checkpoints import BUNDLED, load_state
 from skiqa._images import as_image_list
-from skiqa._train import Plan, Trainer, cut_window, epoch_order, rate, sample_seeds, train
+from skiqa._train import (
+    Plan,
+    Trainer,
+    cut_window,
+    epoch_order,
+    feature_drift,
+    rate,
+    sample_seeds,
+    train,
+)
 from skiqa.exceptions import ImageError
 from skiqa.objectives import Contrique
 from skiqa.objectives.contrique import nt_xent
@@ -69,9 +79,9 @@ def test_rates_reach_the_optimiser(crops):
         def on_batch(self, loss, trainer):
             seen.extend(group["lr"] for group in trainer.optimizer.param_groups)
 
-    train(make_trainer(epochs=2), as_image_list(crops), unknown(8), n_jobs=None,
+    train(make_trainer(epochs=2, head_factor=5), as_image_list(crops), unknown(8), n_jobs=None,
           on_error="raise", hooks=Hooks())  # fmt: skip
-    expected = [0.01 * rate(step, 4) for step in range(4) for _ in range(2)]
+    expected = [0.01 * f * rate(step, 4) for step in range(4) for f in (1, 1, 5, 5)]
     np.testing.assert_allclose(seen, expected)
 
 
@@ -121,10 +131,11 @@ def test_windows_are_cut_from_everywhere():
 
 
 def test_only_matrices_and_kernels_decay(trainer):
-    decayed, others = trainer.optimizer.param_groups
-    assert decayed["weight_decay"] == 0.1
-    assert others["weight_decay"] == 0
-    assert decayed["momentum"] == 0.9
+    groups = trainer.optimizer.param_groups
+    assert [group["weight_decay"] for group in groups] == [0.1, 0, 0.1, 0]
+    assert {group["momentum"] for group in groups} == {0.9}
+    decayed = [p for group in groups[::2] for p in group["params"]]
+    others = [p for group in groups[1::2] for p in group["params"]]
     norms = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
     free = set()
     for root in (trainer.network, trainer.head):
@@ -132,10 +143,10 @@ def test_only_matrices_and_kernels_decay(trainer):
             if isinstance(module, norms):
                 free |= {id(p) for p in module.parameters(recurse=False)}
             free |= {id(p) for name, p in module.named_parameters(recurse=False) if name == "bias"}
-    assert {id(p) for p in others["params"]} == free
-    assert not {id(p) for p in decayed["params"]} & free
+    assert {id(p) for p in others} == free
+    assert not {id(p) for p in decayed} & free
     every = [*trainer.network.parameters(), *trainer.head.parameters()]
-    assert len(decayed["params"]) + len(others["params"]) == len(every)
+    assert len(decayed) + len(others) == len(every)
 
 
 def test_batchnorm_statistics_move_only_from_scratch(crops):
@@ -238,6 +249,61 @@ def test_killed_and_resumed_is_bit_equal(crops, tmp_path, monkeypatch):
     assert resumed.n_iter_ == 3
     for name, array in whole.state_.head.items():
         np.testing.assert_array_equal(resumed.state_.head[name], array)
+
+
+# Staying near the start --------------------------------------------------------------------------
+
+
+def run(crops, **changes):
+    trainer = make_trainer(train_statistics=False, weight_decay=0.0, **changes)
+    train(trainer, as_image_list(crops), unknown(8), n_jobs=None, on_error="raise", hooks=Silent())
+    return trainer
+
+
+def test_only_the_first_stages_are_trained(crops):
+    start = random_state_of(TINY, 0).networks[0]
+    trainer = run(crops, trained_stages=2, learning_rate=0.1)
+    network, _ = trainer.arrays()
+    moved = {name.split(".")[0] for name in network if (network[name] != start[name]).any()}
+    assert moved == {"conv1", "bn1", "layer1"}  # the stem is the first stage of a ResNet
+    for count in (0, 6):
+        with pytest.raises(ValueError, match=f"trained_stages={count}, but .* has 5 stages"):
+            make_trainer(trained_stages=count)
+
+
+def test_trained_stages_of_a_network_that_is_no_chain(crops):
+    encoder = tiny(trained_stages=1).set_params(backbone="test_vit.r160_in1k")
+    with pytest.raises(ValueError, match="no chain of stages"):
+        encoder.fit(crops)
+
+
+def test_feature_drift_by_hand():
+    g = torch.tensor([1.0, 3.0, 1.0, 3.0]).view(4, 1, 1, 1).expand(4, 1, 2, 2)  # variance 1
+    flat = torch.full((4, 1, 2, 2), 7.0)  # and all deviations are zero: features left out
+    start = [torch.cat([g, flat], dim=1)]
+    moved = [torch.cat([g + 0.5, flat + 9.0], dim=1)]
+    assert float(feature_drift(start, start)) == 0
+    assert float(feature_drift(moved, start)) == pytest.approx(0.25 / 1.25)
+    mean = [torch.cat([torch.full_like(g, 2.0), flat], dim=1)]
+    assert float(feature_drift(mean, start)) == pytest.approx(0.5)
+
+
+def test_distillation_holds_features_to_the_start(crops):
+    state = load_state(BUNDLED)
+    x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2) / 127.5 - 1
+    start = build(state).eval()
+
+    def drift(weight):
+        plan = Plan(epochs=3, batch_size=4, crop_size=64, learning_rate=0.0001, weight_decay=0.0,
+                    train_statistics=False, distillation=weight)  # fmt: skip
+        trainer = Trainer(state, Contrique(), plan, torch.device("cpu"), None, 0)
+        train(trainer, as_image_list(crops), unknown(8), n_jobs=None, on_error="raise",
+              hooks=Silent())  # fmt: skip
+        with torch.no_grad():
+            return float(feature_drift(list(trainer.network.maps(x)), list(start.maps(x))))
+
+    free, held = drift(0.0), drift(10.0)
+    assert 0 < held < 0.7 * free, (held, free)
 
 
 # Learning ----------------------------------------------------------------------------------------
