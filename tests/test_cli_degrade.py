@@ -318,3 +318,11 @@ def test_help_knows_every_space_and_loads_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.endswith("[]\n")
+
+
+def test_the_table_of_the_docs_is_what_list_prints():
+    # in a process of its own: in this one other tests have registered operators
+    command = [sys.executable, "-m", "skiqa", "degrade", "--list"]
+    table = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    page = Path(__file__).parents[1] / "docs" / "degradations.md"
+    assert table in page.read_text("utf-8"), "put what `skiqa degrade --list` prints into the page"

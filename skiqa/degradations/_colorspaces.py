@@ -169,13 +169,16 @@ def rgb_to_hsv(images):
     # Two swaps sort the channels, and each shifts the sector that hue is counted from: no
     # choice by a mask is needed, which would take several times as long.
     larger, smaller = torch.maximum(green, blue), torch.minimum(green, blue)
-    swap_gb, swap_r = (green < blue).to(images), (red < larger).to(images)
+    swap_gb = torch.lt(green, blue, out=torch.empty_like(green))
+    swap_r = torch.lt(red, larger, out=torch.empty_like(red))
     value, other = torch.maximum(red, larger), torch.minimum(red, larger)
     chroma = value - torch.minimum(smaller, other)
     hue = swap_gb.mul(2).sub_(1 / 3).mul_(swap_r).sub_(swap_gb)
-    hue.add_(other.sub_(smaller).div_(chroma.add(chroma == 0)), alpha=1 / 6).abs_()
+    is_zero = torch.eq(chroma, 0, out=torch.empty_like(chroma))
+    hue.add_(other.sub_(smaller).div_(is_zero.add_(chroma)), alpha=1 / 6).abs_()
     hue.sub_(hue.floor())  # a tiny negative hue plus 1 rounds to 1
-    return torch.stack([hue, chroma.div_(value.add(value == 0)), value], 1)
+    torch.eq(value, 0, out=is_zero)
+    return torch.stack([hue, chroma.div_(is_zero.add_(value)), value], 1)
 
 
 @samplewise

@@ -156,7 +156,7 @@ def anisotropic_kernel(along, across, angle):
 
 
 def sinc_kernel(cutoff):
-    """An ideal low-pass: what lies within `cutoff` of the origin of the spectrum, in 21 x 21.
+    """An ideal low-pass: what lies within `cutoff` of the origin of the spectrum.
 
     Parameters
     ----------
@@ -165,13 +165,15 @@ def sinc_kernel(cutoff):
 
     Returns
     -------
-    float64 tensor of shape (21, 21) with sum 1
+    float64 tensor of shape (size, size), size = 2 * ceil(10 / cutoff) + 1, with sum 1
+        Room for three ripples on each side.
     """
-    x = torch.arange(-10, 11, dtype=torch.float64)
+    reach = math.ceil(10 / cutoff)
+    x = torch.arange(-reach, reach + 1, dtype=torch.float64)
     distance = torch.hypot(x[None], x[:, None])
-    distance[10, 10] = 1
+    distance[reach, reach] = 1
     kernel = torch.special.bessel_j1(cutoff * distance) * cutoff / (2 * math.pi * distance)
-    kernel[10, 10] = cutoff**2 / (4 * math.pi)
+    kernel[reach, reach] = cutoff**2 / (4 * math.pi)
     return kernel / kernel.sum()
 
 

@@ -3,7 +3,6 @@
 import functools
 
 import torch
-import torch.nn.functional as F
 
 __all__ = ["nearest", "resample"]
 
@@ -24,30 +23,63 @@ def resample(images, size, kernel):
     """Images (N, C, H, W) in another size by "bilinear", "bicubic" or "lanczos".
 
     As Pillow's ``resize`` but for its rounding: where the image shrinks, the kernel is widened,
-    so that nothing is skipped.
+    so that nothing is skipped. (PyTorch's own antialiased kernels go wrong on images of one
+    column, and lack Lanczos in PyTorch 2.6.)
     """
-    size = list(size)
-    if kernel != "lanczos":
-        return F.interpolate(images, size=size, mode=kernel, antialias=True)
-    rows, columns = (
-        # those of photos, up to 100 MB, are not kept
-        (_lanczos if old * new <= 1 << 20 else _lanczos.__wrapped__)(old, new).to(images)
-        for old, new in zip(images.shape[2:], size, strict=True)
-    )
-    if rows.shape[0] < rows.shape[1]:  # the smaller product first
-        return (rows @ images) @ columns.T
-    return rows @ (images @ columns.T)
+    (old_rows, old_columns), (rows, columns) = images.shape[2:], size
+    for axis in (2, 3) if rows * old_columns < old_rows * columns else (3, 2):  # the cheaper first
+        if axis == 2:
+            blocks = _blocks(old_rows, rows, kernel)
+            parts = [weights.to(images) @ images[:, :, where] for where, weights in blocks]
+        else:
+            blocks = _blocks(old_columns, columns, kernel)
+            parts = [images[..., where] @ weights.T.to(images) for where, weights in blocks]
+        images = torch.cat(parts, axis) if len(parts) > 1 else parts[0]
+    return images
 
 
-@functools.lru_cache(maxsize=64)
-def _lanczos(old, new):
-    """Weights (new, old) by which `old` samples make `new` ones, which PyTorch 2.6 has not."""
+def _linear(x):
+    return (1 - x.abs()).clamp(min=0)
+
+
+def _cubic(x):
+    x = x.abs()
+    inner = 1.5 * x**3 - 2.5 * x**2 + 1
+    outer = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return torch.where(x < 1, inner, torch.where(x < 2, outer, 0))
+
+
+def _lanczos(x):
+    return torch.where(x.abs() < 3, torch.sinc(x) * torch.sinc(x / 3), 0)
+
+
+_KERNELS = {"bilinear": (_linear, 1), "bicubic": (_cubic, 2), "lanczos": (_lanczos, 3)}
+
+
+_BLOCK = 64
+
+
+@functools.lru_cache(maxsize=128)
+def _blocks(old, new, kernel):
+    """Weights that make `new` samples of `old` ones, for 64 new ones at a time.
+
+    Returns
+    -------
+    list of (slice, float32 tensor of shape (up to 64, n))
+        Which n of the old samples make these new ones, and with which weights.
+    """
+    function, support = _KERNELS[kernel]
     step = old / new
     width = max(step, 1.0)
-    centers = ((torch.arange(new, dtype=torch.float64) + 0.5) * step)[:, None]
-    places = torch.arange(old, dtype=torch.float64)
-    first, last = ((centers + side * width + 0.5).floor() for side in (-3, 3))
-    x = (places + 0.5 - centers) / width
-    weights = torch.sinc(x) * torch.sinc(x / 3)
-    weights[(x.abs() >= 3) | (places < first) | (places >= last)] = 0
-    return (weights / weights.sum(1, keepdim=True)).to(torch.float32)
+    blocks = []
+    for start in range(0, new, _BLOCK):
+        centers = torch.arange(start, min(start + _BLOCK, new), dtype=torch.float64)
+        centers = (centers[:, None] + 0.5) * step
+        first = (centers - support * width + 0.5).floor().clamp(min=0)
+        last = (centers + support * width + 0.5).floor().clamp(max=old)
+        where = slice(int(first[0]), int(last[-1]))
+        places = torch.arange(where.start, where.stop, dtype=torch.float64)
+        weights = function((places + 0.5 - centers) / width)
+        weights[(places < first) | (places >= last)] = 0
+        blocks.append((where, (weights / weights.sum(1, keepdim=True)).to(torch.float32)))
+    return blocks

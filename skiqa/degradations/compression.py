@@ -176,8 +176,8 @@ def _through_webp(image, quality):
 def ringing(images, cutoff):
     """Ripples beside edges, as codecs and resizers leave that cut the spectrum off.
 
-    An ideal low-pass filter: the inverse transform of a disk, in 21 x 21 pixels, replicated
-    borders.
+    An ideal low-pass filter: the inverse transform of a disk, with three ripples on each side,
+    replicated borders.
 
     Parameters
     ----------

