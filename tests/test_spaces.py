@@ -4,6 +4,7 @@ import itertools
 import pickle
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,6 +24,7 @@ from skiqa.degradations import (
     _registry,
     apply_sequences,
     batched,
+    degrade,
     format_sequence,
     get_bank,
     get_operator,
@@ -31,7 +33,8 @@ from skiqa.degradations import (
     parse_sequence,
     register,
 )
-from skiqa.degradations._random import spawn
+from skiqa.degradations._random import spawn, uniform
+from skiqa.inspection import DegradationGalleryDisplay
 
 QUICK = settings(max_examples=30, deadline=None, database=None)
 N = 10_000
@@ -497,6 +500,48 @@ def test_ones_own_operator_is_in_every_space(images, monkeypatch):
     assert only.size() == 5
     level = only.sample([1])[0][0][1]
     torch.testing.assert_close(only.degrade(images[:1], [1]), images[:1] * (1 - level / 10))
+    text = format_sequence((("drizzle", 2), ("darken", 1)))
+    expected = get_operator("darken")(images * 0.8, 1)
+    torch.testing.assert_close(apply_sequences(images, text), expected)
+    assert get_bank("all").names[-1] == "drizzle"
+    torch.testing.assert_close(degrade(images[0], "drizzle", 5), images[0] * 0.5)
+
+
+def test_ones_own_random_operator_gets_values_and_seeds(images, monkeypatch):
+    monkeypatch.setattr(_registry, "_OPERATORS", dict(_registry._OPERATORS))
+
+    @register("sleet", group="noise", levels=(1, 2, 3, 4, 5), random=True, family="geometric")
+    @batched
+    def sleet(images, amount, seeds):
+        return images - amount / 10 * uniform(seeds, images.shape[1:])
+
+    space = SequenceSpace(bank=("sleet", "white_noise", "jpeg"), max_length=2, p_pristine=0)
+    assert all(
+        not {"sleet", "white_noise"} <= {name for name, _ in sequence}  # of one group
+        for sequence in space.sample(range(300))
+    )
+    assert get_operator("sleet").family == "geometric"
+    first, again = (apply_sequences(images, "sleet:3", torch.arange(8)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, apply_sequences(images, "sleet:3", 1))
+    assert torch.equal(apply_sequences(images[5:6], "sleet:3", [5]), first[5:6])
+
+
+def test_ones_own_operator_is_in_the_gallery(monkeypatch):
+    pytest.importorskip("matplotlib").use("Agg")
+    monkeypatch.setattr(_registry, "_OPERATORS", dict(_registry._OPERATORS))
+
+    @register("drizzle", group="weather", levels=(0.1, 0.2, 0.3, 0.4, 0.5))
+    @batched
+    def drizzle(images, amount):
+        return images * (1 - amount)
+
+    import matplotlib.pyplot as plt
+
+    photo = torch.full((3, 20, 30), 0.8)
+    display = DegradationGalleryDisplay.from_photo(photo, operators=("drizzle", "jpeg"))
+    plt.close(display.figure_)
+    np.testing.assert_array_equal(display.images[0, :, 0, 0, 0], [184, 163, 143, 122, 102])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

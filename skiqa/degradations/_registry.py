@@ -108,6 +108,10 @@ _OPERATORS = {}
 def register(name, *, group, levels, monotone=True, random=False, source="", family=None):
     """Register a function as a degradation; a decorator.
 
+    From then on its name stands for it everywhere: in :func:`get_operator`, :func:`degrade` and
+    the text of sequences, in banks and spaces that name it, in the bank "all", in the gallery of
+    :mod:`skiqa.inspection`, and at the prompt, in ``skiqa degrade --register FILE``.
+
     Parameters
     ----------
     name, group, levels, monotone, random, source, family
@@ -133,6 +137,13 @@ def register(name, *, group, levels, monotone=True, random=False, source="", fam
     ...     return images + amount * (1 - images)
     >>> get_operator("fog")(torch.zeros(1, 3, 2, 2), 5).max()
     tensor(0.5000)
+
+    In a space of one's own, beside built-in operators:
+
+    >>> from skiqa.degradations import ShuffleSpace
+    >>> space = ShuffleSpace(bank=("fog", "gaussian_blur", "jpeg"))
+    >>> space.degrade(torch.rand(2, 3, 32, 32), seeds=[0, 1]).shape
+    torch.Size([2, 3, 32, 32])
     """
     levels = tuple(levels)
     if len(levels) != N_LEVELS:
