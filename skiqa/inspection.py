@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from skiqa._images import as_image_list, iter_decoded, resize
+from skiqa._progress import progress_bar
 from skiqa.degradations import get_bank, list_operators
 from skiqa.degradations._pillow import from_bytes, to_bytes
 from skiqa.degradations._random import spawn
@@ -94,7 +95,9 @@ class DegradationGalleryDisplay:
         self.levels = levels
 
     @classmethod
-    def from_photo(cls, photo, *, operators="all", levels=LEVELS, seed=0, max_side=256, ax=None):
+    def from_photo(
+        cls, photo, *, operators="all", levels=LEVELS, seed=0, max_side=256, verbose=0, ax=None
+    ):
         """Degrade one photo, and plot the grid.
 
         Parameters
@@ -110,6 +113,8 @@ class DegradationGalleryDisplay:
         max_side : int or None, default=256
             A photo whose longer side is above is scaled down first. None: it stays as it is;
             memory is that of all pictures.
+        verbose : int, default=0
+            Above 0: a progress bar on standard error.
         ax : matplotlib Axes, default=None
             Where to plot; None makes a figure.
 
@@ -119,7 +124,12 @@ class DegradationGalleryDisplay:
         """
         operators, levels = _operators(operators, levels)
         image = _at_most(as_image_list([photo]).load(0), max_side)
-        images = np.stack([_degraded(image, operator, levels, seed) for operator in operators])
+        images = np.empty((len(operators), len(levels), *image.shape), np.uint8)
+        bar = progress_bar("degrading", len(operators), enabled=verbose, unit="operators")
+        with bar as advance:
+            for k, operator in enumerate(operators):
+                images[k] = _degraded(image, operator, levels, seed)
+                advance()
         names = tuple(operator.name for operator in operators)
         return cls(photo=image, images=images, operators=names, levels=levels).plot(ax=ax)
 
@@ -251,7 +261,16 @@ class DegradationResponseDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, photos, *, operators="kadis", levels=LEVELS, seed=0, max_side=None, ax=None
+        cls,
+        estimator,
+        photos,
+        *,
+        operators="kadis",
+        levels=LEVELS,
+        seed=0,
+        max_side=None,
+        verbose=0,
+        ax=None,
     ):
         """Score photos at every level of every operator, and plot.
 
@@ -270,6 +289,8 @@ class DegradationResponseDisplay:
             Seed of random operators; each photo draws numbers of its own from it.
         max_side : int or None, default=None
             Photos whose longer side is above are scaled down first.
+        verbose : int, default=0
+            Above 0: a progress bar on standard error.
         ax : matplotlib Axes or array of n_operators of them, default=None
             Where to plot: one is divided into panels. None makes a figure.
 
@@ -289,14 +310,16 @@ class DegradationResponseDisplay:
         operators, levels = _operators(operators, sorted(set(levels)))
         photos = as_image_list(photos)
         scores = np.empty((len(operators), len(levels) + 1, len(photos)))
-        for i, image in iter_decoded(photos):
-            image = _at_most(image, max_side)
-            own = spawn(torch.tensor([seed]), i)
-            scores[:, 0, i] = _predict(estimator, [image])[0]
-            for k, operator in enumerate(operators):
-                scores[k, 1:, i] = _predict(
-                    estimator, [*_degraded(image, operator, levels, own.expand(len(levels)))]
-                )
+        total = len(photos) * len(operators) * len(levels)
+        with progress_bar("scoring", total, enabled=verbose) as advance:
+            for i, image in iter_decoded(photos):
+                image = _at_most(image, max_side)
+                own = spawn(torch.tensor([seed]), i).expand(len(levels))
+                scores[:, 0, i] = _predict(estimator, [image])[0]
+                for k, operator in enumerate(operators):
+                    degraded = _degraded(image, operator, levels, own)
+                    scores[k, 1:, i] = _predict(estimator, [*degraded])
+                    advance(len(levels))
         return cls(
             scores=scores,
             operators=tuple(operator.name for operator in operators),

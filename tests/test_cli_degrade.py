@@ -305,6 +305,8 @@ def test_folder_that_cannot_be_made():
     Path("file").write_text("")
     result = _degrade("photos", "--out", "file/out", "--operators", "jpeg", status=2)
     assert "cannot write file/out" in result.stderr
+    result = _degrade("photos", "--out", "file", "--operators", "jpeg", status=2)
+    assert "file is a file: --out takes a folder" in result.stderr
     assert "Missing option '--out'" in _degrade("photos", status=2).stderr
 
 

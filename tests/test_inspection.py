@@ -172,6 +172,18 @@ def test_response_is_the_models_scores(photo):
     display.figure_.canvas.draw()
 
 
+def test_progress_is_shown_on_demand(photo, capsys):
+    small = photo[:24, :32]
+    for verbose in (0, 1):
+        DegradationGalleryDisplay.from_photo(small, operators=("jpeg", "darken"), verbose=verbose)
+        DegradationResponseDisplay.from_estimator(
+            Contrast(), [small, small], operators=("jpeg", "darken"), verbose=verbose
+        )
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert ("2/2" in shown.err, "20/20" in shown.err) == (verbose > 0, verbose > 0)
+
+
 def test_every_photo_draws_numbers_of_its_own(photo):
     grey = np.full((48, 48, 3), 128, np.uint8)
     scores = DegradationResponseDisplay.from_estimator(

@@ -263,6 +263,8 @@ def _identity(path):
 
 def _refuse_to_overwrite(files, out, written, gallery, overwrite):
     """Fail before anything is written if something of value is in the way."""
+    if os.path.lexists(out) and not os.path.isdir(out):
+        raise Failure(f"{printable(out)} is a file: --out takes a folder")
     inputs = {_identity(file) for file in files} - {None}
     targets = [os.path.join(out, name) for name in [TABLE, *written]]
     for target in [*targets, *([gallery] if gallery else [])]:
@@ -352,7 +354,7 @@ def _draw(file, bank, levels, seed, target):
     from skiqa.inspection import DegradationGalleryDisplay
 
     display = DegradationGalleryDisplay.from_photo(
-        file, operators=bank or "all", levels=levels, seed=seed
+        file, operators=bank or "all", levels=levels, seed=seed, verbose=sys.stderr.isatty()
     )
     try:
         display.figure_.savefig(target, dpi=170)  # enough for every pixel of the pictures
