@@ -83,12 +83,20 @@ def batched(function=None, *, whole=False):
         if whole:
             return function(images, values, *random)
         result = torch.empty_like(images, memory_format=torch.contiguous_format)
-        for samples, value in _parts(values, images.device):
-            part = function(images[samples], value, *(r[samples] for r in random))
-            if clip and isinstance(samples, slice):
-                torch.clamp(part, 0, 1, out=result[samples])
-            else:
-                result[samples] = part.clamp(0, 1) if clip else part
+        if _one_by_one(images.device):
+            # of no sample, split makes one part: zip ends with the values
+            parts = zip(images.split(1), values, *(r.split(1) for r in random), strict=False)
+            for target, part in zip(result.split(1), parts, strict=False):
+                if clip:
+                    torch.clamp(function(*part), 0, 1, out=target)
+                else:
+                    target.copy_(function(*part))
+            return result
+        for value in set(values):
+            same = [i for i, v in enumerate(values) if v == value]
+            same = torch.tensor(same, device=images.device)
+            part = function(images[same], value, *(r[same] for r in random))
+            result[same] = part.clamp(0, 1) if clip else part
         return result
 
     if takes_seeds:
@@ -123,13 +131,3 @@ def samplewise(function):
 
 def _one_by_one(device):
     return device.type == "cpu"
-
-
-def _parts(values, device):
-    """Which samples go together: (index or slice, their value)."""
-    if _one_by_one(device):
-        return [(slice(i, i + 1), value) for i, value in enumerate(values)]
-    parts = {}
-    for i, value in enumerate(values):
-        parts.setdefault(value, []).append(i)
-    return [(torch.tensor(index, device=device), value) for value, index in parts.items()]

@@ -3,7 +3,7 @@
 import torch
 
 from ._batching import batched
-from ._colorspaces import lab_to_rgb, linear_to_srgb, rgb_to_lab, srgb_to_linear
+from ._colorspaces import lab_to_rgb, linear_to_srgb, power_, rgb_to_lab, srgb_to_linear
 from ._registry import register
 
 __all__ = [
@@ -203,8 +203,7 @@ def gamma(images, exponent):
     """
     if exponent <= 0:
         raise ValueError(f"gamma: exponent must be above 0, not {exponent}.")
-    # A little faster than pow, except at 0, whose logarithm is slow, and next to it
-    return images.clamp(min=1e-30).log_().mul_(exponent).exp_()
+    return power_(images.clamp(min=1e-30), exponent)  # the logarithm of 0 is slow
 
 
 @register(

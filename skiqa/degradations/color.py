@@ -409,4 +409,4 @@ def banding(images, n_values):
     """
     if n_values < 2 or n_values != int(n_values):
         raise ValueError(f"banding: n_values must be a whole number above 1, not {n_values}.")
-    return images.mul(n_values - 1).add_(0.5).floor_().div_(n_values - 1)
+    return images.mul(n_values - 1).round_().div_(n_values - 1)
