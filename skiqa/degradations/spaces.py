@@ -47,7 +47,7 @@ class Space(BaseEstimator):
 
         Notes
         -----
-        About 10 microseconds a sequence.
+        1 to 35 microseconds a sequence on one CPU core, by space.
         """
         self._validate_params()
         seeds = _as_seeds(seeds)
