@@ -41,7 +41,7 @@ def map_pillow(function, images, values):
         for result, plane in zip(results[i].numpy(), degraded.split(), strict=True):
             np.divide(np.asarray(plane), np.float32(255), out=result)
 
-    n_threads = min(8, os.cpu_count() or 1, len(images))
+    n_threads = min(8, _n_cores(), len(images))
     if n_threads <= 1:
         for i in range(len(images)):
             one(i)
@@ -49,3 +49,11 @@ def map_pillow(function, images, values):
         with ThreadPoolExecutor(n_threads) as pool:
             list(pool.map(one, range(len(images))))  # the list raises what a thread raised
     return results.to(images.device)
+
+
+def _n_cores():
+    """How many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1

@@ -10,13 +10,17 @@ __all__ = ["nearest", "resample"]
 def nearest(images, size):
     """Images (N, C, H, W) in another size, each pixel the nearest one."""
     rows, columns = (
-        ((torch.arange(new, dtype=torch.float64) + 0.5) * old / new).floor().long()
+        _nearest(old, new).to(images.device)
         for old, new in zip(images.shape[2:], size, strict=True)
     )
-    rows, columns = rows.to(images.device), columns.to(images.device)
     if len(rows) < images.shape[2]:
         return _take_columns(images.index_select(2, rows), columns)
     return _take_columns(images, columns).index_select(2, rows)
+
+
+@functools.lru_cache(maxsize=128)
+def _nearest(old, new):
+    return ((torch.arange(new, dtype=torch.float64) + 0.5) * old / new).floor().long()
 
 
 def _take_columns(images, columns):
@@ -61,16 +65,16 @@ def _lanczos(x):
 _KERNELS = {"bilinear": (_linear, 1), "bicubic": (_cubic, 2), "lanczos": (_lanczos, 3)}
 
 
-_BLOCK = 64
+_BLOCK = 32
 
 
 @functools.lru_cache(maxsize=128)
 def _blocks(old, new, kernel):
-    """Weights that make `new` samples of `old` ones, for 64 new ones at a time.
+    """Weights that make `new` samples of `old` ones, for 32 new ones at a time.
 
     Returns
     -------
-    list of (slice, float32 tensor of shape (up to 64, n))
+    list of (slice, float32 tensor of shape (up to 32, n))
         Which n of the old samples make these new ones, and with which weights.
     """
     function, support = _KERNELS[kernel]
