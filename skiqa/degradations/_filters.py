@@ -4,6 +4,7 @@ A filter is a sum of shifted copies: on CPUs that beats grouped convolutions sev
 for the small kernels that are needed here, and adds up in the same order for every sample.
 """
 
+import functools
 import math
 
 import torch
@@ -72,12 +73,11 @@ def filter2d(images, kernel):
     height, width = images.shape[2:]
     rows, columns = kernel.shape
     padded = replicate(images, rows // 2, columns // 2)
-    taps = torch.nonzero(kernel).tolist()
+    taps = [(i, j, w) for i, row in enumerate(kernel.tolist()) for j, w in enumerate(row) if w]
     if len(taps) < _FFT_TAPS:
         result = torch.zeros_like(images, memory_format=torch.contiguous_format)
-        for i, j in taps:
-            shifted = padded[:, :, i : i + height, j : j + width]
-            result.add_(shifted, alpha=float(kernel[i, j]))
+        for i, j, weight in taps:
+            result.add_(padded[:, :, i : i + height, j : j + width], alpha=weight)
         return result
     size = [next_fast_len(side, real=True) for side in padded.shape[2:]]
     response = torch.fft.rfft2(kernel.to(images), s=size).conj()
@@ -92,6 +92,7 @@ def enlarge(images, factor):
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
+@functools.lru_cache(maxsize=32)
 def disk_kernel(radius):
     """Each pixel's exact share of a disk, as MATLAB's ``fspecial('disk', radius)`` has it.
 
@@ -124,6 +125,7 @@ def _quadrant(x, y, radius):
     return sign * (reach * y + under_arc(x) - under_arc(reach))
 
 
+@functools.lru_cache(maxsize=32)
 def defocus_kernel(radius):
     """A disk whose rim is smoothed by a Gaussian of sigma ``radius / 10``; sums to 1."""
     kernel = disk_kernel(radius)[None, None]
@@ -155,6 +157,7 @@ def anisotropic_kernel(along, across, angle):
     return kernel / kernel.sum()
 
 
+@functools.lru_cache(maxsize=32)
 def sinc_kernel(cutoff):
     """An ideal low-pass: what lies within `cutoff` of the origin of the spectrum.
 
@@ -201,6 +204,7 @@ def median_filter(images, size):
     return median.to(torch.float32).div_(255)
 
 
+@functools.lru_cache(maxsize=1024)  # whole degrees, five levels
 def motion_kernel(length, angle):
     """A line of that length and angle, as MATLAB's ``fspecial('motion', length, angle)`` has it.
 
