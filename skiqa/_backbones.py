@@ -168,6 +168,8 @@ class EncoderState:
         Input normalisation, in units of the [0, 1] pixel range.
     head : dict
         The objective's projector. Empty where the weights never had one.
+    unit_norm : bool
+        Whether the mean of the last map is divided by its L2 norm, as these weights were trained.
     center, scale : ndarray of shape (n_experts, n_reference_scales, n_stage_features) or None
         Standardising constants of the stage features, at the scales `reference_scales`.
     versions : dict
@@ -176,12 +178,13 @@ class EncoderState:
         What is known of the weights: data, licences, seed, command, measured scores.
     """
 
-    def __init__(self, *, backbone, networks, mean, std, head=None, center=None, scale=None,
-                 reference_scales=(1.0, 0.5), versions=None, card=None):  # fmt: skip
+    def __init__(self, *, backbone, networks, mean, std, head=None, unit_norm=True, center=None,
+                 scale=None, reference_scales=(1.0, 0.5), versions=None, card=None):  # fmt: skip
         self.backbone = backbone
         self.networks = tuple(networks)
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         self.head = head or {}
+        self.unit_norm = unit_norm
         self.center, self.scale = center, scale
         self.reference_scales = tuple(reference_scales)
         self.versions = versions or current_versions()
@@ -198,6 +201,8 @@ class EncoderState:
         for constants in (self.center, self.scale):
             h.update(b"none" if constants is None else constants.tobytes())
         h.update(repr(self.reference_scales).encode())
+        if not self.unit_norm:
+            h.update(b"not normed")
         return h.hexdigest()
 
     def __repr__(self):

@@ -4,6 +4,7 @@ from collections import deque
 
 import numpy as np
 import torch
+from torch.nn.functional import normalize
 
 from skiqa._backbones import live_networks, to_input
 from skiqa._device import transform_dtype
@@ -71,7 +72,7 @@ def extract(
     decoded = iter_decoded(
         images, n_jobs=n_jobs, prefetch=prefetch, on_error=on_error, indices=indices
     )
-    standardise = standardiser(state, scales) if pooling == "stages" else None
+    finish = _finisher(state, scales, pooling)
     for batch in _windows(decoded, 1 if alone else GPU_WINDOW):
         batch = [
             (index, _fitting(images, index, image, networks, scales)) for index, image in batch
@@ -81,9 +82,7 @@ def extract(
             row = rows[index]
             if isinstance(row, ImageError) and on_error == "raise":
                 raise row
-            if standardise is not None and isinstance(row, np.ndarray):
-                row = standardise(row)
-            yield index, row
+            yield index, finish(row) if isinstance(row, np.ndarray) else row
 
 
 def extract_cached(images, cache, *, on_error, **options):
@@ -125,6 +124,16 @@ def image_digest(images, index):
         return images.digest(index)
     except ImageError:
         return None
+
+
+def _finisher(state, scales, pooling):
+    """Return what pooled features still need, as a function of a row: their weights say what."""
+    if pooling == "stages":
+        return standardiser(state, scales)
+    if not state.unit_norm:
+        return lambda row: row
+    blocks = len(state.networks) * len(scales)  # each of norm one
+    return lambda row: normalize(torch.from_numpy(row).view(blocks, -1), dim=1).flatten().numpy()
 
 
 def standardiser(state, scales):

@@ -25,9 +25,9 @@ def stage_statistics(maps):
 
 
 def last_average(maps):
-    """Pool the last of some feature maps into its spatial mean, L2-normed: (n, c)."""
+    """Pool the last of some feature maps into its spatial mean: (n, c), float32."""
     *_, last = maps
-    return torch.nn.functional.normalize(last.float().mean(dim=(2, 3)), dim=1)
+    return last.float().mean(dim=(2, 3))
 
 
 POOLINGS = {"stages": stage_statistics, "avg": last_average}

@@ -125,7 +125,7 @@ def tiled_features(image, network, pooling, device, dtype):
         stride *= int(np.prod([s for _, s, _ in segment]))
     means = [total / count for total, _, count in sums]
     if pooling == "avg":
-        return nn.functional.normalize(means[-1].float(), dim=0)
+        return means[-1].float()
     spreads = [
         (square / count - mean**2).clamp(min=0).sqrt()
         for (_, square, count), mean in zip(sums, means, strict=True)
