@@ -79,6 +79,13 @@ class ContrastiveQualityEncoder(
         Weight of a term of the training loss that holds the stage features of each view to those
         of the starting weights: 0 at the start, 1 for features that have nothing to do with
         them. Costs one more forward pass a step.
+    micro_batch_size : int in [1, inf) or None, default=None
+        Views that run through the network at a time. None: all of a step's at once. With it a
+        large `batch_size` fits into little memory, for one more forward pass a step; the gradient
+        is that of the whole batch, but for a BatchNorm that normalises by its batch (training
+        from scratch), whose batches are then these.
+    max_grad_norm : float in (0, inf) or None, default=None
+        Gradients of a larger norm, over all parameters, are scaled down to it.
     scales : tuple of float in (0, 1], default=(1.0, 0.5)
         Each photo enters whole at each of these scales (Pillow's bicubic).
     pooling : {"stages", "avg"}, default="stages"
@@ -157,13 +164,15 @@ class ContrastiveQualityEncoder(
         "backbone": [str, None],
         "weights": [str, os.PathLike, None],
         "epochs": [Interval(Integral, 0, None, closed="left")],
-        "objective": [StrOptions(set(OBJECTIVES)), HasMethods(["views", "loss", "head"])],
+        "objective": [StrOptions(set(OBJECTIVES)), HasMethods(["views", "pool", "head", "loss"])],
         "batch_size": [Interval(Integral, 2, None, closed="left"), None],
         "crop_size": [Interval(Integral, 8, None, closed="left"), None],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left"), None],
         "trained_stages": [Interval(Integral, 1, None, closed="left"), None],
         "distillation": [Interval(Real, 0, None, closed="left")],
+        "micro_batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "scales": [tuple, list],
         "pooling": [StrOptions({"stages", "avg"})],
         "image_shape": [tuple, list, None],
@@ -191,6 +200,8 @@ class ContrastiveQualityEncoder(
         weight_decay=None,
         trained_stages=None,
         distillation=0.0,
+        micro_batch_size=None,
+        max_grad_norm=None,
         scales=(1.0, 0.5),
         pooling="stages",
         image_shape=None,
@@ -214,6 +225,8 @@ class ContrastiveQualityEncoder(
         self.weight_decay = weight_decay
         self.trained_stages = trained_stages
         self.distillation = distillation
+        self.micro_batch_size = micro_batch_size
+        self.max_grad_norm = max_grad_norm
         self.scales = scales
         self.pooling = pooling
         self.image_shape = image_shape
@@ -419,7 +432,8 @@ class ContrastiveQualityEncoder(
                 objective.defaults_scratch["learning_rate"] / value["learning_rate"]
             )
         value["learning_rate"] *= batch_size / objective.learning_rate_batch
-        value |= {name: getattr(self, name) for name in ("trained_stages", "distillation")}
+        own = ("trained_stages", "distillation", "micro_batch_size", "max_grad_norm")
+        value |= {name: getattr(self, name) for name in own}
         return Plan(epochs=epochs, train_statistics=scratch, **value, **more)
 
     def _objective(self):
@@ -437,9 +451,9 @@ class ContrastiveQualityEncoder(
         depthwise = any(a.ndim == 4 and a.shape[1] == 1 for a in start.networks[0].values())
         dtype = training_dtype(self.precision, device, depthwise=depthwise)
         trainer = Trainer(start, self.objective_, plan, device, dtype, seed)
-        momentum = self.__dict__.get("_continue", {}).get("momentum")
-        if momentum is not None:
-            trainer.set_momentum(momentum)
+        earlier = self.__dict__.get("_continue", {})
+        if earlier.get("objective") == repr(self.objective_):
+            trainer.go_on(earlier)
         hooks.finish = lambda trainer: self._take(trainer, images, start, kept, seed)
         options = {"n_jobs": self.n_jobs, "on_error": self.on_error, "hooks": hooks}
         total = plan.epochs * max(1, len(images) // plan.batch_size)
@@ -455,7 +469,8 @@ class ContrastiveQualityEncoder(
         hooks.record(trainer)  # a run resumed after its last epoch had no epoch to end
         self._take(trainer, images, start, kept, seed)
         if plan.constant:
-            self._continue = {"seed": seed, "momentum": trainer.momentum()}
+            self._continue = {"seed": seed, "objective": repr(self.objective_)}
+            self._continue |= trainer.continuation()
 
     def _identity(self, images, marks, start, plan, seed):
         """Return what decides the result of a training run."""

@@ -3,14 +3,18 @@
 import math
 import time
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from skiqa._backbones import build, load_arrays, normalise, seeded, to_arrays
 from skiqa._images import iter_decoded, pad_to
 from skiqa._pooling import stage_statistics
+from skiqa.objectives._common import at_least_float32
+from skiqa.objectives._momentum import MomentumEncoder
 
 _CHECKPOINT_SECONDS = 60.0
 _PHASES = 3  # independent streams of seeds: order, samples, initialisation
@@ -48,6 +52,10 @@ class Plan:
         Only the first so many stages change; None = all.
     distillation : float, default=0.0
         Weight of the term that holds the features to those of the weights at the start.
+    micro_batch_size : int or None, default=None
+        Views that run through the network at a time; None = all of a step's.
+    max_grad_norm : float or None, default=None
+        Longer gradients, over all parameters, are shortened to this.
     """
 
     epochs: int
@@ -62,6 +70,8 @@ class Plan:
     head_factor: float = 1.0
     trained_stages: int | None = None
     distillation: float = 0.0
+    micro_batch_size: int | None = None
+    max_grad_norm: float | None = None
 
 
 def rate(step, n_steps):
@@ -108,23 +118,22 @@ def cut_window(image, size, seed):
     return image[top : top + size, left : left + size]
 
 
-def feature_drift(maps, start_maps):
+def feature_drift(f, g):
     """Return how far the stage features of a batch have moved from those of the start.
 
     Parameters
     ----------
-    maps, start_maps : list of tensors (n, c_s, h_s, w_s)
-        The maps of every stage s, of the network in training and of the one it started from.
+    f, g : tensors of shape (n, k)
+        The stage statistics of views, by the network in training and by the one it started from.
 
     Returns
     -------
     tensor, scalar float32
         mean_k m_k / (m_k + v_k), m_k = sum_i (f_ik - g_ik)^2, v_k = sum_i (g_ik - mean_i g_ik)^2,
-        i = views, k = features, with f and g the stage statistics of both: 0 at the start, 1/2
-        for a feature that moved by as much as it varies, never above 1, so that a feature which
-        hardly varies cannot rule the rest. Features equal in the whole batch are left out.
+        i = views, k = features: 0 at the start, 1/2 for a feature that moved by as much as it
+        varies, never above 1, so that a feature which hardly varies cannot rule the rest.
+        Features equal in the whole batch are left out.
     """
-    f, g = stage_statistics(maps), stage_statistics(start_maps)
     moved, spread = (f - g).square().sum(dim=0), (g - g.mean(dim=0)).square().sum(dim=0)
     varies = spread > 1e-6 * g.square().sum(dim=0)
     share = moved / (moved + torch.where(varies, spread, 1.0))
@@ -157,7 +166,7 @@ class Trainer:
         with torch.no_grad():
             self.network.eval()
             side = self.network.stride
-            n_features = self.network(torch.zeros(1, 3, side, side)).shape[1]
+            n_features = objective.pool(self.network(torch.zeros(1, 3, side, side))).shape[1]
         least = side * getattr(objective, "grid", 1)
         if plan.crop_size < least:
             raise ValueError(
@@ -192,6 +201,11 @@ class Trainer:
         ]
         self.optimizer = torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum)
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self.memory = None
+        if hasattr(objective, "queue_size"):
+            self.memory = MomentumEncoder(
+                self.network, self.head, objective.queue_size, objective.momentum
+            )
         self.step, self.history = 0, []
 
     def step_on(self, windows, indices, authentic, seeds, factor):
@@ -201,35 +215,102 @@ class Trainer:
         views, labels = self.objective.views(
             images, indices.to(device), authentic.to(device), seeds.to(device), plan.crop_size
         )
-        views = normalise(views, self.network.mean, self.network.std)
-        views = views.contiguous(memory_format=torch.channels_last)
         for group in self.optimizer.param_groups:
             group["lr"] = plan.learning_rate * group["factor"] * factor
         self.optimizer.zero_grad(set_to_none=True)
-        autocast = torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype is not None)
-        with seeded(int(seeds[0])), autocast:  # stochastic depth draws from torch's generator
-            loss = self.loss(views, labels)
-        self.scaler.scale(loss).backward()
+        loss, keys = self.gradients(views, labels, int(seeds[0]))
+        if plan.max_grad_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.memory is not None:
+            labels = labels.repeat(len(keys) // len(labels))
+            self.memory.update(self.network, self.head, keys, labels)
         self.step += 1
-        return float(loss.detach())
+        return float(loss)
 
-    def loss(self, views, labels):
+    def gradients(self, views, labels, seed):
+        """Compute the loss of a batch and add its gradients to those of the parameters.
+
+        With `plan.micro_batch_size` the network runs twice in small parts: for its outputs,
+        without a graph; then, with the loss's slope at these outputs known, for their gradients
+        (Gao et al., "Scaling deep contrastive learning batch size under memory limited setup",
+        RepL4NLP 2021). The projector and the loss see the whole batch at once.
+
+        Parameters
+        ----------
+        views : tensor of shape (m, 3, h, w), or a pair of them
+            What the objective made; with a momentum encoder (queries, keys).
+        labels : tensor of shape (n, ...)
+        seed : int
+            Decides dropout and stochastic depth.
+
+        Returns
+        -------
+        loss : tensor, scalar
+        keys : tensor of shape (m_keys, d) or None
+            What the momentum encoder made of the second part.
+        """
+        keys = None
+        if self.memory is not None:
+            views, key_views = views
+            with torch.no_grad(), self._autocast():
+                parts = [
+                    self.memory.head(self.objective.pool(self.memory.network(self._input(part))))
+                    for part in self._parts(key_views)
+                ]
+            keys = at_least_float32(torch.cat(parts))
+        parts, start = self._parts(views), None
+        if self.start is not None:
+            with torch.no_grad(), self._autocast():
+                kept = [stage_statistics(self.start.maps(self._input(x))) for x in parts]
+            start = torch.cat(kept)
+        if len(parts) == 1:
+            outputs = self._outputs(views, seed)
+        else:
+            with torch.no_grad(), statistics_held(self.network):
+                found = [self._outputs(x, seed ^ k) for k, x in enumerate(parts)]
+            outputs = [torch.cat(x).requires_grad_() for x in zip(*found, strict=True)]
+        with seeded(~seed), self._autocast():
+            loss = self._loss(*outputs, labels=labels, keys=keys, start=start)
+        self.scaler.scale(loss).backward()
+        if len(parts) > 1:
+            slopes = zip(*(output.grad.tensor_split(len(parts)) for output in outputs), strict=True)
+            for k, (x, slope) in enumerate(zip(parts, slopes, strict=True)):
+                torch.autograd.backward(self._outputs(x, seed ^ k), slope)
+        return loss.detach(), keys
+
+    def _parts(self, views):
+        """Split views into micro-batches of sizes as equal as can be."""
+        size = self.plan.micro_batch_size or len(views)
+        return views.tensor_split(math.ceil(len(views) / size))
+
+    def _autocast(self):
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
+
+    def _input(self, views):
+        views = normalise(views, self.network.mean, self.network.std)
+        return views.contiguous(memory_format=torch.channels_last)
+
+    def _outputs(self, views, seed):
+        """Return what the loss needs of views: pooled rows and, to hold them, stage statistics."""
+        with seeded(seed), self._autocast():  # stochastic depth draws from torch's generator
+            *maps, last = self.network.maps(self._input(views))
+            rows = self.objective.pool(last)
+            return [rows] if self.start is None else [rows, stage_statistics([*maps, last])]
+
+    def _loss(self, rows, statistics=None, *, labels, keys, start):
         """Return the objective's loss, with the term that holds features to the start's."""
-        if self.start is None:
-            return self.objective.loss(self.network, self.head, views, labels)
-        seen = []
-
-        def network(x):  # as self.network, but its stages are noted
-            maps = list(self.network.maps(x))
-            with torch.no_grad():
-                seen.append((maps, list(self.start.maps(x))))
-            return maps[-1]
-
-        loss = self.objective.loss(network, self.head, views, labels)
-        drift = sum(feature_drift(*pair) for pair in seen) / len(seen)
-        return loss + self.plan.distillation * drift
+        projections = self.head(rows)
+        if self.memory is None:
+            loss = self.objective.loss(projections, labels)
+        else:
+            loss = self.objective.loss(projections, labels, keys, *self.memory.queue(keys))
+        if start is None:
+            return loss
+        return loss + self.plan.distillation * feature_drift(statistics, start)
 
     def check_finite(self):
         """Raise if a weight is no longer a number: a loss can hide it, features would not."""
@@ -247,6 +328,7 @@ class Trainer:
             "head": self.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "memory": None if self.memory is None else self.memory.content(),
             "step": self.step,
             "history": self.history,
             "losses": losses,
@@ -258,26 +340,56 @@ class Trainer:
         self.head.load_state_dict(content["head"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.scaler.load_state_dict(content["scaler"])
+        if self.memory is not None:
+            self.memory.restore(content["memory"])
         self.step, self.history = content["step"], list(content["history"])
         return list(content["losses"])
 
-    def momentum(self):
-        """Return the optimiser's momentum as a list of arrays, for `partial_fit`."""
+    def continuation(self):
+        """Return what `partial_fit` goes on with, in numpy: momentum, momentum encoder, queue."""
         slots = [self.optimizer.state[p] for g in self.optimizer.param_groups for p in g["params"]]
         buffers = [slot.get("momentum_buffer") for slot in slots]
-        return [None if b is None else b.detach().cpu().numpy().copy() for b in buffers]
+        kept = {"momentum": [None if b is None else _array(b) for b in buffers]}
+        if self.memory is not None:
+            kept["memory"] = {name: _array(x) for name, x in self.memory.content().items()}
+        return kept
 
-    def set_momentum(self, arrays):
-        """Give the optimiser the momentum of an earlier run."""
+    def go_on(self, kept):
+        """Take up the `continuation` of an earlier run of the same objective."""
         parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
-        for p, array in zip(parameters, arrays, strict=True):
+        momentum = kept.get("momentum", [])
+        if len(momentum) != len(parameters):  # another part of the network is trained now
+            momentum = [None] * len(parameters)
+        for p, array in zip(parameters, momentum, strict=True):
             if array is not None:
                 buffer = torch.from_numpy(np.array(array)).to(self.device)
                 self.optimizer.state[p]["momentum_buffer"] = buffer
+        if self.memory is not None and "memory" in kept:
+            self.memory.restore(
+                {name: torch.from_numpy(np.array(x)) for name, x in kept["memory"].items()}
+            )
 
     def arrays(self):
         """Return (network arrays, head arrays)."""
         return to_arrays(self.network.model), to_arrays(self.head)
+
+
+def _array(tensor):
+    return tensor.detach().cpu().numpy().copy()
+
+
+@contextmanager
+def statistics_held(network):
+    """Let BatchNorm normalise as it does, but leave its running statistics where they are."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def freeze_after(network, n_stages):

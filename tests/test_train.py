@@ -15,6 +15,7 @@ from skiqa import ContrastiveQualityEncoder
 from skiqa._backbones import EncoderState, build, random_state_of
 from skiqa._checkpoints import BUNDLED, load_state
 from skiqa._images import as_image_list
+from skiqa._pooling import stage_statistics
 from skiqa._train import (
     Plan,
     Trainer,
@@ -278,13 +279,13 @@ def test_trained_stages_of_a_network_that_is_no_chain(crops):
 
 
 def test_feature_drift_by_hand():
-    g = torch.tensor([1.0, 3.0, 1.0, 3.0]).view(4, 1, 1, 1).expand(4, 1, 2, 2)  # variance 1
-    flat = torch.full((4, 1, 2, 2), 7.0)  # and all deviations are zero: features left out
-    start = [torch.cat([g, flat], dim=1)]
-    moved = [torch.cat([g + 0.5, flat + 9.0], dim=1)]
+    g = torch.tensor([[1.0], [3.0], [1.0], [3.0]])  # variance 1
+    flat = torch.full((4, 1), 7.0)  # the same in the whole batch: left out
+    start = torch.cat([g, flat], dim=1)
     assert float(feature_drift(start, start)) == 0
+    moved = torch.cat([g + 0.5, flat + 9.0], dim=1)
     assert float(feature_drift(moved, start)) == pytest.approx(0.25 / 1.25)
-    mean = [torch.cat([torch.full_like(g, 2.0), flat], dim=1)]
+    mean = torch.cat([torch.full_like(g, 2.0), flat], dim=1)
     assert float(feature_drift(mean, start)) == pytest.approx(0.5)
 
 
@@ -300,7 +301,8 @@ def test_distillation_holds_features_to_the_start(crops):
         train(trainer, as_image_list(crops), unknown(8), n_jobs=None, on_error="raise",
               hooks=Silent())  # fmt: skip
         with torch.no_grad():
-            return float(feature_drift(list(trainer.network.maps(x)), list(start.maps(x))))
+            maps = (stage_statistics(net.maps(x)) for net in (trainer.network, start))
+            return float(feature_drift(*maps))
 
     free, held = drift(0.0), drift(10.0)
     assert 0 < held < 0.7 * free, (held, free)
@@ -345,8 +347,8 @@ def test_unreadable_images_raise_or_are_passed_over(crops, tmp_path):
 
 
 class Exploding(Contrique):
-    def loss(self, network, head, views, labels):
-        return super().loss(network, head, views, labels) * torch.inf
+    def loss(self, projections, labels):
+        return super().loss(projections, labels) * torch.inf
 
 
 def test_nonfinite_loss_says_what_to_do(crops):
@@ -374,8 +376,11 @@ class Halves(BaseEstimator):
     def views(self, windows, indices, authentic, seeds, crop_size):
         return torch.cat([windows, windows.flip(3)]), indices
 
-    def loss(self, network, head, views, labels):
-        return nt_xent(head(network(views).mean(dim=(2, 3))), labels.repeat(2))
+    def pool(self, maps):
+        return maps.mean(dim=(2, 3))
+
+    def loss(self, projections, labels):
+        return nt_xent(projections, labels.repeat(2))
 
 
 def test_own_objectives_and_dropout_draw_from_the_seed(crops):

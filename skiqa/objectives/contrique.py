@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from skiqa.degradations import KADIS
 from skiqa.degradations._random import uniform
 from skiqa.degradations.color import rgb_to_gray, rgb_to_hsv, rgb_to_lab
+from skiqa.objectives._common import at_least_float32, crop, halved
 
 COLOR_SPACES = ("gray", "lab", "hsv", "ms", "rgb")
 PRISTINE = 125  # classes 0..124 are (type, level), 125 is pristine, authentic images follow
@@ -19,7 +20,7 @@ PRISTINE = 125  # classes 0..124 are (type, level), 125 is pristine, authentic i
 def nt_xent(projections, labels, temperature=0.1):
     """Return the multi-positive normalised temperature-scaled cross entropy.
 
-    The "out" form of the supervised contrastive loss, in float32 whatever comes in.
+    The "out" form of the supervised contrastive loss, in float32 (float64 if that comes in).
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ def nt_xent(projections, labels, temperature=0.1):
 
     Returns
     -------
-    tensor, scalar float32
+    tensor, scalar
         log(n - 1) when all projections are equal. Lowest about mean_i log |P(i)|.
 
     Notes
@@ -48,7 +49,7 @@ def nt_xent(projections, labels, temperature=0.1):
     >>> round(float(nt_xent(torch.ones(8, 4), torch.zeros(8))), 4)  # log 7
     1.9459
     """
-    z = F.normalize(projections.float(), dim=1)
+    z = F.normalize(at_least_float32(projections), dim=1)
     with torch.autocast(z.device.type, enabled=False):  # else the products round to 8 bits
         s = torch.einsum("id,jd->ij", z, z) / temperature  # i, j = patches, d = projection
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
@@ -221,7 +222,7 @@ class Contrique(BaseEstimator):
         degraded = KADIS.apply(windows, types, levels + 1, seeds, normalize=self.normalize)
 
         full = crop(degraded, draw[:, 3:5], crop_size)
-        half = F.interpolate(degraded, scale_factor=0.5, mode="bilinear", antialias=True)
+        half = halved(degraded)
         swap = (draw[:, 5] < 0.5)[:, None, None, None]  # which comes first is random
         pair = [torch.where(swap, half, full), torch.where(swap, full, half)]
         for v, view in enumerate(pair):
@@ -238,36 +239,17 @@ class Contrique(BaseEstimator):
                 shown[members] = to_color_space(view[members], name)
         return shown
 
-    def loss(self, network, head, views, labels):
-        """Return the loss of one batch; `views` are the network's normalised input."""
-        patches = patch_features(network(views), self.grid)
+    def pool(self, maps):
+        """Return the features of 2 x 2 patches of each map, (4 n, c): the projector's input."""
+        return patch_features(maps, self.grid)
+
+    def loss(self, projections, labels):
+        """Return the loss of the projections of all patches of all views."""
         labels = labels.repeat(2).repeat_interleave(self.grid**2)
-        return nt_xent(head(patches), labels, self.temperature)
-
-
-def crop(images, offsets, size):
-    """Cut one square from each image at a relative offset.
-
-    Parameters
-    ----------
-    images : tensor of shape (n, c, h, w)
-    offsets : tensor of shape (n, 2) in [0, 1)
-        Where in the free room above and left of the square, 0 = flush.
-    size : int
-
-    Returns
-    -------
-    tensor of shape (n, c, size, size)
-    """
-    n, _, h, w = images.shape
-    top = (offsets[:, 0] * (h - size + 1)).long()
-    left = (offsets[:, 1] * (w - size + 1)).long()
-    return torch.stack(
-        [images[i, :, top[i] : top[i] + size, left[i] : left[i] + size] for i in range(n)]
-    )
+        return nt_xent(projections, labels, self.temperature)
 
 
 def patch_features(maps, grid=2):
     """Average a map over a grid of patches, L2-norm each: (n, c, h, w) -> (n * grid^2, c)."""
-    pooled = F.adaptive_avg_pool2d(maps.float(), grid)  # n c g g
+    pooled = F.adaptive_avg_pool2d(at_least_float32(maps), grid)  # n c g g
     return F.normalize(pooled.flatten(2).transpose(1, 2).flatten(0, 1), dim=1)  # row-major patches

@@ -1,0 +1,143 @@
+"""A momentum encoder and a queue of its keys (MoCo), for the objectives that ask for them."""
+
+import copy
+
+import torch
+from torch.nn import functional as F
+
+from skiqa.objectives._common import at_least_float32
+
+
+def info_nce(queries, positives, negatives, queue, temperature=0.2, own=None):
+    """Return the contrastive loss of queries with positives and negatives of their own and a queue.
+
+    In float32 (float64 if that comes in).
+
+    Parameters
+    ----------
+    queries : tensor of shape (n, d)
+        All rows, here and below, are normalised here.
+    positives : tensor of shape (n, p, d), p >= 1
+        What each query is attracted to.
+    negatives : tensor of shape (n, v, d), v >= 0
+        What repels this query alone.
+    queue : tensor of shape (k, d), k >= 0
+        Keys of earlier steps, which repel all queries.
+    temperature : float in (0, inf), default=0.2
+    own : bool tensor of shape (n, k) or None, default=None
+        Which keys of the queue are not to repel a query.
+
+    Returns
+    -------
+    tensor, scalar
+        log(1 + v + k) when all rows are equal.
+
+    Notes
+    -----
+    With s(x) = q_n . x / t for the query q_n of n,
+    L = 1/(n p) sum_n sum_p -log[exp s(k+_np) / (exp s(k+_np) + sum_v exp s(k-_nv)
+    + sum_l exp s(m_l))]. With p = 1 and v = 0 it is InfoNCE as MoCo has it (He et al., CVPR 2020).
+    O(n p (v + k)) memory.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.objectives import info_nce
+    >>> q = torch.ones(2, 4)
+    >>> float(info_nce(q, q[:, None], q[:, None], torch.ones(6, 4)))  # log(1 + 1 + 6)
+    2.079...
+    """
+    q, p, v, m = (
+        F.normalize(at_least_float32(x), dim=-1) for x in (queries, positives, negatives, queue)
+    )
+    with torch.autocast(q.device.type, enabled=False):  # else the products round to 8 bits
+        attracted = torch.einsum("id,ipd->ip", q, p) / temperature
+        repelled = torch.einsum("id,ivd->iv", q, v) / temperature
+        earlier = torch.einsum("id,kd->ik", q, m) / temperature
+    if own is not None:
+        earlier = earlier.masked_fill(own, -torch.inf)
+    others = torch.cat([repelled, earlier], dim=1)[:, None].expand(-1, p.shape[1], -1)
+    everyone = torch.cat([attracted[:, :, None], others], dim=2).logsumexp(dim=2)
+    return (everyone - attracted).mean()
+
+
+def enqueue(queue, new, size):
+    """Return the last `size` rows of a queue and what comes after it: the oldest go first."""
+    return torch.cat([queue, new])[-size:].clone()  # a slice would keep the dropped rows alive
+
+
+def follow(target, source, momentum):
+    """Move a module's parameters and buffers towards those of another, in place.
+
+    Each becomes momentum * target + (1 - momentum) * source; what is no float is copied.
+    """
+    own = target.state_dict()
+    for name, value in source.state_dict().items():
+        if value.is_floating_point():
+            own[name].lerp_(value, 1 - momentum)
+        else:
+            own[name].copy_(value)
+
+
+class MomentumEncoder:
+    """A network and a projector that follow those in training, and a queue of their keys.
+
+    Parameters
+    ----------
+    network, head : nn.Module
+        Copied.
+    queue_size : int
+        Most keys that are kept.
+    momentum : float in [0, 1]
+        Share of the past in each step, once training is long: in step t it is
+        min(momentum, (1 + t) / (10 + t)), our choice, so that short trainings are followed too.
+
+    Notes
+    -----
+    BatchNorm, our choice after Cai et al. ("EMAN", CVPR 2021): keys are normalised by statistics
+    that follow the network's own, never by their batch. So a key depends on its view alone, nothing
+    leaks from a batch to its positives, which MoCo shuffles batches between GPUs against, and keys
+    may be made in parts. The queue starts empty, our choice: MoCo's starts with random keys.
+    """
+
+    def __init__(self, network, head, queue_size, momentum):
+        self.network, self.head = (
+            copy.deepcopy(module).eval().requires_grad_(False) for module in (network, head)
+        )
+        self.queue_size, self.momentum = queue_size, momentum
+        self.steps, self.keys, self.labels = 0, None, None
+
+    def queue(self, like):
+        """Return the queue (k, d) and the labels (k,) of its keys, as wide as `like` (n, d)."""
+        if self.keys is None:
+            self.keys, self.labels = like[:0], torch.zeros(0, dtype=torch.int64).to(like.device)
+        return self.keys, self.labels
+
+    def update(self, network, head, keys, labels):
+        """Follow the networks in training, and put keys and their labels into the queue."""
+        share = min(self.momentum, (1 + self.steps) / (10 + self.steps))
+        follow(self.network, network, share)
+        follow(self.head, head, share)
+        self.steps += 1
+        queue, queue_labels = self.queue(keys)
+        self.keys = enqueue(queue, keys, self.queue_size)
+        self.labels = enqueue(queue_labels, labels, self.queue_size)
+
+    def content(self):
+        """Return all that going on needs, as a dictionary of tensors."""
+        parts = {"network": self.network.state_dict(), "head": self.head.state_dict()}
+        content = {f"{k}.{name}": x for k, part in parts.items() for name, x in part.items()}
+        content["steps"] = torch.tensor(self.steps)
+        if self.keys is not None:
+            content |= {"keys": self.keys, "labels": self.labels}
+        return content
+
+    def restore(self, content):
+        """Take up where `content` was made."""
+        for kind, module in (("network", self.network), ("head", self.head)):
+            own = module.state_dict()
+            module.load_state_dict({name: content[f"{kind}.{name}"] for name in own})
+        self.steps = int(content["steps"])
+        if "keys" in content:
+            device = next(self.network.parameters()).device
+            self.keys, self.labels = (content[name].to(device) for name in ("keys", "labels"))
