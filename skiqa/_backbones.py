@@ -136,6 +136,17 @@ def to_arrays(module):
     return arrays
 
 
+def array_shapes(backbone):
+    """Return {name: shape} of the arrays that a network consists of, without building it."""
+    with torch.device("meta"):
+        tensors = Stages(backbone).model.state_dict()
+    return {
+        name: tuple(value.shape)
+        for name, value in tensors.items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
 def load_arrays(module, arrays, what="the weights"):
     """Copy numpy arrays into a module, every name and shape strictly equal."""
     own = module.state_dict()

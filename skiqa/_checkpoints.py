@@ -11,6 +11,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from skiqa._backbones import EncoderState
+from skiqa._official import is_torch_file, official_state
 
 FORMAT = 1
 BUNDLED = Path(__file__).parent / "weights" / "default.skiqa"
@@ -69,7 +70,8 @@ def state_to_tensors(state, dtype=np.float32):
         tensors |= {"center": state.center, "scale": state.scale}
     header = {
         "backbone": state.backbone, "mean": state.mean, "std": state.std, "card": state.card,
-        "reference_scales": state.reference_scales, "versions": state.versions,
+        "unit_norm": state.unit_norm, "reference_scales": state.reference_scales,
+        "versions": state.versions,
     }  # fmt: skip
     return {k: np.asarray(v, order="C") for k, v in tensors.items()}, header
 
@@ -91,6 +93,7 @@ def tensors_to_state(tensors, header):
         mean=header["mean"],
         std=header["std"],
         head=parts.get("head"),
+        unit_norm=header.get("unit_norm", True),  # files of skiqa 0.1.0 do not say
         center=parts.get("center", {}).get(""),
         scale=parts.get("scale", {}).get(""),
         reference_scales=header["reference_scales"],
@@ -100,9 +103,10 @@ def tensors_to_state(tensors, header):
 
 
 def load_state(path):
-    """Return the encoder state in a skiqa file (a bundle's regressor is left aside).
+    """Return the encoder state in a file of skiqa, CONTRIQUE, ARNIQA or Re-IQA.
 
-    A file that has not changed since is not read again: a search fits its encoder a hundred times.
+    A skiqa bundle's regressor is left aside. A file that has not changed since is not read again:
+    a search fits its encoder a hundred times.
     """
     try:
         found = os.stat(path)
@@ -117,6 +121,8 @@ def _load_state_again(path, *_):
 
 
 def _load_state(path):
+    if os.path.isfile(path) and is_torch_file(path):
+        return official_state(path)
     tensors, header = read_file(path)
     encoder = {
         k.removeprefix("encoder."): v for k, v in tensors.items() if k.startswith("encoder.")

@@ -16,15 +16,31 @@ from skiqa._checkpoints import (
     write_file,
 )
 from skiqa._encoder import ContrastiveQualityEncoder
+from skiqa._official import fitted_ridge, load_regressor
 from skiqa.exceptions import ImageError
 
-__all__ = ["TRUSTED", "iter_quality", "load", "load_model", "predict_quality", "save"]
+__all__ = [
+    "TRUSTED",
+    "iter_quality",
+    "load",
+    "load_model",
+    "load_regressor",
+    "predict_quality",
+    "save",
+]
 
 # The types that skops must be told to trust in a pipeline with an encoder of skiqa.
 TRUSTED = [
     "skiqa._backbones.EncoderState",
     "skiqa._encoder.ContrastiveQualityEncoder",
+    "skiqa.degradations.spaces.BankSpace",
+    "skiqa.degradations.spaces.SequenceSpace",
+    "skiqa.degradations.spaces.ShuffleSpace",
+    "skiqa.objectives.arniqa.Arniqa",
     "skiqa.objectives.contrique.Contrique",
+    "skiqa.objectives.qpt.Qpt",
+    "skiqa.objectives.reiqa.Reiqa",
+    "skiqa.objectives.weighted.Weighted",
 ]
 
 _KEPT = ("scales", "pooling", "precision", "image_shape")  # parameters that decide features
@@ -154,10 +170,15 @@ def load(path, *, trusted=()):
     if not path.is_file():
         raise FileNotFoundError(f"There is no model file {os.fspath(path)!r}.")
     with open(path, "rb") as file:
-        magic = file.read(4)
-    if magic == b"PK\x03\x04":
+        magic = file.read(9)
+    if magic[:4] == b"PK\x03\x04":
         return _load_skops(path, trusted)
-    if magic[:1] == b"\x80" or path.suffix in (".joblib", ".pkl", ".pickle"):
+    # safetensors begin with a length, whose first byte may well be a pickle's
+    if (magic[:1] == b"\x80" and magic[8:] != b"{") or path.suffix in (
+        ".joblib",
+        ".pkl",
+        ".pickle",
+    ):
         raise ValueError(
             f"{os.fspath(path)!r} is a pickle, which can run any code when it is loaded. If you "
             "trust it, load it in Python with joblib.load and save it with skiqa.persistence.save."
@@ -195,13 +216,9 @@ def _load_bundle(path, weights):
     encoder.n_iter_, encoder.loss_curve_ = 0, []
     if "regressor" not in groups:
         return encoder
-    ridge = Ridge(alpha=header["regressor"]["alpha"])
-    ridge.coef_ = groups["regressor"]["coef"]
-    intercept = groups["regressor"]["intercept"]
-    ridge.intercept_ = intercept if ridge.coef_.ndim > 1 else intercept[0]
-    ridge.n_features_in_ = ridge.coef_.shape[-1]
-    ridge.n_iter_, ridge.solver_ = None, "auto"
-    return make_pipeline(encoder, ridge)
+    coef, intercept = groups["regressor"]["coef"], groups["regressor"]["intercept"]
+    intercept = intercept if coef.ndim > 1 else intercept[0]
+    return make_pipeline(encoder, fitted_ridge(coef, intercept, header["regressor"]["alpha"]))
 
 
 def _is_scorer(model):

@@ -14,12 +14,12 @@ PACKAGE = Path(skiqa.__file__).parent
 GROUPS = (
     ("exceptions", "weights"),
     ("_logistic", "metrics", "degradations", "datasets"),
-    ("_device", "_distributed", "_progress"),
+    ("_device", "_distributed", "_progress", "_pickles"),
     ("_digests", "_decode", "_images"),
-    ("_backbones", "_pooling", "_tiles", "_cache", "_checkpoints"),
+    ("_backbones", "_pooling", "_tiles", "_cache", "_official", "_checkpoints"),
     ("objectives",),
     ("_resume", "_train", "_extract"),
-    ("_encoder", "_feature_selection", "_regressor", "_distillation"),
+    ("_encoder", "_reference", "_feature_selection", "_regressor", "_distillation"),
     ("model_selection", "inspection", "persistence", "cli", "__main__"),
 )
 # Neighbours in a group do not know each other, except where one is made of the other.
@@ -27,7 +27,8 @@ WITHIN_GROUP = {
     "metrics": {"_logistic"},
     "_images": {"_decode", "_digests"},
     "_tiles": {"_backbones"},
-    "_checkpoints": {"_backbones"},
+    "_official": {"_backbones"},
+    "_checkpoints": {"_backbones", "_official"},
     "_train": {"_resume"},
     "_regressor": {"_encoder"},
     "_distillation": {"_encoder", "_regressor"},

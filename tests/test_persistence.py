@@ -245,6 +245,18 @@ def test_pickles_are_refused_with_a_remedy(model, tmp_path):
         load(tmp_path / "c.skiqa")
 
 
+def test_a_header_may_begin_as_a_pickle_does(model, tmp_path):
+    path, found = tmp_path / "model.skiqa", 0
+    save(model[0], path)
+    tensors, header = read_file(path)
+    for padding in range(0, 256, 8):
+        write_file(path, tensors, header | {"padding": "x" * padding})
+        if path.read_bytes()[0] == 0x80:  # of the header's length, a multiple of 8
+            found += load(path).state_.digest == model[0].state_.digest
+            ContrastiveQualityEncoder(weights=path).fit([np.zeros((8, 8))])
+    assert found == 1
+
+
 def test_untrusted_types_are_named(model, crops, scores, tmp_path):
     path = tmp_path / "odd.skops"
     save(make_pipeline(FunctionTransformer(os.path.realpath), model[-1]), path)
