@@ -60,7 +60,8 @@ class ContrastiveQualityEncoder(
     epochs : int in [0, inf), default=0
         Passes over the images in `fit`. With 0 the weights are used as they are and `fit` opens
         no image.
-    objective : {"contrique"} or objective instance, default="contrique"
+    objective : {"contrique", "qpt", "arniqa", "reiqa", "weighted"} or objective instance, \
+            default="contrique"
         What is trained for, see :mod:`skiqa.objectives`.
     batch_size : int in [2, inf) or None, default=None
         Images a step. None: the objective's own.

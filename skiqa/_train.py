@@ -271,14 +271,15 @@ class Trainer:
             outputs = self._outputs(views, seed)
         else:
             with torch.no_grad(), statistics_held(self.network):
-                found = [self._outputs(x, seed ^ k) for k, x in enumerate(parts)]
-            outputs = [torch.cat(x).requires_grad_() for x in zip(*found, strict=True)]
+                found = zip(*(self._outputs(x, seed ^ k) for k, x in enumerate(parts)), strict=True)
+                found = list(found)
+            outputs = [torch.cat(x).requires_grad_() for x in found]
         with seeded(~seed), self._autocast():
             loss = self._loss(*outputs, labels=labels, keys=keys, start=start)
         self.scaler.scale(loss).backward()
         if len(parts) > 1:
-            slopes = zip(*(output.grad.tensor_split(len(parts)) for output in outputs), strict=True)
-            for k, (x, slope) in enumerate(zip(parts, slopes, strict=True)):
+            slopes = [x.grad.split(list(map(len, y))) for x, y in zip(outputs, found, strict=True)]
+            for k, (x, *slope) in enumerate(zip(parts, *slopes, strict=True)):
                 torch.autograd.backward(self._outputs(x, seed ^ k), slope)
         return loss.detach(), keys
 

@@ -1,5 +1,6 @@
 import math
 import os
+import pickle
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -27,7 +28,7 @@ from skiqa._train import (
     train,
 )
 from skiqa.exceptions import ImageError
-from skiqa.objectives import Contrique
+from skiqa.objectives import Contrique, Qpt
 from skiqa.objectives.contrique import nt_xent
 
 TINY = "test_resnet.r160_in1k"
@@ -52,11 +53,12 @@ def trainer():
     return make_trainer()
 
 
-def make_trainer(dtype=None, **changes):
+def make_trainer(dtype=None, objective=None, **changes):
     numbers = {"epochs": 1, "batch_size": 4, "crop_size": 64, "learning_rate": 0.01,
                "weight_decay": 0.1, "train_statistics": True}  # fmt: skip
     plan = Plan(**numbers | changes)
-    return Trainer(random_state_of(TINY, 0), Contrique(), plan, torch.device("cpu"), dtype, 0)
+    state, objective = random_state_of(TINY, 0), objective or Contrique()
+    return Trainer(state, objective, plan, torch.device("cpu"), dtype, 0)
 
 
 # Schedule, order, seeds --------------------------------------------------------------------------
@@ -190,6 +192,7 @@ import torch
 torch.set_num_threads(1)
 import skiqa._train as loop
 from skiqa import ContrastiveQualityEncoder
+from skiqa.objectives import Qpt
 loop._CHECKPOINT_SECONDS = -1.0  # every step is kept
 step_on = loop.Trainer.step_on
 
@@ -203,7 +206,7 @@ def told(self, *args):
 loop.Trainer.step_on = told
 ContrastiveQualityEncoder(
     "test_resnet.r160_in1k", weights=None, epochs=3, batch_size=3, crop_size=64, random_state=0,
-    checkpoint_dir=sys.argv[2],
+    checkpoint_dir=sys.argv[2], objective=Qpt(queue_size=10),
 ).fit(np.load(sys.argv[1]), authentic=[True, False] * 4)
 """
 
@@ -238,7 +241,8 @@ def test_killed_and_resumed_is_bit_equal(crops, tmp_path, monkeypatch):
         return loss
 
     monkeypatch.setattr(Trainer, "step_on", noted)
-    X, marks, parameters = np.stack(crops), [True, False] * 4, {"epochs": 3, "batch_size": 3}
+    X, marks = np.stack(crops), [True, False] * 4
+    parameters = {"epochs": 3, "batch_size": 3, "objective": Qpt(queue_size=10)}
     resumed = tiny(**parameters, checkpoint_dir=runs).fit(X, authentic=marks)
     assert steps == [4, 5, 6]  # it went on from the checkpoint of step 3
     assert not list(runs.iterdir())  # the training ended well: nothing is left
@@ -250,6 +254,139 @@ def test_killed_and_resumed_is_bit_equal(crops, tmp_path, monkeypatch):
     assert resumed.n_iter_ == 3
     for name, array in whole.state_.head.items():
         np.testing.assert_array_equal(resumed.state_.head[name], array)
+
+
+# Large batches in small parts ---------------------------------------------------------------------
+
+
+def in_double(objective, **changes):
+    """A trainer in float64, and a batch of views; its queue is filled with other photos' keys."""
+    trainer = make_trainer(objective=objective, **changes)
+    trainer.network.double()
+    trainer.head.double()
+    generator = torch.Generator().manual_seed(0)
+    views = torch.rand(10, 3, 64, 64, generator=generator).double()
+    if trainer.memory is not None:
+        trainer.memory.network.double()
+        trainer.memory.head.double()
+        trainer.memory.keys = torch.randn(7, 128, generator=generator).double()
+        trainer.memory.labels = torch.tensor([0, 1, 2, 100, 101, 102, 103])
+        views = views[:5], views
+    return trainer, views
+
+
+def gradient(trainer):
+    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    return torch.cat([p.grad.flatten() for p in parameters])
+
+
+@pytest.mark.parametrize("objective", [Contrique(), Qpt()], ids=["contrique", "qpt"])
+@pytest.mark.parametrize("size", [1, 4])
+def test_micro_batches_give_the_gradient_of_the_batch(objective, size):
+    """The projector of CONTRIQUE normalises by the batch: by the whole one."""
+    labels, results = torch.arange(5), []
+    for micro_batch_size in (None, size):
+        trainer, views = in_double(
+            objective, train_statistics=False, micro_batch_size=micro_batch_size
+        )
+        loss, keys = trainer.gradients(views, labels, seed=3)
+        results.append((loss, gradient(trainer), keys))
+    (loss, slope, keys), (other_loss, other_slope, other_keys) = results
+    assert float(loss) == pytest.approx(float(other_loss), rel=1e-13)
+    assert slope.norm() > 1e-3
+    torch.testing.assert_close(other_slope, slope, rtol=1e-9, atol=1e-13 * float(slope.abs().max()))
+    if keys is not None:
+        torch.testing.assert_close(other_keys, keys, rtol=1e-12, atol=1e-13)
+
+
+def test_micro_batches_with_distillation_and_dropout():
+    """The second run of the network draws the same dropout as the first."""
+    slopes = []
+    for size in (None, 3):
+        trainer = make_trainer(train_statistics=False, distillation=0.5, micro_batch_size=size)
+        with torch.no_grad():  # away from the start, where distillation has no slope
+            for p in trainer.network.parameters():
+                p.mul_(1.01)
+        views = torch.rand(10, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        trainer.gradients(views, torch.arange(5), seed=3)
+        slopes.append(gradient(trainer))
+    torch.testing.assert_close(*slopes, rtol=1e-3, atol=1e-4 * float(slopes[0].abs().max()))
+    trainer = make_trainer(micro_batch_size=3)
+    trainer.network.model.drop = torch.nn.Dropout(0.5)
+    trainer.network.maps = lambda x: [trainer.network.model.drop(x)]
+    (first,), (second,) = (trainer._outputs(views[:3], 7) for _ in range(2))
+    (other,) = trainer._outputs(views[:3], 8)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_batchnorm_sees_each_micro_batch_once():
+    trainer, views = in_double(Contrique(), micro_batch_size=4)
+    expected = build(random_state_of(TINY, 0)).double()
+    with torch.no_grad():
+        for part in views.tensor_split(3):
+            expected(trainer._input(part))
+    trainer.gradients(views, torch.arange(5), seed=3)
+    buffers = dict(expected.model.named_buffers())
+    for name, buffer in trainer.network.model.named_buffers():
+        if "running" in name:
+            torch.testing.assert_close(buffer, buffers[name], rtol=1e-12, atol=1e-14)
+
+
+def test_long_gradients_are_shortened(crops):
+    def moved(**changes):
+        trainer = make_trainer(weight_decay=0.0, **changes)
+        parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+        before = [p.detach().clone() for p in parameters]
+        windows = np.stack([np.pad(c, ((0, 88), (0, 88), (0, 0)), mode="reflect") for c in crops])
+        n = len(crops)
+        trainer.step_on(windows, torch.arange(n), torch.ones(n), torch.arange(n), 1.0)
+        steps = [(p.detach() - b).flatten() for p, b in zip(parameters, before, strict=True)]
+        return torch.cat(steps) / 0.01  # the rate: the first step is against the gradient
+
+    free = moved()
+    assert free.norm() > 0.02
+    short = moved(max_grad_norm=0.01)
+    assert float(short.norm()) == pytest.approx(0.01, rel=1e-3)
+    assert float(torch.cosine_similarity(free, short, dim=0)) == pytest.approx(1, abs=1e-3)
+    assert torch.equal(moved(max_grad_norm=1e6), free)
+
+
+# Momentum encoder and queue ----------------------------------------------------------------------
+
+
+def test_keys_enter_the_queue_after_the_step(crops):
+    trainer = make_trainer(objective=Qpt(queue_size=10), learning_rate=1.0)
+    sizes, start = [], {k: v.clone() for k, v in trainer.memory.network.state_dict().items()}
+
+    class Hooks(Silent):
+        def on_batch(self, loss, trainer):
+            sizes.append(len(trainer.memory.keys))
+
+    train(trainer, as_image_list(crops), unknown(8), n_jobs=None, on_error="raise", hooks=Hooks())
+    assert sizes == [8, 10]  # of 4 photos 2 keys each
+    order = epoch_order(0, 0, 8)
+    assert trainer.memory.labels.tolist() == [*order[2:4], *order[4:], *order[4:]]
+    now, network = trainer.memory.network.state_dict(), trainer.network.state_dict()
+    for name in ("model.layer4.0.conv1.weight", "model.conv1.1.running_mean"):
+        ahead, behind = network[name] - start[name], now[name] - start[name]
+        assert 0 < behind.norm() < ahead.norm()
+        assert torch.cosine_similarity(ahead.flatten(), behind.flatten(), dim=0) > 0.9
+
+
+def test_partial_fit_goes_on_with_the_queue(crops):
+    def encoder():
+        return tiny(objective=Qpt(queue_size=10), random_state=3)
+
+    one = encoder().partial_fit(crops).partial_fit(crops)
+    two = pickle.loads(pickle.dumps(encoder().partial_fit(crops))).partial_fit(crops)
+    assert one.state_.digest == two.state_.digest
+    three = encoder().partial_fit(crops)
+    assert three._continue["memory"]["keys"].shape == (10, 128)
+    del three._continue["memory"]
+    assert three.partial_fit(crops).state_.digest != one.state_.digest
+    one.set_params(objective="contrique").partial_fit(crops)  # another objective starts anew
+    assert "memory" not in one._continue
 
 
 # Staying near the start --------------------------------------------------------------------------

@@ -8,8 +8,8 @@ can be given to the encoder as ``objective``:
   which photos they are, whether degraded by life (1 yes, 0 no, -1 unknown), and a seed each, from
   which all that is random follows, to ``(views, labels)``. Views (v * n, 3, crop_size, crop_size):
   the first of all photos, then the second of all, and so on. Labels (n, ...): a row for each photo.
-- ``pool(maps)``: from the network's last maps of any views, (m, c, h, w), to rows for the projector,
-  (m * p, d), those of one view together.
+- ``pool(maps)``: from the network's last maps of any views, (m, c, h, w), to rows for the
+  projector, (m * p, d), those of one view together.
 - ``head(n_features)``: the projector, a module.
 - ``loss(projections, labels)``: a scalar, from the projections of all views.
 - ``defaults_scratch``, ``defaults_pretrained``: values of `batch_size`, `crop_size`,
@@ -22,8 +22,28 @@ label, those of earlier ones.
 """
 
 from skiqa.objectives._momentum import info_nce
-from skiqa.objectives.contrique import Contrique, nt_xent
+from skiqa.objectives.arniqa import Arniqa
+from skiqa.objectives.contrique import Contrique, nt_xent, weighted_nt_xent
+from skiqa.objectives.qpt import Qpt
+from skiqa.objectives.reiqa import Reiqa
+from skiqa.objectives.weighted import Weighted
 
-OBJECTIVES = {"contrique": Contrique}
+OBJECTIVES = {
+    "arniqa": Arniqa,
+    "contrique": Contrique,
+    "qpt": Qpt,
+    "reiqa": Reiqa,
+    "weighted": Weighted,
+}
 
-__all__ = ["OBJECTIVES", "Contrique", "info_nce", "nt_xent"]
+__all__ = [
+    "OBJECTIVES",
+    "Arniqa",
+    "Contrique",
+    "Qpt",
+    "Reiqa",
+    "Weighted",
+    "info_nce",
+    "nt_xent",
+    "weighted_nt_xent",
+]

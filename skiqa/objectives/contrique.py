@@ -49,15 +49,50 @@ def nt_xent(projections, labels, temperature=0.1):
     >>> round(float(nt_xent(torch.ones(8, 4), torch.zeros(8))), 4)  # log 7
     1.9459
     """
+    return weighted_nt_xent(projections, labels[:, None] == labels[None, :], temperature)
+
+
+def weighted_nt_xent(projections, weights, temperature=0.1):
+    """Return the temperature-scaled cross entropy whose positives have weights.
+
+    In float32 (float64 if that comes in).
+
+    Parameters
+    ----------
+    projections : tensor of shape (n, d), n >= 2
+        Normalised here.
+    weights : tensor of shape (n, n), >= 0, or bool
+        How much row i is attracted to row j, relative to the others of the row; the diagonal is
+        not looked at. A row of zeros is left out of the mean.
+    temperature : float in (0, inf), default=0.1
+
+    Returns
+    -------
+    tensor, scalar
+        Never below the mean entropy of the rows of p.
+
+    Notes
+    -----
+    L = -1/n sum_i sum_{j != i} p_ij log [exp(s_ij) / sum_{k != i} exp(s_ik)], with s as in
+    :func:`nt_xent` and p_ij = w_ij / sum_{k != i} w_ik. With weights of 0 and 1, the loss of
+    CONTRIQUE. O(n^2) memory.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skiqa.objectives import weighted_nt_xent
+    >>> round(float(weighted_nt_xent(torch.ones(8, 4), torch.rand(8, 8))), 4)  # log 7
+    1.9459
+    """
     z = F.normalize(at_least_float32(projections), dim=1)
     with torch.autocast(z.device.type, enabled=False):  # else the products round to 8 bits
-        s = torch.einsum("id,jd->ij", z, z) / temperature  # i, j = patches, d = projection
+        s = torch.einsum("id,jd->ij", z, z) / temperature  # i, j = rows, d = projection
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    positive = (labels[:, None] == labels[None, :]) & ~itself
-    count = positive.sum(dim=1)
+    weights = weights.to(z.dtype).masked_fill(itself, 0.0)
+    total = weights.sum(dim=1)
+    paired = total > 0
     everyone = s.masked_fill(itself, -torch.inf).logsumexp(dim=1)
-    attraction = torch.where(positive, s, 0.0).sum(dim=1) / count.clamp(min=1)
-    paired = count > 0
+    attraction = (weights * s).sum(dim=1) / torch.where(paired, total, 1.0)
     return torch.where(paired, everyone - attraction, 0.0).sum() / paired.sum().clamp(min=1)
 
 
@@ -212,14 +247,10 @@ class Contrique(BaseEstimator):
         labels : int64 tensor of shape (n,)
         """
         draw = uniform(seeds, (10,), stream=1000)  # n x what is drawn once for each photo
-        alone = torch.where(authentic < 0, draw[:, 0] < 0.5, authentic > 0)
-        pristine = (authentic == 0) & (draw[:, 0] < 1 / 126)
-        types = (draw[:, 1] * 25).long().clamp(max=24)
-        levels = (draw[:, 2] * 5).long().clamp(max=4)
-        labels = types * 5 + levels
-        labels = torch.where(alone, PRISTINE + 1 + indices, torch.where(pristine, PRISTINE, labels))
-        types = torch.where(alone | pristine, -1, types)
-        degraded = KADIS.apply(windows, types, levels + 1, seeds, normalize=self.normalize)
+        types, levels, alone = draw_degradations(authentic, draw[:, :3])
+        labels = torch.where(types < 0, PRISTINE, types * 5 + levels - 1)
+        labels = torch.where(alone, PRISTINE + 1 + indices, labels)
+        degraded = KADIS.apply(windows, types, levels, seeds, normalize=self.normalize)
 
         full = crop(degraded, draw[:, 3:5], crop_size)
         half = halved(degraded)
@@ -247,6 +278,31 @@ class Contrique(BaseEstimator):
         """Return the loss of the projections of all patches of all views."""
         labels = labels.repeat(2).repeat_interleave(self.grid**2)
         return nt_xent(projections, labels, self.temperature)
+
+
+def draw_degradations(authentic, draw, n_types=25):
+    """Draw type and level of each photo, or leave it alone.
+
+    Parameters
+    ----------
+    authentic : int tensor of shape (n,)
+        As in :meth:`Contrique.views`.
+    draw : tensor of shape (n, 3) in [0, 1)
+    n_types : int, default=25
+
+    Returns
+    -------
+    types : int64 tensor of shape (n,)
+        -1: not degraded.
+    levels : int64 tensor of shape (n,), 1..5
+    alone : bool tensor of shape (n,)
+        Not degraded because it is, or may be, degraded by life.
+    """
+    alone = torch.where(authentic < 0, draw[:, 0] < 0.5, authentic > 0)
+    pristine = (authentic == 0) & (draw[:, 0] < 1 / (5 * n_types + 1))
+    types = (draw[:, 1] * n_types).long().clamp(max=n_types - 1)
+    levels = (draw[:, 2] * 5).long().clamp(max=4) + 1
+    return torch.where(alone | pristine, -1, types), levels, alone
 
 
 def patch_features(maps, grid=2):
