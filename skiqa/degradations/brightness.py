@@ -140,7 +140,7 @@ register(
     levels=(1.05, 1.1, 1.15, 1.2, 1.25),
     source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
 )
-@batched
+@batched(whole=True)
 def brightness(images, factor):
     """All values times a factor, cut at 1; ``brightness_up`` and ``brightness_down``.
 
@@ -162,9 +162,10 @@ def brightness(images, factor):
     >>> brightness(torch.tensor([0.4, 0.9]).view(1, 1, 1, 2).expand(1, 3, 1, 2), 1.25)[0, 0]
     tensor([[0.5000, 1.0000]])
     """
-    if factor < 0:
-        raise ValueError(f"brightness: factor must be 0 or more, not {factor}.")
-    return images * factor
+    if min(factor, default=0) < 0:
+        raise ValueError(f"brightness: factor must be 0 or more, not {min(factor)}.")
+    factor = torch.tensor(factor, dtype=images.dtype, device=images.device)
+    return torch.mul(images, factor.view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
 @register(
