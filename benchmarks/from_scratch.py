@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skiqa import ContrastiveQualityEncoder
 from skiqa.degradations import degrade
@@ -46,7 +48,8 @@ def probe(encoder, train, test):
     scores = []
     for name in OPERATORS:
         a, b = train[2] == name, test[2] == name
-        model = RidgeCV(np.logspace(-3, 3, 13)).fit(X[a], train[1][a])
+        model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 16)))
+        model.fit(X[a], train[1][a])
         scores.append(srocc_score(test[1][b], model.predict(Z[b])))
     return scores
 
