@@ -9,6 +9,7 @@ __version__ = _version("skiqa")
 # costs milliseconds: neither torch nor scikit-learn is loaded until a name needs it.
 _PUBLIC = {
     "ContrastiveQualityEncoder": "skiqa._encoder",
+    "ReferenceDifference": "skiqa._reference",
     "load_model": "skiqa.persistence",
     "predict_quality": "skiqa.persistence",
 }

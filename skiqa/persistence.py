@@ -33,6 +33,7 @@ __all__ = [
 TRUSTED = [
     "skiqa._backbones.EncoderState",
     "skiqa._encoder.ContrastiveQualityEncoder",
+    "skiqa._reference.ReferenceDifference",
     "skiqa.degradations.spaces.BankSpace",
     "skiqa.degradations.spaces.SequenceSpace",
     "skiqa.degradations.spaces.ShuffleSpace",
