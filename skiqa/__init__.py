@@ -13,7 +13,15 @@ _PUBLIC = {
     "load_model": "skiqa.persistence",
     "predict_quality": "skiqa.persistence",
 }
-_SUBMODULES = ("degradations", "exceptions", "inspection", "metrics", "objectives", "persistence")
+_SUBMODULES = (
+    "datasets",
+    "degradations",
+    "exceptions",
+    "inspection",
+    "metrics",
+    "objectives",
+    "persistence",
+)
 
 __all__ = ["__version__", *_PUBLIC, *_SUBMODULES]
 
