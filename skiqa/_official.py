@@ -181,6 +181,7 @@ def _tensors_of(path):
 
 
 def _to_array(tensor):
+    tensor = tensor.detach()
     return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 

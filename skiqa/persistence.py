@@ -1,6 +1,7 @@
 """Models in files: the bundled scorer, skiqa's own safetensors bundles, skops pipelines."""
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,12 @@ def load(path, *, trusted=()):
 def _load_skops(path, trusted):
     import skops.io
 
+    with zipfile.ZipFile(path) as archive:
+        if "schema.json" not in archive.namelist():
+            raise ValueError(
+                f"{os.fspath(path)!r} holds no model of skops. If it is a checkpoint of CONTRIQUE, "
+                "ARNIQA or Re-IQA, pass it to ContrastiveQualityEncoder as weights=."
+            )
     known = {*TRUSTED, *trusted}
     if unknown := sorted(set(skops.io.get_untrusted_types(file=path)) - known):
         raise ValueError(

@@ -138,7 +138,8 @@ def test_names_and_shapes_of_the_papers():
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda x: x.paper + x.prefix)
 def test_what_a_state_records(tmp_path, layout):
     path = tmp_path / "some.pth"
-    content = thin(layout, torch.float16)  # without counters of batches, in half precision
+    # without counters of batches, in half precision, as parameters
+    content = {k: nn.Parameter(v) for k, v in thin(layout, torch.float16).items()}
     content[layout.head + "0.weight"] = torch.ones(3, 2)
     content["queue.weight"] = torch.zeros(2)  # of no network
     torch.save({"state_dict": {f"module.{k}": v for k, v in content.items()}}, path)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import joblib
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.datasets import load_sample_images
 from sklearn.decomposition import PCA
@@ -255,6 +256,12 @@ def test_a_header_may_begin_as_a_pickle_does(model, tmp_path):
             found += load(path).state_.digest == model[0].state_.digest
             ContrastiveQualityEncoder(weights=path).fit([np.zeros((8, 8))])
     assert found == 1
+
+
+def test_checkpoints_are_no_models(tmp_path):
+    torch.save({"model.0.weight": torch.zeros(2)}, tmp_path / "ARNIQA.pth")
+    with pytest.raises(ValueError, match=r"ARNIQA\.pth.*no model of skops.*as weights="):
+        load(tmp_path / "ARNIQA.pth")
 
 
 def test_untrusted_types_are_named(model, crops, scores, tmp_path):
