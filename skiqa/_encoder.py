@@ -24,6 +24,7 @@ from skiqa._backbones import EncoderState, current_versions, random_state_of, ti
 from skiqa._cache import FeatureCache
 from skiqa._checkpoints import BUNDLED, load_state
 from skiqa._device import resolve_device, training_dtype
+from skiqa._distributed import from_first, rank
 from skiqa._extract import (
     EXTRACTION_VERSION,
     extract,
@@ -143,6 +144,10 @@ class ContrastiveQualityEncoder(
     then tiles keep it flat). X can be paths, bytes, PIL images, arrays (grey, RGB, RGBA; uint8,
     uint16, bool, or float in [0, 1]) or torch tensors, of any and mixed sizes. A 2-D array of
     numbers without `image_shape` is read as one-row images, each stretched to its own range.
+
+    Where a process group of PyTorch is initialised (``torchrun``), the processes train together:
+    each takes its part of every batch, of the same X. The result is that of one process, but for
+    rounding, and all end with it; the first one writes to `checkpoint_dir`.
 
     References
     ----------
@@ -268,7 +273,7 @@ class ContrastiveQualityEncoder(
             If a parameter or X is of no use; the message says which and what to do.
         """
         images = self._open(X, reset=True)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = self._seed()
         start = self._start(seed, trained=self.epochs > 0)
         marks = _authentic_marks(authentic, images)
         resolve_device(self.device, strict=True)
@@ -306,14 +311,14 @@ class ContrastiveQualityEncoder(
         first = not hasattr(self, "state_")
         images = self._open(X, reset=first)
         if first:
-            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+            seed = self._seed()
             start, self.n_iter_, self.loss_curve_ = self._start(seed, trained=True), 0, []
             kept = start.networks if self.keep_start else ()
         else:
             start, kept = self.state_, self.state_.networks[1:]
             seed = self.__dict__.get("_continue", {}).get("seed")
             if seed is None:
-                seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+                seed = self._seed()
         marks = _authentic_marks(authentic, images)
         plan = self._plan(images, epochs=1, constant=True, first_epoch=self.n_iter_)
         context = self._init_callback_context(task_name="partial_fit", max_subtasks=1)
@@ -387,6 +392,10 @@ class ContrastiveQualityEncoder(
         dtype = np.float32 if self.image_shape is None else None
         return rows_as_images(validate_data(self, X, dtype=dtype, reset=reset), self.image_shape)
 
+    def _seed(self):
+        """Draw the integer that decides a run; the same in all processes that train together."""
+        return from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
+
     def _start(self, seed, *, trained):
         """Return the state that `weights` and `backbone` name."""
         if self.weights is None:
@@ -458,9 +467,10 @@ class ContrastiveQualityEncoder(
         hooks.finish = lambda trainer: self._take(trainer, images, start, kept, seed)
         options = {"n_jobs": self.n_jobs, "on_error": self.on_error, "hooks": hooks}
         total = plan.epochs * max(1, len(images) // plan.batch_size)
-        with progress_bar("Training", total, enabled=bool(self.verbose), unit="steps") as advance:
+        shown = bool(self.verbose) and rank() == 0
+        with progress_bar("Training", total, enabled=shown, unit="steps") as advance:
             hooks.advance = advance
-            if self.checkpoint_dir is None:
+            if self.checkpoint_dir is None or rank() > 0:
                 train(trainer, images, marks, **options)
             else:
                 identity = self._identity(images, marks, start, plan, seed)

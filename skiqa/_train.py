@@ -11,6 +11,15 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skiqa._backbones import build, load_arrays, normalise, seeded, to_arrays
+from skiqa._distributed import (
+    add_gradients,
+    from_first,
+    gather,
+    most,
+    share,
+    synchronise_batchnorm,
+    world_size,
+)
 from skiqa._images import iter_decoded, pad_to
 from skiqa._pooling import stage_statistics
 from skiqa.objectives._common import at_least_float32
@@ -182,6 +191,7 @@ class Trainer:
         self.head.to(device)
         self.network.train(plan.train_statistics)
         self.head.train()
+        synchronise_batchnorm(self.network)  # the projector gets the rows of all processes
         if plan.trained_stages is not None:
             freeze_after(self.network, plan.trained_stages)
         self.start = None
@@ -218,7 +228,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = plan.learning_rate * group["factor"] * factor
         self.optimizer.zero_grad(set_to_none=True)
-        loss, keys = self.gradients(views, labels, int(seeds[0]))
+        loss, labels, keys = self.gradients(views, labels, int(seeds[0]))
         if plan.max_grad_norm is not None:
             self.scaler.unscale_(self.optimizer)
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -232,17 +242,19 @@ class Trainer:
         return float(loss)
 
     def gradients(self, views, labels, seed):
-        """Compute the loss of a batch and add its gradients to those of the parameters.
+        """Compute the loss of a batch and its gradients at all parameters.
 
         With `plan.micro_batch_size` the network runs twice in small parts: for its outputs,
         without a graph; then, with the loss's slope at these outputs known, for their gradients
         (Gao et al., "Scaling deep contrastive learning batch size under memory limited setup",
-        RepL4NLP 2021). The projector and the loss see the whole batch at once.
+        RepL4NLP 2021). The projector and the loss see the whole batch at once, also where several
+        processes share it.
 
         Parameters
         ----------
         views : tensor of shape (m, 3, h, w), or a pair of them
-            What the objective made; with a momentum encoder (queries, keys).
+            What the objective made; with a momentum encoder (queries, keys). Of several
+            processes, each has those of its own photos.
         labels : tensor of shape (n, ...)
         seed : int
             Decides dropout and stochastic depth.
@@ -250,10 +262,13 @@ class Trainer:
         Returns
         -------
         loss : tensor, scalar
+        labels : tensor of shape (n, ...)
+            Of the photos of all processes.
         keys : tensor of shape (m_keys, d) or None
-            What the momentum encoder made of the second part.
+            What the momentum encoder made of the second part, of all processes.
         """
-        keys = None
+        n, keys = len(labels), None
+        labels = gather(labels)
         if self.memory is not None:
             views, key_views = views
             with torch.no_grad(), self._autocast():
@@ -261,7 +276,7 @@ class Trainer:
                     self.memory.head(self.objective.pool(self.memory.network(self._input(part))))
                     for part in self._parts(key_views)
                 ]
-            keys = at_least_float32(torch.cat(parts))
+            keys = gather(at_least_float32(torch.cat(parts)), len(key_views) // n)
         parts, start = self._parts(views), None
         if self.start is not None:
             with torch.no_grad(), self._autocast():
@@ -274,19 +289,26 @@ class Trainer:
                 found = zip(*(self._outputs(x, seed ^ k) for k, x in enumerate(parts)), strict=True)
                 found = list(found)
             outputs = [torch.cat(x).requires_grad_() for x in found]
-        with seeded(~seed), self._autocast():
-            loss = self._loss(*outputs, labels=labels, keys=keys, start=start)
+        n_views = len(views) // n
+        common = int(gather(torch.tensor([seed], device=self.device))[0])  # one loss for all
+        with seeded(~common), self._autocast():
+            rows, *statistics = (gather(output, n_views) for output in outputs)
+            start = None if start is None else gather(start, n_views)
+            loss = self._loss(rows, *statistics, labels=labels, keys=keys, start=start)
         self.scaler.scale(loss).backward()
         if len(parts) > 1:
             slopes = [x.grad.split(list(map(len, y))) for x, y in zip(outputs, found, strict=True)]
             for k, (x, *slope) in enumerate(zip(parts, *slopes, strict=True)):
                 torch.autograd.backward(self._outputs(x, seed ^ k), slope)
-        return loss.detach(), keys
+        add_gradients(self.network.parameters())
+        add_gradients(self.head.parameters(), 1 / world_size())  # each process has all of it
+        return loss.detach(), labels, keys
 
     def _parts(self, views):
         """Split views into micro-batches of sizes as equal as can be."""
         size = self.plan.micro_batch_size or len(views)
-        return views.tensor_split(math.ceil(len(views) / size))
+        # BatchNorm waits for the other processes: all must have as many parts
+        return views.tensor_split(most(math.ceil(len(views) / size), self.device))
 
     def _autocast(self):
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
@@ -433,10 +455,13 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
         With ``epoch(epoch, n_steps)``, a context manager giving what is called after each step as
         ``on_batch(loss, trainer)``; after each epoch ``end(trainer)`` is asked whether to stop.
     folder : TrainingFolder or None
-        Where checkpoints go.
+        Where checkpoints go; of several processes, the first one's alone.
 
     Notes
     -----
+    Where a process group is initialised, each process takes its part of every batch, and all must
+    be given the same images; they end with the same weights.
+
     Same seed, machine and thread count: same weights, whatever `n_jobs`, killed and resumed or
     not; the position in the run decides every random number.
     """
@@ -446,7 +471,8 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
     n_steps = plan.epochs * per_epoch
     size = trainer.objective.window_size(plan.crop_size)
     losses, saved = [], time.monotonic()
-    if folder is not None and (content := folder.load()) is not None:
+    content = from_first(None if folder is None else folder.load())
+    if content is not None:
         losses = trainer.restore(content)
     while len(trainer.history) < plan.epochs:
         epoch = len(trainer.history)
@@ -454,19 +480,20 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
         start, unreadable = time.monotonic(), 0
         done = trainer.step - epoch * per_epoch
         with hooks.epoch(epoch, per_epoch) as on_batch:
-            todo = order[done * batch : per_epoch * batch]
+            mine = share(batch)
+            todo = order[: per_epoch * batch].reshape(per_epoch, batch)[done:, mine].flatten()
             decoded = iter_decoded(
-                images, n_jobs=n_jobs, prefetch=2 * batch, on_error=on_error, indices=todo
+                images, n_jobs=n_jobs, prefetch=2 * len(mine), on_error=on_error, indices=todo
             )
             for k in range(done, per_epoch):
-                positions = range(k * batch, (k + 1) * batch)
+                positions = range(k * batch + mine.start, k * batch + mine.stop)
                 seeds = sample_seeds(trainer.seed, plan.first_epoch + epoch, positions)
                 members = [next(decoded) for _ in positions]
                 good = [i for i, (_, image) in enumerate(members) if isinstance(image, np.ndarray)]
-                unreadable += batch - len(good)
+                unreadable += len(mine) - len(good)
                 if len(good) < 2:
                     raise ValueError(
-                        f"Only {len(good)} of {batch} images of a batch can be read; contrast "
+                        f"Only {len(good)} of {len(mine)} images of a batch can be read; contrast "
                         "needs at least 2. Remove the unreadable files from X."
                     )
                 windows = np.stack([cut_window(members[i][1], size, seeds[i]) for i in good])
@@ -500,5 +527,5 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
         if folder is not None:
             folder.save(trainer.step, trainer.content(losses))
             saved = time.monotonic()
-        if hooks.end(trainer):
+        if from_first(bool(hooks.end(trainer))):
             break

@@ -16,7 +16,7 @@ can be given to the encoder as ``objective``:
   `learning_rate` and `weight_decay`; ``learning_rate_batch``: photos a step, of these rates.
 
 One with a momentum encoder also has the attributes ``queue_size`` and ``momentum``. Its views are a
-pair (queries, keys), both laid out as above, and its loss is
+pair (queries, keys), both laid out as above, each view one row, and its loss is
 ``loss(projections, labels, keys, queue, queue_labels)``: keys of this step and, with their photo's
 label, those of earlier ones.
 """

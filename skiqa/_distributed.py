@@ -1,0 +1,149 @@
+"""Training in several processes: who am I, and what do all have. No-ops in one process.
+
+Every process computes the loss of the whole batch, from the gathered outputs of all networks. So
+each has the whole gradient of the projector, and that part of the network's that goes through its
+own photos; their sum is the gradient that one process would have.
+"""
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def world_size():
+    """Return how many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank():
+    """Return which of them this one is, counted from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def share(n):
+    """Return the range of n things of which this process takes care: all, or a part in order."""
+    return range(n * rank() // world_size(), n * (rank() + 1) // world_size())
+
+
+def from_first(value):
+    """Return what the first process has: anything that pickles."""
+    if world_size() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def gather(rows, n_blocks=1):
+    """Return the rows of all processes, as one process with all of their photos has them.
+
+    Parameters
+    ----------
+    rows : tensor of shape (n_blocks * n, ...)
+        The first views of this process's photos, the second ones, and so on; n may differ between
+        processes.
+    n_blocks : int, default=1
+
+    Returns
+    -------
+    tensor of shape (n_blocks * sum of all n, ...)
+        The first views of all photos, process by process, then the second ones. Its gradient goes
+        to this process's rows alone, whole, for every process computes the same loss.
+    """
+    if world_size() == 1:
+        return rows
+    blocks = rows.unflatten(0, (n_blocks, -1))
+    sizes = _all_gather(torch.tensor([blocks.shape[1]], device=rows.device))
+    sizes = [int(size) for size in sizes]
+    padded = blocks.new_zeros(n_blocks, max(sizes), *blocks.shape[2:])
+    padded[:, : blocks.shape[1]] = blocks.detach()
+    parts = [part[:, :size] for part, size in zip(_all_gather(padded), sizes, strict=True)]
+    parts[rank()] = blocks
+    return torch.cat(parts, dim=1).flatten(0, 1)
+
+
+def _all_gather(x):
+    parts = [torch.empty_like(x) for _ in range(world_size())]
+    dist.all_gather(parts, x)
+    return parts
+
+
+def most(number, device):
+    """Return the largest of the numbers that the processes have."""
+    if world_size() == 1:
+        return number
+    return max(int(x) for x in _all_gather(torch.tensor([number], device=device)))
+
+
+def add_gradients(parameters, factor=1.0):
+    """Replace the gradient of each parameter by the sum over the processes, times a factor."""
+    if world_size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    total = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(total)
+    parts = (total * factor).split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view(gradient.shape))
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over the processes; the gradient of a sum is the sum of the gradients."""
+
+    @staticmethod
+    def forward(ctx, x):
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient):
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+def synchronise_batchnorm(module):
+    """Let every BatchNorm in a module normalise by the batch of all processes, in place.
+
+    PyTorch's SyncBatchNorm does so on GPUs only, and knows nothing of timm's layers, in which an
+    activation is part of the BatchNorm.
+    """
+    if world_size() == 1:
+        return
+    for norm in module.modules():
+        if isinstance(norm, _BatchNorm):
+            norm.forward = _Synchronised(norm)
+
+
+class _Synchronised:
+    def __init__(self, norm):
+        self.norm = norm
+
+    def __call__(self, x):
+        norm = self.norm
+        if not norm.training:
+            return type(norm).forward(norm, x)
+        y = _normalise(norm, x.to(torch.promote_types(x.dtype, torch.float32))).to(x.dtype)
+        for name in ("drop", "act"):
+            y = getattr(norm, name, nn.Identity())(y)
+        return y
+
+
+def _normalise(norm, x):
+    axes, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
+    count = x.new_tensor([x.numel() // x.shape[1]])
+    total = _Sum.apply(torch.cat([x.sum(axes), count]))
+    n = total[-1].detach()
+    mean = total[:-1] / n
+    centered = x - mean.view(shape)
+    variance = _Sum.apply(centered.square().sum(axes)) / n
+    with torch.no_grad():
+        norm.running_mean.lerp_(mean.to(norm.running_mean), norm.momentum)
+        unbiased = variance * (n / (n - 1))
+        norm.running_var.lerp_(unbiased.to(norm.running_var), norm.momentum)
+    y = centered * (variance + norm.eps).rsqrt().view(shape)
+    if norm.affine:
+        y = y * norm.weight.view(shape) + norm.bias.view(shape)
+    return y
