@@ -57,7 +57,9 @@ class ContrastiveQualityEncoder(
         ``tf_efficientnet_lite0`` for the bundled ones). Fixed-size vision networks are refused.
     weights : {"default", "timm"}, path or None, default="default"
         Where the weights start: the bundled ones, timm's own (downloaded by timm), a file saved by
-        skiqa, or None for random ones.
+        skiqa, a checkpoint of CONTRIQUE's, ARNIQA's or Re-IQA's authors, or None for random ones.
+        With ``pooling="avg"`` a checkpoint's features are its paper's own. Re-IQA's two differ in
+        their input: the one for content is known by a file name that begins with "content".
     epochs : int in [0, inf), default=0
         Passes over the images in `fit`. With 0 the weights are used as they are and `fit` opens
         no image.
@@ -93,7 +95,7 @@ class ContrastiveQualityEncoder(
     pooling : {"stages", "avg"}, default="stages"
         "stages": mean and standard deviation of every stage's map, centred and scaled by
         constants that belong to the weights, over sqrt(n_features). "avg": mean of the last map,
-        L2-normed for each scale, as the papers do.
+        L2-normed for each scale, as the papers do (all but Re-IQA, whose weights say so).
     image_shape : tuple of 2 or 3 int or None, default=None
         Shape of the images when X is a 2-D array of pixels.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -499,7 +501,7 @@ class ContrastiveQualityEncoder(
         """Make the trained network, with its constants, the state of this encoder."""
         network, head = trainer.arrays()
         fields = {"backbone": start.backbone, "networks": [network, *kept], "head": head,
-                  "mean": start.mean, "std": start.std}  # fmt: skip
+                  "mean": start.mean, "std": start.std, "unit_norm": start.unit_norm}  # fmt: skip
         chosen = np.random.default_rng(seed).permutation(len(images))[:_STATISTICS_PHOTOS]
         center, scale = standardising_constants(
             images, np.sort(chosen), EncoderState(**fields),

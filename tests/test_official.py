@@ -16,12 +16,13 @@ from torch.nn.functional import normalize
 from torchvision.transforms.functional import to_tensor
 
 from skiqa import ContrastiveQualityEncoder
-from skiqa._backbones import array_shapes
-from skiqa._checkpoints import load_state, state_to_tensors, tensors_to_state
+from skiqa._backbones import EncoderState, array_shapes, random_state_of
+from skiqa._checkpoints import load_state, state_to_tensors, tensors_to_state, write_file
 from skiqa._official import LAYOUTS, official_state
 from skiqa.objectives import Contrique
-from skiqa.persistence import load_regressor
+from skiqa.persistence import load, load_regressor, save
 
+TINY = "test_resnet.r160_in1k"
 IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
 
 
@@ -152,6 +153,23 @@ def test_what_a_state_records(tmp_path, layout):
     assert list(state.head) == ["0.weight"]
     again = tensors_to_state(*state_to_tensors(state))
     assert (again.digest, again.unit_norm) == (state.digest, state.unit_norm)
+
+
+def test_training_goes_on_without_norm(tmp_path):
+    start = random_state_of(TINY, 0)
+    fields = {"backbone": TINY, "networks": start.networks, "mean": start.mean, "std": start.std}
+    tensors, header = state_to_tensors(EncoderState(**fields, unit_norm=False))
+    path = tmp_path / "raw.skiqa"
+    write_file(path, {f"encoder.{k}": v for k, v in tensors.items()}, {"encoder": header})
+    photos = [image[:80, :96] for image in load_sample_images().images]
+    encoder = ContrastiveQualityEncoder(
+        weights=path, pooling="avg", epochs=1, crop_size=64, random_state=0, keep_start=True
+    )
+    rows = encoder.fit(photos).transform(photos)
+    assert not encoder.state_.unit_norm
+    assert (np.abs(np.linalg.norm(rows.reshape(8, -1), axis=1) - 1) > 1e-3).all()
+    save(encoder, tmp_path / "trained.skiqa")
+    np.testing.assert_array_equal(load(tmp_path / "trained.skiqa").transform(photos), rows)
 
 
 def test_old_format_of_torch(tmp_path):

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 
 from skiqa import ContrastiveQualityEncoder, ReferenceDifference
-from skiqa._backbones import EncoderState, random_state_of
+from skiqa._backbones import random_state_of
 from skiqa._checkpoints import state_to_tensors, write_file
 from skiqa._images import ImageList
 from skiqa.exceptions import ImageError
@@ -249,17 +249,3 @@ def test_search_and_skops(difference, files, tmp_path):
     best = search.best_estimator_
     save(best, tmp_path / "fr.skops")
     np.testing.assert_array_equal(load(tmp_path / "fr.skops").predict(files), best.predict(files))
-
-
-def test_weights_that_are_not_normed(files, tmp_path):
-    """Features as raw as Re-IQA's: nothing of a pair is lost by norming."""
-    random = random_state_of(TINY, 0)
-    state = EncoderState(
-        backbone=TINY, networks=random.networks, mean=random.mean, std=random.std, unit_norm=False
-    )
-    tensors, header = state_to_tensors(state)
-    path = tmp_path / "raw.skiqa"
-    write_file(path, {f"encoder.{k}": v for k, v in tensors.items()}, {"encoder": header})
-    encoder = ContrastiveQualityEncoder(weights=path, pooling="avg").fit(files[0])
-    norms = np.linalg.norm(encoder.transform(list(files[0])).reshape(2, 2, -1), axis=2)
-    assert (np.abs(norms - 1) > 1e-3).all()
