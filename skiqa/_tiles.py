@@ -18,7 +18,7 @@ from skiqa._backbones import to_input
 from skiqa.exceptions import ImageError
 
 TILED_ABOVE = 4_000_000  # pixels; up to here a photo runs whole
-TILE_PIXELS = 1_500_000  # of the photo, for a tile that starts at full resolution
+TILE_PIXELS = 800_000  # of the photo, for a tile that starts at full resolution
 MAP_BYTES = 600_000_000  # largest map that is kept whole between two segments
 
 
