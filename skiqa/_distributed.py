@@ -5,10 +5,38 @@ each has the whole gradient of the projector, and that part of the network's tha
 own photos; their sum is the gradient that one process would have.
 """
 
+import os
+from contextlib import contextmanager
+
 import torch
 from torch import distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@contextmanager
+def process_group(init_method="env://"):
+    """Join the other processes for the time of a block, if torchrun started this one.
+
+    Parameters
+    ----------
+    init_method : str, default="env://"
+        How they find each other; see ``torch.distributed.init_process_group``.
+    """
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if size == 1 or dist.is_initialized():
+        yield
+        return
+    gpus = torch.cuda.is_available()
+    if gpus:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group(
+        "nccl" if gpus else "gloo", init_method, world_size=size, rank=int(os.environ["RANK"])
+    )
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def world_size():

@@ -290,8 +290,7 @@ class Trainer:
                 found = list(found)
             outputs = [torch.cat(x).requires_grad_() for x in found]
         n_views = len(views) // n
-        common = int(gather(torch.tensor([seed], device=self.device))[0])  # one loss for all
-        with seeded(~common), self._autocast():
+        with seeded(~from_first(seed)), self._autocast():  # one loss for all processes
             rows, *statistics = (gather(output, n_views) for output in outputs)
             start = None if start is None else gather(start, n_views)
             loss = self._loss(rows, *statistics, labels=labels, keys=keys, start=start)
@@ -466,6 +465,11 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
     not; the position in the run decides every random number.
     """
     plan, n = trainer.plan, len(images)
+    if (first := from_first(n)) != n:
+        raise ValueError(
+            f"This process was given {n} images, the first one {first}: give all processes "
+            "the same X. Each takes its part of it by itself."
+        )
     batch = min(plan.batch_size, n)
     per_epoch = max(1, n // batch)
     n_steps = plan.epochs * per_epoch

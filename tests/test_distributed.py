@@ -16,6 +16,7 @@ from skiqa._distributed import (
     from_first,
     gather,
     most,
+    process_group,
     rank,
     share,
     synchronise_batchnorm,
@@ -108,8 +109,6 @@ def trained(checkpoint_dir):
 
 def child(folder):
     """What each of the two processes does."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet",
-                                         rank=int(sys.argv[2]), world_size=2)  # fmt: skip
     me = rank()
     assert world_size() == 2
     assert from_first(me) == 0
@@ -128,14 +127,15 @@ def child(folder):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    children = [
-        subprocess.Popen(
-            [sys.executable, __file__, folder, str(number)], env=environment,
-            stderr=subprocess.PIPE, text=True,
-        )
-        for number in range(2)
-    ]  # fmt: skip
+    children = []
+    for number in range(2):  # as torchrun starts them
+        environment = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "RANK": str(number)}
+        children.append(
+            subprocess.Popen(
+                [sys.executable, __file__, folder], env=os.environ | environment,
+                stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
     errors = [process.communicate(timeout=280)[1] for process in children]
     assert [process.returncode for process in children] == [0, 0], errors
     return folder
@@ -184,8 +184,18 @@ def test_one_process_needs_no_group():
     assert share(7) == range(7)
     x = torch.ones(3)
     assert gather(x) is x
+    with process_group():  # torchrun did not start this one
+        assert world_size() == 1
+
+
+def test_every_process_needs_all_images(monkeypatch):
+    monkeypatch.setattr("skiqa._train.from_first", lambda value: 5 if value == 3 else value)
+    encoder = ContrastiveQualityEncoder(TINY, weights=None, epochs=1, crop_size=64)
+    with pytest.raises(ValueError, match=r"given 3 images, the first one 5: .* the same X"):
+        encoder.fit(np.zeros((3, 9, 9, 3), np.uint8))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    child(sys.argv[1])
+    with process_group(f"file://{sys.argv[1]}/meet"):
+        child(sys.argv[1])

@@ -10,6 +10,7 @@ from sklearn.datasets import load_sample_images
 
 import skiqa.objectives
 from skiqa import ContrastiveQualityEncoder
+from skiqa.degradations import BankSpace, SequenceSpace, ShuffleSpace
 from skiqa.objectives import OBJECTIVES, Reiqa
 
 # small ones: of Re-IQA's 24 views of a photo 6, queues of a few steps
@@ -62,11 +63,29 @@ def test_everything_random_follows_from_the_seeds(objective, photos):
 
 
 def curve(objective, photos, **parameters):
+    defaults = {"device": "cpu", "precision": "float32", "crop_size": 64, "random_state": 0}
     encoder = ContrastiveQualityEncoder(
-        "test_resnet.r160_in1k", weights=None, objective=objective, crop_size=64, random_state=0,
-        device="cpu", precision="float32", **parameters,
-    )  # fmt: skip
+        "test_resnet.r160_in1k", weights=None, objective=objective, **defaults | parameters
+    )
     return encoder.fit(photos)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@EVERY
+def test_trains_on_cuda(objective, photos):
+    encoder = curve(objective, photos, epochs=2, batch_size=4, device="cuda", precision="auto")
+    assert np.isfinite(encoder.loss_curve_).all()
+
+
+def test_skops_may_hold_every_objective():
+    import skops.io
+
+    from skiqa.persistence import TRUSTED
+
+    spaces = ShuffleSpace(), SequenceSpace(), BankSpace()
+    found = skops.io.get_untrusted_types(data=skops.io.dumps([*SMALL.values(), *spaces]))
+    assert set(found) <= set(TRUSTED)
+    assert len(found) == len(SMALL) + len(spaces)
 
 
 RATES = {"arniqa": 0.3, "contrique": 2.0, "qpt": 0.01, "reiqa": 0.01, "weighted": 2.0}

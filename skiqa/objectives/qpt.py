@@ -147,7 +147,7 @@ def distinct_sequences(space, seeds, count):
     ValueError
         If so many different ones do not turn up.
     """
-    rows = [[] for _ in seeds]
+    rows = [[] for _ in range(len(seeds))]
     for attempt in range(count + _ATTEMPTS):
         waiting = [i for i, row in enumerate(rows) if len(row) < count]
         if not waiting:

@@ -158,7 +158,7 @@ def overlapping_corners(draws, side, size):
         Corners (row, column). The second lies y rows below and x columns right of the first: y
         uniform where rows alone leave an overlap in range, then x uniform where both do.
     """
-    draws = draws.double()  # exact products, far below the next integer
+    draws = draws.cpu().double()  # exact products, far below the next integer
     low, high = _OVERLAP
     least, most = math.ceil((1 - high) * size - 1e-9), math.ceil((1 - low) * size - 1e-9) - 1
     y = least + (draws[:, 0] * (most - least + 1)).floor()
