@@ -103,7 +103,7 @@ def test_memory_is_an_error_of_the_image(monkeypatch):
     monkeypatch.setattr(_tiles, "available_memory", lambda: 2**20)
     photos = [photo(40, 40), photo(300, 300), photo(50, 40)]
     encoder = ContrastiveQualityEncoder(
-        GLOBAL[0], weights=None, epochs=1, crop_size=16, random_state=0
+        GLOBAL[0], weights=None, epochs=1, crop_size=64, random_state=0
     ).fit([photo(40, 40)] * 2)
     with pytest.raises(ImageError, match=r"X\[1\] = .*300 x 300 pixels needs.*on_error"):
         encoder.transform(photos)
