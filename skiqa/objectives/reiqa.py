@@ -44,7 +44,9 @@ class Reiqa(BaseEstimator):
     -----
     A photo gives 2 (n_degradations + 1) queries and as many keys: 24 of each. The loss is
     :func:`~skiqa.objectives.info_nce` with the queue alone: the other degradations of a photo
-    repel it only from the next steps on.
+    repel it only from the next steps on. Where all photos give fewer keys than the queue holds,
+    crops of the same photo under the same degradation, from the epoch before, are among them: then
+    lower `queue_size` to what an epoch gives.
 
     As in the code, not the paper, where they differ (26 operators, not 25). **Our choice**: batch
     and rate (published are LARS at rate 12 and 630 photos a step on 18 GPUs; here it is SGD as for
