@@ -19,6 +19,7 @@ _SUBMODULES = (
     "exceptions",
     "inspection",
     "metrics",
+    "model_selection",
     "objectives",
     "persistence",
 )
