@@ -450,7 +450,7 @@ def srocc_interval(
     Percentile interval. With an Evaluation, contents are drawn once for all splits: an image that
     is tested in several counts as one. The models are taken as they are; what another training
     set would change is in the spread over splits, not here. 1,000 draws of 10,000 images take
-    about half a second.
+    less than a second.
 
     Examples
     --------

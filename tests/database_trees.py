@@ -1,0 +1,365 @@
+"""Small databases in their official layouts: true file names, true syntax of score files.
+
+Images are empty files, for loaders open none. A builder writes into a folder and returns what the
+loader must find: paths relative to the folder, and columns.
+"""
+
+import csv
+
+import numpy as np
+from scipy.io import savemat
+
+
+def touch(root, names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def write_csv(file, rows):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "w", newline="", encoding="utf-8") as lines:
+        csv.writer(lines).writerows(rows)
+
+
+def cells(texts, shape):
+    """A MATLAB cell array of texts."""
+    out = np.empty(len(texts), dtype=object)
+    out[:] = texts
+    return out.reshape(shape)
+
+
+def live(root, realigned=True):
+    counts = {"jp2k": 227, "jpeg": 233, "wn": 174, "gblur": 174, "fastfading": 174}
+    names = [
+        f"{folder}/img{n}.bmp" for folder, count in counts.items() for n in range(1, count + 1)
+    ]
+    rng = np.random.default_rng(0)
+    references = rng.choice(["bikes.bmp", "sailing1.bmp", "stream.bmp"], 982)
+    original = rng.permutation(np.arange(982) < 203)
+    dmos = np.where(original, 0, rng.uniform(5, 100, 982))
+    touch(root, [*names, "refimgs/bikes.bmp", "refimgs/sailing1.bmp", "refimgs/stream.bmp"])
+    touch(root, ["readme.txt", "jpeg/info.txt", "jpeg/Thumbs.db"])
+    savemat(root / "refnames_all.mat", {"refnames_all": cells(references.tolist(), (1, -1))})
+    flags = {"orgs": original.astype(np.uint8)[None]}
+    if realigned:
+        scores = {"dmos_new": dmos[None], "dmos_std": dmos[None] / 10, **flags}
+        savemat(root / "dmos_realigned.mat", scores)
+    else:
+        savemat(root / "dmos.mat", {"dmos": dmos[None], **flags})
+    return {
+        "data": [name for name, o in zip(names, original, strict=True) if not o],
+        "target": 100 - dmos[~original],
+        "target_std": dmos[~original] / 10 if realigned else None,
+        "groups": [r[:-4] for r, o in zip(references, original, strict=True) if not o],
+    }
+
+
+_CSIQ_ROWS = [  # image, dst_idx, dst_type, dst_lev, dmos_std, dmos
+    (1600, 1, "noise", 1, 0.061, 0.062),
+    (1600, 2, "blur", 5, 0.1, 0.93),
+    ("sunset_sparrow", 3, "contrast", 2, 0.05, 0.26049),
+    ("sunset_sparrow", 4, "fnoise", 3, 0.05, 0.5),
+    ("trolley", 5, "jpeg", 4, 0.08, 0.7),
+    ("trolley", 6, "jpeg 2000", 1, 0.02, 0.03),
+]
+_CSIQ_FILES = [
+    "awgn/1600.AWGN.1.png", "blur/1600.BLUR.5.png", "contrast/sunset_sparrow.contrast.2.png",
+    "fnoise/sunset_sparrow.fnoise.3.png", "jpeg/trolley.JPEG.4.png",
+    "jpeg2000/trolley.jpeg2000.1.png",
+]  # fmt: skip
+
+
+def csiq_sheet():
+    """Rows of the sheet all_by_image: the header is in row 4, from column D."""
+    header = ["image", "dst_idx", "dst_type", "dst_lev", "dmos_std", "dmos"]
+    blank = [[None] * 9, ["CSIQ"] + [None] * 8, [None] * 9]
+    return [*blank, [None] * 3 + header, *([None] * 3 + list(row) for row in _CSIQ_ROWS)]
+
+
+def csiq(root, kind="sheet"):
+    files = [f"dst_imgs/{name}" for name in _CSIQ_FILES]
+    if kind == "sheet":
+        write_csv(root / "csiq.DMOS.csv", csiq_sheet())
+    elif kind == "text":
+        files = [f"dst_imgs_all/{name.split('/')[1]}" for name in _CSIQ_FILES]
+        lines = [
+            f"{name.split('/')[1]} {row[-1]}\n"
+            for name, row in zip(_CSIQ_FILES, _CSIQ_ROWS, strict=True)
+        ]
+        root.mkdir(exist_ok=True)
+        (root / "csiq_label.txt").write_text("".join(lines))
+    touch(root, [*files, "src_imgs/1600.png"])
+    return {
+        "data": files,
+        "target": [1 - row[-1] for row in _CSIQ_ROWS],
+        "target_std": None if kind == "text" else [row[-2] for row in _CSIQ_ROWS],
+        "groups": ["1600", "1600", "sunset_sparrow", "sunset_sparrow", "trolley", "trolley"],
+        "degradation": ["white_noise", "gaussian_blur", "contrast_change", "pink_noise", "jpeg",
+                        "jpeg2000"],
+        "level": [1, 5, 2, 3, 4, 1],
+    }  # fmt: skip
+
+
+def _tid(root, types, levels):
+    names = [
+        f"I{c:02d}_{t:02d}_{n}.bmp"
+        for c in (1, 24, 25)
+        for t in range(1, types + 1)
+        for n in range(1, levels + 1)
+    ]
+    # in the list I25 is written i25, and on disk other letters are small
+    listed = [name.replace("I25", "i25") for name in names]
+    disk = [name.replace("I01", "i01") for name in names]
+    mos = np.round(np.random.default_rng(0).uniform(0, 9, len(names)), 5)
+    spread = np.round(mos / 20, 6)
+    touch(root, [f"distorted_images/{name}" for name in disk])
+    touch(root, ["reference_images/I01.BMP", "reference_images/i25.bmp", "readme"])
+    rows = [f"{m:.5f} {name}\r\n" for m, name in zip(mos, listed, strict=True)]
+    (root / "mos_with_names.txt").write_bytes("".join(rows).encode())
+    (root / "mos_std.txt").write_text("".join(f"{s:.6f}\n" for s in spread))
+    return {
+        "data": [f"distorted_images/{name}" for name in disk],
+        "target": mos,
+        "target_std": spread,
+        "groups": np.repeat(["I01", "I24", "I25"], types * levels),
+        "level": np.tile(np.arange(1, levels + 1), 3 * types),
+    }
+
+
+def tid2008(root):
+    return _tid(root, 17, 4)
+
+
+def tid2013(root):
+    return _tid(root, 24, 5)
+
+
+def kadid10k(root):
+    rows = [
+        (f"I{c:02d}_{t:02d}_{n:02d}.png", f"I{c:02d}.png", round(5 - 0.7 * n + t / 100, 2), 0.496)
+        for c in (1, 81)
+        for t in range(1, 26)
+        for n in range(1, 6)
+    ]
+    write_csv(root / "dmos.csv", [("dist_img", "ref_img", "dmos", "var"), *rows])
+    touch(root, [f"images/{row[0]}" for row in rows] + ["images/I01.png", "images/I81.png"])
+    return {
+        "data": [f"images/{row[0]}" for row in rows],
+        "target": [row[2] for row in rows],
+        "target_std": [0.496] * 250,
+        "groups": ["I01"] * 125 + ["I81"] * 125,
+        "level": [1, 2, 3, 4, 5] * 50,
+    }
+
+
+def kadis700k(root):
+    names = ["abbey-1850.png", "abc-2080.png", "zoo-1.png"]
+    rows = [(name, number) for number, name in enumerate(names, 3)]
+    write_csv(root / "kadis700k_ref_imgs.csv", [("ref_im", "dist_type_1"), *rows])
+    touch(root, [f"ref_imgs/{name}" for name in names])
+    touch(root, ["dist_imgs/abbey-1850_03_01.bmp", "code_imdistort/imdist_generator.m"])
+    return {"data": [f"ref_imgs/{name}" for name in names], "target": [np.nan] * 3,
+            "groups": names}  # fmt: skip
+
+
+def live_md(root):
+    data, target = [], []
+    for part, folder, second in (("Part 1", "blurjpeg", "jpeg"), ("Part 2", "blurnoise", "noise")):
+        names = [
+            f"{content}_{rest}.bmp"
+            for content in ("babygirl", "wheel")
+            for rest in ("blur1", f"{second}2", f"blur3_{second}1")
+        ]
+        dmos = np.linspace(0.61111, 84.6667, len(names))
+        path = root / "To_Release" / part
+        path.mkdir(parents=True)
+        # cells of cells, a column
+        nested = cells([cells([name], (1, 1)) for name in names], (-1, 1))
+        savemat(path / "Imagelists.mat", {"distimgs": nested})
+        savemat(path / "Scores.mat", {"DMOSscores": dmos[None]})
+        files = [f"To_Release/{part}/{folder}/{name}" for name in names]
+        touch(root, [*files, f"To_Release/{part}/{folder}/wheel.bmp"])
+        data += files
+        target += (100 - dmos).tolist()
+    return {
+        "data": data,
+        "target": target,
+        "groups": (["babygirl"] * 3 + ["wheel"] * 3) * 2,
+        "degradation": ["blur", "jpeg", "blur+jpeg"] * 2 + ["blur", "noise", "blur+noise"] * 2,
+    }
+
+
+def mdid(root):
+    names = [
+        f"distortion_images/img{c:02d}_{n:02d}.bmp" for c in range(1, 21) for n in range(1, 81)
+    ]
+    mos = np.round(np.random.default_rng(0).uniform(0.2, 7.9, 1600), 4)
+    touch(root, [*names, "reference_images/img01.bmp"])
+    (root / "mos.txt").write_text("".join(f"{m}\n" for m in mos))
+    return {"data": names, "target": mos, "groups": np.repeat([f"img{c:02d}" for c in range(1, 21)],
+                                                             80)}  # fmt: skip
+
+
+def pipal(root):
+    rows = [("A0001_00_00.bmp", 1500.2251), ("A0001_06_11.bmp", 1010.5), ("A0199_03_23.bmp", 868.3)]
+    (root / "Train_Label").mkdir(parents=True)
+    (root / "Train_Label" / "A0001.txt").write_text(
+        "".join(f"{name},{score}\n" for name, score in rows[:2])
+    )
+    (root / "Train_Label" / "A0199.txt").write_text(f"{rows[2][0]},{rows[2][1]}\n")
+    data = ["Distortion_1/A0001_00_00.bmp", "Distortion_4/A0001_06_11.bmp",
+            "Distortion_2/A0199_03_23.bmp"]  # fmt: skip
+    touch(root, [*data, "Train_Ref/A0001.bmp"])
+    return {"data": data, "target": [s for _, s in rows], "groups": ["A0001", "A0001", "A0199"],
+            "degradation": ["00", "06", "03"]}  # fmt: skip
+
+
+def clive(root):
+    names = [f"t{n}.bmp" for n in range(1, 8)] + ["3.bmp", "4.JPG", "10.bmp"]
+    mos, spread = np.linspace(3.42, 92.4, 10), np.linspace(15, 25, 10)
+    touch(root, [f"Images/{name}" for name in names[7:]])
+    touch(root, [f"Images/trainingImages/{name}" for name in names[:7]])
+    (root / "Data").mkdir()
+    nested = cells([cells([name], (1, 1)) for name in names], (-1, 1))
+    savemat(root / "Data" / "AllImages_release.mat", {"AllImages_release": nested})
+    savemat(root / "Data" / "AllMOS_release.mat", {"AllMOS_release": mos[None]})
+    savemat(root / "Data" / "AllStdDev_release.mat", {"AllStdDev_release": spread[None]})
+    return {"data": [f"Images/{name}" for name in names[7:]], "target": mos[7:],
+            "target_std": spread[7:]}  # fmt: skip
+
+
+def koniq10k(root, sets=True):
+    # from the authors' file
+    rows = [
+        "5889219072.jpg,0.0,0.0098,0.5196,0.4510,0.0196,102,68.3871681416,0.55811550238,validation",
+        "5891588921.jpg,0.0,0.0,0.2613,0.6937,0.0450,111,75.25,0.511777746601,test",
+        "5895424608.jpg,0.0,0.4312,0.5046,0.0550,0.0092,109,43.625,0.63132629029,training",
+    ]
+    parts = [row.split(",") for row in rows]
+    files = [f"1024x768/{row[0]}" for row in parts]
+    touch(root, [*files, *(f"512x384/{row[0]}" for row in parts)])
+    head = "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD"
+    if sets:
+        text = "\n".join([f"{head},set", *rows]) + "\n"
+        (root / "koniq10k_distributions_sets.csv").write_text(text)
+    else:
+        quoted = [f'"{p[0]}",' + ",".join(p[1:7]) + f",3.7,{p[8]},{p[7]}" for p in parts]
+        text = "\n".join(['"image_name",' + head.partition(",")[2] + ",MOS_zscore", *quoted])
+        (root / "koniq10k_scores_and_distributions.csv").write_text(text + "\n")
+    return {"data": files, "target": [float(p[7]) for p in parts],
+            "target_std": [float(p[8]) for p in parts],
+            "split": ["val", "test", "train"] if sets else None}  # fmt: skip
+
+
+def spaq_sheet():
+    return [
+        ["Image name", "MOS", "Brightness", "Colorfulness", "Contrast", "Noisiness", "Sharpness"],
+        ["00001.jpg", 24.36, 52.6, 41.8, 47.1, 35.2, 26.9],
+        ["11125.jpg", 71, 60, 55.5, 61.2, 66.6, 71.1],
+    ]
+
+
+def spaq(root):
+    write_csv(root / "Annotations" / "MOS and Image attribute scores.csv", spaq_sheet())
+    touch(root, ["TestImage/00001.jpg", "TestImage/11125.jpg"])
+    return {"data": ["TestImage/00001.jpg", "TestImage/11125.jpg"], "target": [24.36, 71]}
+
+
+def flive(root, split=True):
+    base = root / "database"
+    rows = [("voc_emotic_ava/AVA__884836.jpg", 70.25), ("EE371R/rq59.jpg", 40.5),
+            ("blur_dataset/motion0129.jpg", 49.93445252544675),
+            ("voc_emotic_ava/JPEGImages__2007_002470.jpg", 75.96)]  # fmt: skip
+    write_csv(base / "labels_image.csv", [("name", "mos"), *rows])
+    touch(base, [row[0] for row in rows] + ["patches/rq59.jpg_patch_1.jpg"])
+    if split:
+        write_csv(base / "labels640.csv", [("mos_patch_1", "name_image"), (76.5, rows[0][0])])
+        small = [("name_image", "is_valid"), (rows[1][0], "True"), (rows[2][0], "False"),
+                 (rows[3][0], "False")]  # fmt: skip
+        write_csv(base / "labels<=640_padded.csv", small)
+    return {"data": [f"database/{row[0]}" for row in rows], "target": [row[1] for row in rows],
+            "split": ["test", "val", "train", "train"] if split else None}  # fmt: skip
+
+
+def bid(root):
+    write_csv(root / "DatabaseGrades.csv",
+              [("Image Number", "Average Grade"), (1, 2.4), (2, 4.05), (586, 0.3)])  # fmt: skip
+    data = [f"DatabaseImage{n:04d}.JPG" for n in (1, 2, 586)]
+    touch(root, data)
+    return {"data": data, "target": [2.4, 4.05, 0.3]}
+
+
+def cid2013(root, together=False):
+    ids = ["IS_I_C01_D01", "IS_V_C05_D03", "IS_VI_C08_D14"]
+    data = [f"IS1/co1/{ids[0]}.jpg", f"IS5/co5/{ids[1]}.jpg", f"IS6/co8/{ids[2]}.jpg"]
+    if together:
+        data = [f"{name}.jpg" for name in ids]
+    touch(root, data)
+    header = ["Source_ID", "Image set specific  MOS", "Realigned MOS", "Sharpness"]
+    mos = [61.2, 81.7490154913675, 10.4809695268716]
+    rows = [[i, 50, m, 40] for i, m in zip(ids, mos, strict=True)]
+    write_csv(root / "CID2013 data - version 12112014.csv", [header, *rows])
+    return {"data": data, "target": mos, "groups": ["C01", "C05", "C08"]}
+
+
+def biq2021(root, later=False):
+    train, test = (
+        [("ss01 (1504).jpg", 0.5331), ("ss03 (2029).jpg", 0.7573)],
+        [("ss02 (20).jpg", 0.6923)],
+    )
+    files = ("Train.csv", "Test.csv") if later else (
+        "Train (Images and MOS).csv", "Test (Images and MOS).csv")  # fmt: skip
+    for file, rows in zip(files, (train, test), strict=True):
+        write_csv(root / file, [("Image Name", "MOS"), *rows])
+    data = [f"Images/{name}" for name, _ in (*train, *test)]
+    touch(root, data)
+    return {"data": data, "target": [m for _, m in (*train, *test)],
+            "split": ["train", "train", "test"]}  # fmt: skip
+
+
+def uhd_iqa(root, together=False):
+    rows = [("1.jpg", 0.61, "training"), ("2.jpg", 0.42, "test"), ("3.jpg", 0.55, "validation")]
+    header = ("image_name", "quality_mos", "set", "subset")
+    write_csv(root / "uhd-iqa-metadata.csv", [header, *((*row, "") for row in rows)])
+    data = [f"{'images' if together else part}/{name}" for name, _, part in rows]
+    touch(root, data)
+    return {"data": data, "target": [r[1] for r in rows], "split": ["train", "test", "val"]}
+
+
+def agiqa3k(root):
+    # from the authors' file
+    (root / "data.csv").write_text(
+        "name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align\n"
+        "xl2.2_normal_059.jpg,barak obama as master chief,,,,3.835000098,0.704624045,3.55,0.418\n"
+        'xl2.2_normal_060.jpg,"artwork with only triangles, anime style",,,anime style,'
+        "3.568964411,0.486342725,1.759600793,0.674568896\n"
+        'AttnGAN_normal_060.jpg,"artwork with only triangles, anime style",,,anime style,'
+        "0.5,0.3,0.7,0.6\n"
+    )
+    data = ["xl2.2_normal_059.jpg", "xl2.2_normal_060.jpg", "AttnGAN_normal_060.jpg"]
+    touch(root, data)
+    prompt = "artwork with only triangles, anime style"
+    return {"data": data, "target": [3.835000098, 3.568964411, 0.5],
+            "target_std": [0.704624045, 0.486342725, 0.3],
+            "groups": ["barak obama as master chief", prompt, prompt]}  # fmt: skip
+
+
+SYNTHETIC = [live, csiq, tid2008, tid2013, kadid10k, kadis700k, live_md, mdid, pipal]
+AUTHENTIC = [clive, koniq10k, spaq, flive, bid, cid2013, biq2021, uhd_iqa, agiqa3k]
+
+
+def check(found, root, expected):
+    """The Bunch holds what the builder said, and nothing else."""
+    assert found.data.tolist() == [str(root / name) for name in expected["data"]]
+    np.testing.assert_allclose(found.target, expected["target"])
+    for key in ("target_std", "groups", "degradation", "level", "split"):
+        if key in expected and expected[key] is not None:
+            np.testing.assert_array_equal(found[key], expected[key])
+        elif key in expected:
+            assert found[key] is None
+    if "groups" not in expected:
+        assert len(set(found.groups.tolist())) == len(found.data)
+    if "level" not in expected:
+        assert found.level is None or len(found.level) == len(found.data)
