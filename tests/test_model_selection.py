@@ -2,6 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
+import sklearn
 from joblib import parallel_config
 from scipy.stats import spearmanr
 from sklearn.compose import TransformedTargetRegressor
@@ -14,13 +15,8 @@ from sklearn.utils import Bunch
 
 from skiqa import ContrastiveQualityEncoder, ReferenceDifference
 from skiqa.metrics import fit_logistic, krocc_score, plcc_score, rmse_error, srocc_scorer
-from skiqa.model_selection import (
-    compare,
-    cross_database,
-    evaluate,
-    srocc_interval,
-    weighted_srocc,
-)
+from skiqa.model_selection import compare, cross_database, evaluate, srocc_interval
+from skiqa.model_selection._significance import weighted_srocc
 
 
 def database(n_contents=40, per_content=10, n_features=5, seed=0):
@@ -121,6 +117,15 @@ def test_a_search_splits_by_content_within_the_training_part(wrap):
     leaking = evaluate(wrap(search), X, y, n_repeats=3)
     assert [best["n_neighbors"] for best in leaking.best_params] == [1, 1, 1]
     assert search.cv is None  # the caller's own is left alone
+
+
+def test_groups_reach_a_search_when_metadata_are_routed():
+    X, y, groups = strong_content(40, seed=0, scale=0.5)
+    search = GridSearchCV(KNeighborsRegressor(), {"n_neighbors": [1, 60]}, scoring=srocc_scorer)
+    with sklearn.config_context(enable_metadata_routing=True):
+        for model in (search, make_pipeline("passthrough", search)):
+            found = evaluate(model, X, y, groups, n_repeats=1)
+            assert found.best_params[0]["n_neighbors"] == 60
 
 
 def test_a_splitter_of_ones_own():
