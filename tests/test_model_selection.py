@@ -40,18 +40,22 @@ def strong_content(n_contents, seed, scale):
 
 
 def test_random_splits_leak_content_and_evaluate_does_not():
-    X, y, groups = strong_content(60, seed=0, scale=2)
-    model = KNeighborsRegressor(5)
-    leaking = np.median(evaluate(model, X, y).scores["srocc"])
-    honest = evaluate(model, X, y, groups, n_repeats=25)
-    # the truth: a model of all these contents meets contents that no one has seen
-    new, opinions, _ = strong_content(500, seed=1, scale=2)
-    truth = spearmanr(opinions, model.fit(X, y).predict(new)).statistic
+    model, found = KNeighborsRegressor(5), []
+    for seed in range(4):
+        X, y, groups = strong_content(60, seed, scale=2)
+        leaking = evaluate(model, X, y, mapping=None)
+        honest = evaluate(model, X, y, groups, mapping=None)
+        for train, test in honest.splits:
+            assert not set(groups[train]) & set(groups[test])
+            assert len(train) + len(test) == len(X)
+        # the truth: a model of all these contents meets contents that no one has seen
+        new, opinions, _ = strong_content(300, seed + 100, scale=2)
+        truth = spearmanr(opinions, model.fit(X, y).predict(new)).statistic
+        found.append([np.median(e.scores["srocc"]) for e in (leaking, honest)] + [truth])
+    leaking, honest, truth = np.mean(found, axis=0)
+    print(f"random splits {leaking:.2f}, evaluate {honest:.2f}, new contents {truth:.2f}")
     assert leaking > truth + 0.4
-    assert abs(np.median(honest.scores["srocc"]) - truth) < 0.1
-    for train, test in honest.splits:
-        assert not set(groups[train]) & set(groups[test])
-        assert len(train) + len(test) == len(X)
+    assert abs(honest - truth) < 0.1
 
 
 def test_the_same_numbers_by_scikit_learn_alone():

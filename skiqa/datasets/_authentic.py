@@ -143,7 +143,8 @@ def load_spaq(root, database):
         """,
     source="the CSV of images in the authors' repository baidut/PaQ-2-PiQ, and public code for the "
     "split, whose two files lose < and > on some systems. Without both there is no split; images "
-    "in neither are for training.",
+    "in neither are for training. Whether the folders hold images without a score could not be "
+    "confirmed: they may.",
     citation="Z. Ying et al., 'From patches to pictures (PaQ-2-PiQ): mapping the perceptual space "
     "of picture quality', CVPR 2020.",
     url="https://github.com/niu-haoran/FLIVE_Database",
@@ -163,6 +164,7 @@ def load_flive(root, database):
         val = {i for i, flag in zip(image, is_valid, strict=True) if str(flag).lower() == "true"}
         split = ["test" if n in test else "val" if n in val else "train" for n in names]
     return {
+        "strict": False,
         "root": folder / "database" if (folder / "database").is_dir() else folder,
         "data": names,
         "target": numbers(mos, file),

@@ -104,7 +104,8 @@ def loader(**database):
 
     The function returns a dict with `data`, paths relative to the root; `target`, as published, or
     flipped; and any of `target_std`, `groups`, `degradation`, `level`, `split`, `also` (relative
-    paths of images that may lie beside them) and `root` (where it is not `data_home`).
+    paths of images that may lie beside them), `strict` (False: any others may) and `root` (where it
+    is not `data_home`).
     """
     database = Database(**database)
 
@@ -125,6 +126,7 @@ def loader(**database):
                 database.name,
                 database.expected,
                 also=columns.pop("also", ()),
+                strict=columns.pop("strict", True),
             )
             return make_bunch(
                 columns, database.name, database.description, split, return_X_y, as_frame
@@ -196,7 +198,7 @@ def make_bunch(columns, name, description, split=None, return_X_y=False, as_fram
     return Bunch(**arrays, frame=frame, name=name, DESCR=description)
 
 
-def locate(root, names, title, expected, *, also=(), extra=True):
+def locate(root, names, title, expected, *, also=(), strict=True):
     """Return the paths of images, found whatever the case of their names.
 
     Parameters
@@ -208,7 +210,7 @@ def locate(root, names, title, expected, *, also=(), extra=True):
         For messages: what this is, and what the folder should look like.
     also : iterable of str
         Images that may be there besides.
-    extra : bool, default=True
+    strict : bool, default=True
         Whether any other image, in a folder that holds a named one, is an error.
 
     Returns
@@ -227,7 +229,7 @@ def locate(root, names, title, expected, *, also=(), extra=True):
             f"{title}: {len(missing)} of {len(names)} images are missing in {root}: "
             f"{_few(missing)}. Expected:\n{expected}"
         )
-    if extra:
+    if strict:
         known = {name.lower() for name in (*names, *also)}
         unknown = sorted(
             key

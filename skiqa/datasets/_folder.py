@@ -132,7 +132,7 @@ def load_folder(
     if "split" in columns:
         columns["split"] = [SPLITS.get(str(v).lower(), str(v)) for v in columns["split"]]
     expected = f"the files that the column {names['image']!r} of {file} names"
-    columns["data"] = locate(root, images, str(root), expected, extra=False)
+    columns["data"] = locate(root, images, str(root), expected, strict=False)
     description = f"{len(images)} images in {root}, ratings in {file}, column {names['target']!r}"
     return make_bunch(columns, root.name, description, split, return_X_y, as_frame)
 

@@ -111,7 +111,8 @@ def load_live(root, database):
         or, as many papers have it, csiq_label.txt with lines '1600.AWGN.1.png 0.062', and all
         degraded images in dst_imgs_all/
         """,
-    source="public code that opens the sheet (its header is row 4) and lists of the files.",
+    source="public code that opens the sheet (its header is row 4) and lists of the files. The "
+    "label file is said to leave out some images, which are then left out here.",
     citation="E. C. Larson, D. M. Chandler, 'Most apparent distortion: full-reference image "
     "quality assessment and the role of strategy', J. Electron. Imaging 19(1), 2010.",
     url="https://s2.smu.edu/~eclarson/csiq.html",
@@ -147,9 +148,15 @@ def load_csiq(root, database):
         groups.append(content)
         levels.append(int(level))
     return {
-        "root": root, "data": data, "target": 1 - dmos, "target_std": spread, "groups": groups,
-        "degradation": degradation, "level": levels,
-    }  # fmt: skip
+        "root": root,
+        "strict": file.suffix != ".txt",
+        "data": data,
+        "target": 1 - dmos,
+        "target_std": spread,
+        "groups": groups,
+        "degradation": degradation,
+        "level": levels,
+    }
 
 
 def _whole(cell):
