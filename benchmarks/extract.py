@@ -104,7 +104,7 @@ def demo_loop(arrays, backbone, pooling):
     """Return the demo's function path -> features, in plain torch."""
     import numpy as np
     import torch
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if backbone in ("resnet18", "resnet34", "resnet50", "resnet101"):
         import torchvision
@@ -124,7 +124,8 @@ def demo_loop(arrays, backbone, pooling):
     network.eval()
 
     def features(path):
-        image = Image.open(path).convert("RGB")
+        # the demo leaves photos as the camera lay; turned ones could not be compared then
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
         half = image.resize((image.size[0] // 2, image.size[1] // 2), Image.Resampling.BICUBIC)
         blocks = []
         for copy in (image, half):

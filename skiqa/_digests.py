@@ -52,11 +52,11 @@ def file_digest(path):
 
     Notes
     -----
-    A file is known by its real path, size, mtime and ctime. One that is being written while it is
-    read is hashed, not remembered. Reading costs about 1.5 GB/s, remembering 131,072 files 60 MB.
+    A file is known by its device, inode, size, mtime and ctime, whatever path leads to it. One
+    that is being written while it is read is hashed, not remembered. Reading costs about 1.5 GB/s,
+    remembering 131,072 files 60 MB.
     """
-    path = os.path.realpath(path)
-    key = _key(path, os.stat(path))
+    key = _key(os.stat(path))
     with _LOCK:
         if key in _MEMO:
             _MEMO.move_to_end(key)
@@ -64,7 +64,7 @@ def file_digest(path):
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
         status = os.fstat(file.fileno())
-    if _key(path, status) == key and abs(time.time_ns() - status.st_mtime_ns) > YOUNG:
+    if _key(status) == key and abs(time.time_ns() - status.st_mtime_ns) > YOUNG:
         with _LOCK:
             _MEMO[key] = digest
             while len(_MEMO) > MEMO_ENTRIES:
@@ -72,5 +72,5 @@ def file_digest(path):
     return digest
 
 
-def _key(path, status):
-    return path, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def _key(status):
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
