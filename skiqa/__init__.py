@@ -10,6 +10,8 @@ __version__ = _version("skiqa")
 _PUBLIC = {
     "ContrastiveQualityEncoder": "skiqa._encoder",
     "ReferenceDifference": "skiqa._reference",
+    "SemanticNoiseRidge": "skiqa._feature_selection",
+    "SemanticNoiseSelector": "skiqa._feature_selection",
     "load_model": "skiqa.persistence",
     "predict_quality": "skiqa.persistence",
 }

@@ -34,6 +34,8 @@ __all__ = [
 TRUSTED = [
     "skiqa._backbones.EncoderState",
     "skiqa._encoder.ContrastiveQualityEncoder",
+    "skiqa._feature_selection.SemanticNoiseRidge",
+    "skiqa._feature_selection.SemanticNoiseSelector",
     "skiqa._reference.ReferenceDifference",
     "skiqa.degradations.spaces.BankSpace",
     "skiqa.degradations.spaces.SequenceSpace",

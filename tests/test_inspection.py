@@ -7,12 +7,16 @@ import pytest
 from PIL import Image
 from scipy.stats import kendalltau
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
 
 import skiqa
 from skiqa.degradations import degrade, get_bank, list_operators
 from skiqa.inspection import (
     DegradationGalleryDisplay,
     DegradationResponseDisplay,
+    NoiseSpectrumDisplay,
     level_concordance,
 )
 
@@ -233,3 +237,46 @@ def test_response_of_the_shipped_model(photo):
     )
     expected = skiqa.load_model().predict([photo, degrade(photo, "gaussian_blur", 5)])
     np.testing.assert_allclose(display.scores[0, :, 0], expected, rtol=1e-5)
+
+
+# ---------------------------------------------------------------- noise spectrum
+
+
+@pytest.fixture
+def features():
+    generator = np.random.default_rng(0)
+    y, X = generator.random(80), generator.normal(size=(80, 6))
+    X[:, 4] += 5 * y
+    return X, y
+
+
+def test_spectrum_shows_what_the_selector_found(features):
+    selector = skiqa.SemanticNoiseSelector().fit(*features)
+    display = NoiseSpectrumDisplay.from_estimator(selector)
+    assert display.order_[0] == 4
+    ranks, ratios = display.line_.get_data()
+    assert ranks.tolist() == [1, 2, 3, 4, 5, 6]
+    assert np.array_equal(ratios, np.sort(selector.noise_ratio_))
+    assert np.array_equal(display.gates_.get_ydata(), selector.gates_[display.order_])
+    assert display.threshold_ is None
+    assert {text.get_text() for text in display.ax_.get_legend().get_texts()} == {
+        "gate", "noise ratio"
+    }  # fmt: skip
+    display.figure_.canvas.draw()
+
+
+def test_spectrum_of_a_pipeline_on_axes_of_ones_own(features):
+    model = make_pipeline(skiqa.SemanticNoiseSelector(threshold=0.5), Ridge()).fit(*features)
+    figure, ax = plt.subplots()
+    display = NoiseSpectrumDisplay.from_estimator(model, ax=ax)
+    assert display.ax_ is ax
+    assert display.figure_ is figure
+    assert display.threshold_.get_ydata()[0] == 0.5
+    assert display.plot().ax_ is not ax
+
+
+def test_spectrum_refuses():
+    with pytest.raises(TypeError, match=r"must be a SemanticNoiseSelector.*not Ridge"):
+        NoiseSpectrumDisplay.from_estimator(Ridge())
+    with pytest.raises(NotFittedError):
+        NoiseSpectrumDisplay.from_estimator(skiqa.SemanticNoiseSelector())

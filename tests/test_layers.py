@@ -13,7 +13,7 @@ PACKAGE = Path(skiqa.__file__).parent
 # are free. A new file needs a place here.
 GROUPS = (
     ("exceptions", "weights"),
-    ("_logistic", "metrics", "degradations", "datasets"),
+    ("_logistic", "_semantic_noise", "metrics", "degradations", "datasets"),
     ("_device", "_distributed", "_progress", "_pickles"),
     ("_digests", "_decode", "_images"),
     ("_backbones", "_pooling", "_tiles", "_cache", "_official", "_checkpoints"),
