@@ -233,13 +233,14 @@ def _leaves(encoder, plan, n, textured, seed):
     random, images = check_random_state(seed), []
     with progress_bar("Dead leaves", n, enabled=bool(encoder.verbose)) as advance:
         while len(images) < n:
-            images += make_dead_leaves(
+            made = make_dead_leaves(
                 min(_CHUNK, n - len(images)),
                 image_shape=(side, side),
                 textured=textured,
                 random_state=random,
             )
-            advance(min(_CHUNK, n))
+            images.extend(made)
+            advance(len(made))
     return images
 
 

@@ -1,0 +1,138 @@
+"""skiqa pretrain: the encoder that comes out, going on after a kill, what it refuses to do."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from skiqa import ContrastiveQualityEncoder
+from skiqa.cli import main
+from skiqa.cli._pretrain import OBJECTIVES, ROWS
+from skiqa.objectives import OBJECTIVES as KNOWN
+
+TINY = "test_resnet.r160_in1k"
+OPTIONS = ["--backbone", TINY, "--batch-size", "4", "--crop-size", "64", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def photos(photo_paths, tmp_path, monkeypatch):
+    """Eight small crops of real photographs in the folder photos/."""
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for k in range(8):
+        with Image.open(photo_paths[k % 2]) as photo:
+            photo.crop((60 * k, 50, 60 * k + 70, 120)).save(f"photos/{k}.png")
+
+
+def _pretrain(*arguments, status=0):
+    result = CliRunner().invoke(main, ["pretrain", *map(str, arguments)])
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def _network(path):
+    return ContrastiveQualityEncoder(weights=path).fit(["photos/0.png"]).state_.networks[0]
+
+
+def test_gives_what_fit_gives():
+    output = _pretrain("photos", "--out", "a.skiqa", "--epochs", 2, *OPTIONS)
+    encoder = ContrastiveQualityEncoder(
+        TINY, weights=None, epochs=2, batch_size=4, crop_size=64, random_state=0, device="cpu"
+    ).fit([f"photos/{k}.png" for k in range(8)])
+    for name, array in _network("a.skiqa").items():
+        np.testing.assert_array_equal(array, encoder.state_.networks[0][name])
+    for loss in encoder.loss_curve_:
+        assert f"{loss:.3f}  {math.log(31) - loss:+.3f}" in output
+    assert "2 epochs of 8 images" in output
+    assert not Path("a.skiqa.training").exists()
+
+
+def test_dead_leaves_without_photos():
+    output = _pretrain("--dead-leaves", 4, "--textured", "--objective", "qpt", "--epochs", 1,
+                       "--out", "leaves.skiqa", *OPTIONS)  # fmt: skip
+    assert "1 epochs of 4 images" in output
+    assert "plateau" not in output  # the queue's grows
+    assert _network("leaves.skiqa")
+
+
+def test_killed_goes_on_to_the_same_weights():
+    command = ["photos", "--epochs", "4", *OPTIONS]
+    _pretrain(*command, "--out", "whole.skiqa")
+    killed = [*command, "--out", "killed.skiqa"]
+    process = subprocess.Popen([sys.executable, "-m", "skiqa", "pretrain", *killed])
+    deadline = time.monotonic() + 120
+    while not list(Path(".").glob("killed.skiqa.training/*/step-*.pt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
+    process.wait()
+    if not Path("killed.skiqa").exists():  # unless it was done before the signal came
+        assert "going on from step" in _pretrain(*killed)
+    whole = _network("whole.skiqa")
+    for name, array in _network("killed.skiqa").items():
+        np.testing.assert_array_equal(array, whole[name])
+
+
+def test_interrupted_says_how_to_go_on(monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skiqa._train.Trainer.check_finite", interrupt)
+    output = _pretrain("photos", "--out", "a.skiqa", "--epochs", 1, *OPTIONS, status=130)
+    assert "no checkpoint yet" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["photos", "--out", "photos/0.png", "--overwrite"], "is one of the photos"),
+        (["photos", "--out", "photos"], "is a folder"),
+        (["photos/1.png", "--out", "a.skiqa", *OPTIONS], "needs at least 2"),
+        (["--out", "a.skiqa"], "--dead-leaves N"),
+        (["photos", "--out", "a.skiqa", "--backbone", "resnet5000"], "no network of timm"),
+    ],
+)
+def test_refuses(arguments, message):
+    assert message in _pretrain(*arguments, status=2)
+
+
+def test_overwrites_only_when_asked():
+    Path("a.skiqa").write_text("precious")
+    assert "--overwrite" in _pretrain("photos", "--out", "a.skiqa", status=2)
+    assert Path("a.skiqa").read_text() == "precious"
+
+
+def test_unreadable_photo():
+    Path("photos/8.png").write_text("no photo")
+    output = _pretrain("photos", "--out", "a.skiqa", "--batch-size", 9, *OPTIONS[:2], *OPTIONS[4:],
+                       "--epochs", 1, status=2)  # fmt: skip
+    assert "photos/8.png" in output
+    assert "--on-error nan" in output
+    assert "X[" not in output
+
+
+def test_choices_are_the_objectives():
+    assert sorted(OBJECTIVES) == sorted(KNOWN)
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_plateau_is_the_loss_of_equal_features(name):
+    n, objective = 5, KNOWN[name]()
+    windows = torch.rand(n, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    views, labels = objective.views(
+        windows, torch.arange(n), torch.zeros(n, dtype=torch.int64), torch.arange(n), 32
+    )
+    rows = objective.pool(torch.ones(len(views), 4, 2, 2))
+    loss = float(objective.loss(rows, labels))
+    assert loss == pytest.approx(math.log(ROWS[name](n) - 1), abs=1e-5)
