@@ -3,7 +3,7 @@
 import hashlib
 import os
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
 
 import numpy as np
@@ -470,17 +470,18 @@ class ContrastiveQualityEncoder(
         options = {"n_jobs": self.n_jobs, "on_error": self.on_error, "hooks": hooks}
         total = plan.epochs * max(1, len(images) // plan.batch_size)
         shown = bool(self.verbose) and rank() == 0
-        with progress_bar("Training", total, enabled=shown, unit="steps") as advance:
-            hooks.advance = advance
-            if self.checkpoint_dir is None or rank() > 0:
-                train(trainer, images, marks, **options)
-            else:
-                identity = self._identity(images, marks, start, plan, seed)
-                with TrainingFolder(self.checkpoint_dir, identity) as folder:
-                    train(trainer, images, marks, folder=folder, **options)
-                    folder.remove()
-        hooks.record(trainer)  # a run resumed after its last epoch had no epoch to end
-        self._take(trainer, images, start, kept, seed)
+        place = nullcontext()
+        if self.checkpoint_dir is not None and rank() == 0:
+            identity = self._identity(images, marks, start, plan, seed)
+            place = TrainingFolder(self.checkpoint_dir, identity)
+        with place as folder:
+            with progress_bar("Training", total, enabled=shown, unit="steps") as advance:
+                hooks.advance = advance
+                train(trainer, images, marks, folder=folder, **options)
+            hooks.record(trainer)  # a run resumed after its last epoch had no epoch to end
+            self._take(trainer, images, start, kept, seed)
+            if folder is not None:
+                folder.remove()  # not before the constants of the features: they take a while
         if plan.constant:
             self._continue = {"seed": seed, "objective": repr(self.objective_)}
             self._continue |= trainer.continuation()
