@@ -99,7 +99,7 @@ def print_table(results, val_mos):
 
 
 def paired_bootstrap(y, a, b, n_resamples, seed=0):
-    """Return (difference, standard error) of SROCC(a) - SROCC(b), meaned over draws.
+    """Return (difference, standard error) of SROCC(a) - SROCC(b), averaged over draws.
 
     Parameters
     ----------
