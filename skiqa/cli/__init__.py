@@ -8,6 +8,7 @@ import click
 
 from skiqa.cli._degrade import degrade
 from skiqa.cli._files import EXTENSIONS, find_images
+from skiqa.cli._fit import fit
 from skiqa.cli._pretrain import pretrain
 from skiqa.cli._rows import TableOutput
 from skiqa.cli._score import score
@@ -23,4 +24,5 @@ def main():
 
 main.add_command(score)
 main.add_command(degrade)
+main.add_command(fit)
 main.add_command(pretrain)

@@ -1,0 +1,136 @@
+"""``skiqa fit``."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import click
+
+from skiqa.cli._files import Failure, printable, unwritable
+
+__all__ = ["fit"]
+
+LEAST = 10  # contents: fewer leave nothing to hold back
+ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # around the 1 that features suit
+
+
+@click.command()
+@click.argument("ratings", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--images",
+    required=True,
+    type=click.Path(exists=True, file_okay=False),
+    help="Folder that the file names of RATINGS are relative to.",
+)
+@click.option("--out", required=True, metavar="FILE.skiqa", help="Scorer to write.")
+@click.option("--image-column", metavar="NAME", help="File names; else file, image, name, ...")
+@click.option("--score-column", metavar="NAME", help="Ratings; else mos, score, rating, ...")
+@click.option("--group-column", metavar="NAME", help="Contents; else group, scene, reference, ...")
+@click.option("--lower-is-better", is_flag=True, help="The ratings are DMOS or the like.")
+@click.option(
+    "--weights",
+    default="default",
+    show_default=True,
+    metavar="WHICH",
+    help="Of the encoder: default (the bundled ones) or a file, as of skiqa pretrain.",
+)
+@click.option("--cache-dir", metavar="DIR", help="Keep features there for another run.")
+@click.option("-j", "--jobs", type=int, help="Threads that decode images; -1 for all cores.")
+@click.option("--overwrite", is_flag=True, help="Replace the --out FILE of an earlier run.")
+def fit(
+    ratings, images, out, image_column, score_column, group_column, lower_is_better, weights,
+    cache_dir, jobs, overwrite,
+):  # fmt: skip
+    """Fit a scorer to ratings of one's own.
+
+    RATINGS is a .csv or .xlsx file with a row for each image: its file name, its rating and, if
+    several show one scene, which. Prints how well ratings of contents that took no part are
+    predicted (ten random splits), then fits all and writes FILE, for skiqa score --model FILE.
+    Its scores are on the scale of the ratings, higher is better.
+
+    Exit status: 0 if the scorer was written, 1 if also an image could not be read, 2 if not.
+    """
+    if not out.endswith(".skiqa"):
+        raise click.BadParameter(f"{printable(out)} must end in .skiqa", param_hint="--out")
+    if os.path.exists(out) and not overwrite:
+        raise Failure(f"{printable(out)} is there already; replace it with --overwrite")
+    folder = Path(out).resolve().parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):  # before the minutes of work
+        raise Failure(f"cannot write into {printable(folder)}")
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
+        columns = {"image": image_column, "target": score_column, "groups": group_column}
+        data = _rated(images, ratings, columns, not lower_is_better)
+        encoder, X, unreadable = _features(data.data, weights, cache_dir, jobs)
+        for index in unreadable:
+            click.echo(f"cannot be read, left out: {printable(data.data[index])}", err=True)
+        kept = [i for i in range(len(X)) if i not in unreadable]
+        model, found = _fitted(encoder, X[kept], data.target[kept], data.groups[kept])
+        click.echo(found)
+        from skiqa.persistence import save
+
+        try:
+            save(model, out)
+        except OSError as error:
+            raise unwritable(out, error) from None
+    click.echo(f"{len(kept)} images, penalty {model[-1].alpha:g}: {printable(out)}")
+    click.echo(f"skiqa score --model {printable(out)} PHOTOS")
+    sys.exit(1 if unreadable else 0)
+
+
+def _rated(images, ratings, columns, higher_is_better):
+    """Return the rated rows of the table as a Bunch of data, target and groups."""
+    import numpy as np
+    from sklearn.utils import Bunch
+
+    from skiqa.datasets import load_folder
+
+    try:
+        table = load_folder(images, ratings, higher_is_better=higher_is_better, **columns)
+    except (OSError, ValueError, ImportError) as error:
+        raise Failure(str(error)) from None
+    groups = np.arange(len(table.data)) if table.groups is None else table.groups
+    rated = np.isfinite(table.target)
+    if len(set(groups[rated])) < LEAST:
+        raise Failure(
+            f"{printable(ratings)} has ratings of {len(set(groups[rated]))} contents; at least "
+            f"{LEAST} are needed, and some hundreds to be of use"
+        )
+    return Bunch(data=table.data[rated], target=table.target[rated], groups=groups[rated])
+
+
+def _features(paths, weights, cache_dir, jobs):
+    """Return (fitted encoder, features, indices of the images that cannot be read)."""
+    import numpy as np
+
+    from skiqa import ContrastiveQualityEncoder
+
+    encoder = ContrastiveQualityEncoder(
+        weights=weights, cache_dir=cache_dir, n_jobs=jobs, on_error="nan",
+        verbose=int(sys.stderr.isatty()),
+    )  # fmt: skip
+    try:
+        X = encoder.fit(paths).transform(paths)
+    except (OSError, ValueError) as error:
+        raise Failure(str(error)) from None
+    return encoder, X, set(np.flatnonzero(np.isnan(X).any(axis=1)).tolist())
+
+
+def _fitted(encoder, X, y, groups):
+    """Return (encoder and ridge in a pipeline, how well a search does on unseen contents)."""
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV, GroupKFold
+    from sklearn.pipeline import make_pipeline
+
+    from skiqa.metrics import srocc_scorer
+    from skiqa.model_selection import evaluate
+
+    if len(set(groups)) < LEAST:
+        raise Failure(f"only {len(set(groups))} contents can be read; {LEAST} are needed")
+    search = GridSearchCV(
+        Ridge(), {"alpha": list(ALPHAS)}, scoring=srocc_scorer, cv=GroupKFold(5)
+    )  # fmt: skip
+    found = evaluate(search, X, y, groups)
+    search.fit(X, y, groups=groups)
+    return make_pipeline(encoder, search.best_estimator_), found

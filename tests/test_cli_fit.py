@@ -1,0 +1,95 @@
+import csv
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageFilter
+from sklearn.datasets import load_sample_images
+
+from skiqa import load_model
+from skiqa.cli import main
+from skiqa.metrics import srocc_score
+
+
+@pytest.fixture(scope="module")
+def rated(tmp_path_factory):
+    """Crops of two photos, blurred ever more: 12 scenes, 4 strengths, rated by strength."""
+    folder = tmp_path_factory.mktemp("rated")
+    rows = []
+    for k, image in enumerate(load_sample_images().images):
+        for scene in range(6):
+            crop = Image.fromarray(
+                image[40 * scene : 40 * scene + 96, 80 * scene : 80 * scene + 96]
+            )
+            for strength in range(4):
+                name = f"{k}{scene}_{strength}.png"
+                crop.filter(ImageFilter.GaussianBlur(strength)).save(folder / name)
+                rows.append([name, 5 - strength, f"{k}{scene}"])
+    write(folder / "ratings.csv", rows)
+    return folder, rows
+
+
+def write(path, rows, header=("file", "mos", "scene")):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["fit", *map(str, arguments)])
+
+
+def test_fits_ratings_and_says_how_well(rated, tmp_path):
+    folder, rows = rated
+    out = tmp_path / "own.skiqa"
+    done = run(folder / "ratings.csv", "--images", folder, "--out", out, "--cache-dir", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "SROCC" in done.output
+    assert f"skiqa score --model {out}" in done.output
+    predicted = load_model(out).predict([str(folder / row[0]) for row in rows])
+    mos = np.array([row[1] for row in rows], dtype=float)
+    assert srocc_score(mos, predicted) > 0.9
+    assert 1 < predicted.min() < predicted.max() < 6  # the scale of the ratings
+
+    again = run(folder / "ratings.csv", "--images", folder, "--out", out)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.output
+
+    # the same ratings as DMOS, and one file that is no image
+    (folder / "bad.png").write_bytes(b"no image")
+    turned = [[name, -value, scene] for name, value, scene in rows]
+    write(tmp_path / "dmos.csv", [*turned, ["bad.png", 0, "bad"]], ("picture", "dmos", "which"))
+    other = tmp_path / "dmos.skiqa"
+    done = run(
+        tmp_path / "dmos.csv", "--images", folder, "--out", other, "--lower-is-better",
+        "--image-column", "picture", "--score-column", "dmos", "--group-column", "which",
+        "--cache-dir", tmp_path,
+    )  # fmt: skip
+    assert done.exit_code == 1, done.output
+    assert "bad.png" in done.output
+    same = load_model(other).predict([str(folder / row[0]) for row in rows])
+    np.testing.assert_allclose(same, predicted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("header", "n", "message"),
+    [
+        (("file", "mos", "scene"), 8, "ratings of 2 contents; at least 10 are needed"),
+        (("file", "stars", "scene"), 48, "stars"),
+    ],
+)
+def test_tables_of_no_use(rated, tmp_path, header, n, message):
+    folder, rows = rated
+    write(tmp_path / "table.csv", rows[:n], header)
+    done = run(tmp_path / "table.csv", "--images", folder, "--out", tmp_path / "x.skiqa")
+    assert done.exit_code == 2
+    assert message in done.output
+    assert not (tmp_path / "x.skiqa").exists()
+
+
+def test_places_of_no_use(rated, tmp_path):
+    folder, _ = rated
+    table = folder / "ratings.csv"
+    done = run(table, "--images", folder, "--out", tmp_path / "x.joblib")
+    assert (done.exit_code, ".skiqa" in done.output) == (2, True)
+    done = run(table, "--images", folder, "--out", tmp_path / "no" / "x.skiqa")
+    assert (done.exit_code, "cannot write" in done.output) == (2, True)
