@@ -219,7 +219,7 @@ def main():
     parser.add_argument("--bootstrap", type=int, default=200, help="resamples of the val photos")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument(
-        "--fresh", action="store_true",
+        "--fresh", type=int, metavar="SEED",
         help="score 800 photos of the train split, by which nothing was chosen, instead of val",
     )  # fmt: skip
     parser.add_argument("--cache", help="folder of the feature cache")
@@ -237,8 +237,8 @@ def main():
     encoder = ContrastiveQualityEncoder(weights=args.weights, cache_dir=args.cache, verbose=1)
     rows = encoder.fit_transform(train_paths + val_paths)
     train, val = np.split(rows, [len(train_paths)])
-    if args.fresh:
-        order = np.random.default_rng(7).permutation(len(train))
+    if args.fresh is not None:
+        order = np.random.default_rng(args.fresh).permutation(len(train))
         scored, drawn = np.split(order, [len(val)])
         val, val_mos = train[scored], train_mos[scored]
         train, train_mos = train[drawn], train_mos[drawn]
