@@ -5,14 +5,13 @@ import difflib
 import importlib.util
 import os
 import sys
-import warnings
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
-from skiqa.cli._files import Failure, find_images, printable, reason, unwritable
+from skiqa.cli._files import Failure, find_images, printable, reason, unwritable, warnings_shown
 from skiqa.cli._rows import csv_line
 
 __all__ = ["degrade"]
@@ -164,8 +163,7 @@ def degrade(
     except ValueError as error:  # an unknown operator, text or bank
         raise Failure(str(error)) from None
     _refuse_to_overwrite(files, out, [v.file for _, vs in plan for v in vs], gallery, overwrite)
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
+    with warnings_shown():
         try:
             status = _run(files, plan, Path(out))
             if gallery and status == 0:

@@ -1,12 +1,24 @@
 """Which files a command is about, and how their names and errors are shown."""
 
+import contextlib
 import glob
 import os
 import sys
+import warnings
 
 import click
 
-__all__ = ["EXTENSIONS", "Failure", "find_images", "printable", "reason", "unwritable"]
+__all__ = [
+    "EXTENSIONS",
+    "Failure",
+    "find_images",
+    "in_the_way",
+    "jobs_option",
+    "printable",
+    "reason",
+    "unwritable",
+    "warnings_shown",
+]
 
 # What a folder is searched for; Pillow may be built without some of them. Files named one by one
 # may have any extension.
@@ -42,6 +54,29 @@ class Failure(click.ClickException):
     """What a user can mend, in one line and without a traceback."""
 
     exit_code = 2
+
+
+def _jobs(context, parameter, value):
+    if value == 0:
+        raise click.BadParameter("0 threads cannot decode")
+    return value
+
+
+jobs_option = click.option(
+    "-j",
+    "--jobs",
+    type=int,
+    callback=_jobs,
+    help="Threads that decode images; -1 for all cores.",
+)
+
+
+@contextlib.contextmanager
+def warnings_shown(who=""):
+    """Show warnings as lines for people, on standard error."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda m, *_, **__: click.echo(f"{who}Warning: {m}", err=True)
+        yield
 
 
 def _images_in(folder, recursive):
@@ -106,6 +141,20 @@ def printable(name):
 
 def unwritable(name, error):
     return Failure(f"cannot write {printable(name)}: {error.strerror or error}")
+
+
+def in_the_way(out, overwrite):
+    """Return why a file cannot be written, before the work that it is to hold; None if it can."""
+    if os.path.isdir(out):
+        return f"{printable(out)} is a folder: --out takes a file"
+    if os.path.lexists(out) and not overwrite:
+        return f"{printable(out)} exists: give another file, or --overwrite to replace it"
+    folder = os.path.dirname(out) or "."
+    if not os.path.isdir(folder):
+        return f"cannot write {printable(out)}: there is no folder {printable(folder)}"
+    if not os.access(folder, os.W_OK):
+        return f"cannot write {printable(out)}: no permission in its folder"
+    return None
 
 
 def reason(error, index, file):

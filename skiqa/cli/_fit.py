@@ -1,13 +1,10 @@
 """``skiqa fit``."""
 
-import os
 import sys
-import warnings
-from pathlib import Path
 
 import click
 
-from skiqa.cli._files import Failure, printable, unwritable
+from skiqa.cli._files import Failure, in_the_way, jobs_option, printable, unwritable, warnings_shown
 
 __all__ = ["fit"]
 
@@ -36,7 +33,7 @@ ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # around the 1 tha
     help="Of the encoder: default (the bundled ones) or a file, as of skiqa pretrain.",
 )
 @click.option("--cache-dir", metavar="DIR", help="Keep features there for another run.")
-@click.option("-j", "--jobs", type=int, help="Threads that decode images; -1 for all cores.")
+@jobs_option
 @click.option("--overwrite", is_flag=True, help="Replace the --out FILE of an earlier run.")
 def fit(
     ratings, images, out, image_column, score_column, group_column, lower_is_better, weights,
@@ -53,13 +50,9 @@ def fit(
     """
     if not out.endswith(".skiqa"):
         raise click.BadParameter(f"{printable(out)} must end in .skiqa", param_hint="--out")
-    if os.path.exists(out) and not overwrite:
-        raise Failure(f"{printable(out)} is there already; replace it with --overwrite")
-    folder = Path(out).resolve().parent
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):  # before the minutes of work
-        raise Failure(f"cannot write into {printable(folder)}")
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
+    if problem := in_the_way(out, overwrite):
+        raise Failure(problem)
+    with warnings_shown():
         columns = {"image": image_column, "target": score_column, "groups": group_column}
         data = _rated(images, ratings, columns, not lower_is_better)
         encoder, X, unreadable = _features(data.data, weights, cache_dir, jobs)

@@ -3,12 +3,20 @@
 import math
 import os
 import time
-import warnings
 from pathlib import Path
 
 import click
 
-from skiqa.cli._files import Failure, find_images, printable, reason, unwritable
+from skiqa.cli._files import (
+    Failure,
+    find_images,
+    in_the_way,
+    jobs_option,
+    printable,
+    reason,
+    unwritable,
+    warnings_shown,
+)
 
 __all__ = ["pretrain"]
 
@@ -63,7 +71,7 @@ _CHUNK = 20  # generated images between two steps of the progress bar
     default="auto",
     show_default=True,
 )
-@click.option("-j", "--jobs", type=int, help="Threads that decode photos; -1 for all cores.")
+@jobs_option
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--on-error",
@@ -117,18 +125,14 @@ def pretrain(
         raise click.UsageError("give photos to train on, or --dead-leaves N")
     if textured and not dead_leaves:
         raise click.UsageError("--textured is about --dead-leaves N")
-    if jobs == 0:
-        raise click.BadParameter("0 threads cannot decode", param_hint="--jobs")
     files = find_images(paths, recursive) if paths else []
     if weights is None:
         weights = "none" if backbone else "default"
 
     from skiqa._distributed import from_first, process_group, rank
 
-    with process_group(), warnings.catch_warnings():
-        who = f"process {rank()}: " if rank() else ""
-        warnings.showwarning = lambda m, *_, **__: click.echo(f"{who}Warning: {m}", err=True)
-        if problem := from_first(_in_the_way(out, files, overwrite)):
+    with process_group(), warnings_shown(who := f"process {rank()}: " if rank() else ""):
+        if problem := from_first(_problem(out, files, overwrite)):
             if rank():
                 context.exit(2)  # the first one says why
             raise Failure(problem)
@@ -156,22 +160,16 @@ def pretrain(
             raise Failure(f"{who}{_words(error, files)}") from None
 
 
-def _in_the_way(out, files, overwrite):
+def _problem(out, files, overwrite):
     """Return why the result cannot be written, before hours of training; None if it can."""
-    target = Path(out)
-    if target.is_dir():
-        return f"{printable(out)} is a folder: --out takes a file"
-    if any(os.path.exists(file) and target.exists() and target.samefile(file) for file in files):
+    if any(os.path.exists(file) and os.path.exists(out) and os.path.samefile(file, out)
+           for file in files):  # fmt: skip
         return f"{printable(out)} is one of the photos: give another file"
-    if os.path.lexists(out) and not overwrite:
-        return f"{printable(out)} exists: give another file, or --overwrite to replace it"
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return f"cannot write {printable(out)}: {error.strerror}"
-    if not os.access(target.parent, os.W_OK):
-        return f"cannot write {printable(out)}: no permission in its folder"
-    return None
+    return in_the_way(out, overwrite)
 
 
 def _encoder(backbone, **parameters):

@@ -4,12 +4,11 @@ import contextlib
 import math
 import os
 import sys
-import warnings
 from pathlib import Path
 
 import click
 
-from skiqa.cli._files import Failure, find_images, printable, reason
+from skiqa.cli._files import Failure, find_images, jobs_option, printable, reason, warnings_shown
 from skiqa.cli._rows import CsvOutput, JsonOutput, TableOutput, csv_file, read_scored
 
 __all__ = ["score"]
@@ -59,7 +58,7 @@ def _shard(context, parameter, value):
     help="A scorer saved by skiqa.persistence.save; without it the one that comes with skiqa.",
 )
 @click.option("-r", "--recursive", is_flag=True, help="Search folders below, too.")
-@click.option("-j", "--jobs", type=int, help="Threads that decode images; -1 for all cores.")
+@jobs_option
 @click.option(
     "--on-error",
     type=click.Choice(["nan", "raise"]),
@@ -89,8 +88,6 @@ def score(context, paths, csv_path, as_json, model, recursive, jobs, on_error, r
         raise click.UsageError("choose one of --csv and --json")
     if resume and csv_path in (None, "-"):
         raise click.UsageError("--resume needs the --csv FILE to go on with")
-    if jobs == 0:
-        raise click.BadParameter("0 threads cannot decode", param_hint="--jobs")
     files = find_images(paths, recursive)[shard]
     scored, rewrite = None, False
     if resume and os.path.exists(csv_path):
@@ -99,8 +96,7 @@ def score(context, paths, csv_path, as_json, model, recursive, jobs, on_error, r
         files = [file for file in files if file not in done]
 
     to_file = csv_path not in (None, "-")
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: click.echo(f"Warning: {message}", err=True)
+    with warnings_shown():
         try:
             loaded = _load(model) if files else None  # before the file is opened, and emptied
             if to_file:
