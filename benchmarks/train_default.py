@@ -16,13 +16,13 @@ repeated.
 
 import argparse
 import csv
-import os
 import time
 from pathlib import Path
 
 import numpy as np
 import timm
 import torch
+from linear_probe import DATA, paired_bootstrap
 from PIL import Image
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.pipeline import make_pipeline
@@ -40,7 +40,6 @@ from skiqa.degradations.noise import white_noise
 from skiqa.metrics import krocc_score, plcc_score, rmse_error, srocc_score
 from skiqa.persistence import save
 
-DATA = Path(os.environ.get("SKIQA_DATA", Path(__file__).parents[2] / "shared" / "data"))
 BACKBONE = "tf_efficientnet_lite0"
 ALPHAS = np.logspace(-3, 1.5, 19)
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -84,13 +83,6 @@ def as_encoder(state, **parameters):
     encoder._set_state(state)
     encoder.n_iter_, encoder.loss_curve_ = 0, []
     return encoder
-
-
-def bootstrap(y, a, b, n=2000):
-    """Return the standard error of SROCC(b) - SROCC(a) over resampled photos."""
-    rng = np.random.default_rng(0)
-    draws = [rng.integers(len(y), size=len(y)) for _ in range(n)]
-    return np.std([srocc_score(y[i], b[i]) - srocc_score(y[i], a[i]) for i in draws])
 
 
 # Degradations of rising strength, from visible to severe.
@@ -230,8 +222,7 @@ def main():
         plain = Ridge().fit(X[~val], mos[~val]).predict(X[val])
         predictions[name] = p = tuned.predict(X[val])
         reference = p if reference is None else reference
-        gain = srocc_score(y, p) - srocc_score(y, reference)
-        error = bootstrap(y, reference, p)
+        gain, error = paired_bootstrap(y, p[None], reference[None], 2000)
         print(
             f"| {name} | {srocc_score(y, p):.4f} | {plcc_score(y, p, mapping='logistic4'):.4f} "
             f"| {krocc_score(y, p):.4f} | {rmse_error(y, p, mapping='logistic4'):.4f} "

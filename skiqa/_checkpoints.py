@@ -11,6 +11,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from skiqa._backbones import EncoderState
+from skiqa._digests import file_key
 from skiqa._official import is_torch_file, official_state
 
 FORMAT = 1
@@ -112,11 +113,11 @@ def load_state(path):
         found = os.stat(path)
     except OSError:
         return _load_state(path)  # which says what is wrong with it
-    return _load_state_again(os.fspath(path), found.st_ino, found.st_size, found.st_mtime_ns)
+    return _load_state_again(os.fspath(path), file_key(found))
 
 
 @lru_cache(maxsize=2)
-def _load_state_again(path, *_):
+def _load_state_again(path, _):
     return _load_state(path)
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import OrderedDict
 
-__all__ = ["bytes_digest", "file_digest", "pixels_digest"]
+__all__ = ["bytes_digest", "file_digest", "file_key", "pixels_digest"]
 
 MEMO_ENTRIES = 2**17
 
@@ -56,7 +56,7 @@ def file_digest(path):
     that is being written while it is read is hashed, not remembered. Reading costs about 1.5 GB/s,
     remembering 131,072 files 60 MB.
     """
-    key = _key(os.stat(path))
+    key = file_key(os.stat(path))
     with _LOCK:
         if key in _MEMO:
             _MEMO.move_to_end(key)
@@ -64,7 +64,7 @@ def file_digest(path):
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
         status = os.fstat(file.fileno())
-    if _key(status) == key and abs(time.time_ns() - status.st_mtime_ns) > YOUNG:
+    if file_key(status) == key and abs(time.time_ns() - status.st_mtime_ns) > YOUNG:
         with _LOCK:
             _MEMO[key] = digest
             while len(_MEMO) > MEMO_ENTRIES:
@@ -72,5 +72,6 @@ def file_digest(path):
     return digest
 
 
-def _key(status):
+def file_key(status):
+    """Return what changes when a file does, whatever path leads to it, from its `os.stat`."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
