@@ -138,6 +138,20 @@ def test_resumed_after_the_last_epoch_has_its_history(tmp_path, crops, monkeypat
     assert resumed.state_.digest == whole.state_.digest
 
 
+def test_killed_after_the_last_epoch_loses_nothing(tmp_path, crops, monkeypatch):
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("skiqa._encoder.standardising_constants", killed)
+        with pytest.raises(KeyboardInterrupt):
+            encoder(tmp_path).fit(crops)
+    monkeypatch.setattr(skiqa._train.Trainer, "step_on", killed)  # no step is left to do
+    resumed = encoder(tmp_path).fit(crops)
+    assert resumed.n_iter_ == 2
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "change",
     [{"random_state": 1}, {"epochs": 3}, {"crop_size": 72}, {"learning_rate": 0.3}, "images"],

@@ -88,6 +88,20 @@ def test_rates_reach_the_optimiser(crops):
     np.testing.assert_allclose(seen, expected)
 
 
+def test_a_new_projector_learns_as_from_scratch(crops, monkeypatch):
+    plans = []
+    note = lambda trainer, *_, **__: plans.append(trainer.plan)  # noqa: E731
+    monkeypatch.setattr("skiqa._encoder.train", note)
+    for weights in ("default", None):
+        backbone = None if weights else TINY
+        encoder = ContrastiveQualityEncoder(backbone, weights=weights, batch_size=4, crop_size=64)
+        encoder.set_params(epochs=1, learning_rate=0.003).fit(crops)
+    trained, scratch = plans
+    assert trained.learning_rate == scratch.learning_rate == pytest.approx(0.003 * 4 / 512)
+    assert trained.learning_rate * trained.head_factor == pytest.approx(0.6 * 4 / 512)
+    assert scratch.head_factor == 1
+
+
 class Silent:
     """Hooks that say nothing."""
 
