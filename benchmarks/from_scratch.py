@@ -27,14 +27,14 @@ DATA = Path(os.environ.get("SKIQA_DATA", Path(__file__).parents[2] / "shared" / 
 OPERATORS = ("white_noise", "gaussian_blur", "jpeg")
 
 
-def degraded(paths, side=192):
+def degraded(paths, side=192, operators=OPERATORS):
     """Return (images, levels, operators): each photo's centre under every operator and level."""
     images, levels, names = [], [], []
     for path in paths:
         photo = Image.open(path).convert("RGB")
         left, top = (photo.width - side) // 2, (photo.height - side) // 2
         photo = np.asarray(photo.crop((left, top, left + side, top + side)))
-        for name in OPERATORS:
+        for name in operators:
             for level in range(1, 6):
                 images.append(degrade(photo, name, level=level))
                 levels.append(level)
