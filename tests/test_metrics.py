@@ -239,6 +239,8 @@ def _hard_cases():
         "ties": (np.round(2 * curve + 0.3 * noise), np.round(3 * x)),
         "no relation": (noise, x),
         "convex": (np.exp(2 * x) + noise, x),
+        "nearly a line": (3 + 2 * x + 1e-3 * noise, x),
+        "tiny range": (3 + 1e-7 * (curve + 0.1 * noise), 1e-9 * x),
         "few": (np.array([1.0, 1.3, 2.0, 4.1, 4.0, 4.6]), np.array([0.0, 1, 2, 3, 4, 5])),
     }
 

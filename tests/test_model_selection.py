@@ -15,7 +15,7 @@ from sklearn.utils import Bunch
 
 from skiqa import ContrastiveQualityEncoder, ReferenceDifference
 from skiqa.metrics import fit_logistic, krocc_score, plcc_score, rmse_error, srocc_scorer
-from skiqa.model_selection import compare, cross_database, evaluate, srocc_interval
+from skiqa.model_selection import Evaluation, compare, cross_database, evaluate, srocc_interval
 from skiqa.model_selection._significance import weighted_srocc
 
 
@@ -83,6 +83,24 @@ def test_the_same_numbers_by_scikit_learn_alone():
     assert summary["median"]["srocc"] == np.median(found.scores["srocc"])
     assert summary["std"]["rmse"] == np.std(found.scores["rmse"], ddof=1)
     assert list(summary) == ["median", "std", "blur", "jpeg"]
+
+
+def test_predictions_are_scored_as_those_of_a_split():
+    data = database()
+    found = evaluate(Ridge(), data, n_repeats=1)
+    train, test = found.splits[0]
+    predicted = Ridge().fit(data.data[train], data.target[train]).predict(data.data)
+    opinions = np.where(np.isin(np.arange(400), test), data.target, np.nan)
+    again = Evaluation.from_predictions(
+        opinions, predicted, groups=data.groups, degradation=data.degradation
+    )
+    assert repr(again).startswith("80 images, nothing fitted here")
+    np.testing.assert_equal(again.summary(), found.summary())
+    assert srocc_interval(again) == srocc_interval(found)
+    assert compare(again, again).noise
+    predicted[test[0]] = np.nan
+    with pytest.raises(ValueError, match="y_pred holds nan"):
+        Evaluation.from_predictions(opinions, predicted)
 
 
 def test_no_mapping_is_plain_pearson_and_error():

@@ -141,19 +141,7 @@ def evaluate(
             delayed(_one_split)(estimator, X, y, groups, degradation, train, test, mapping)
             for train, test in splits
         )
-    scores, types, predictions, best_params = zip(*results, strict=True)
-    return Evaluation(
-        scores=_stacked(scores),
-        by_degradation={
-            name: _stacked([of_split[name] for of_split in types]) for name in types[0]
-        },
-        predictions=list(predictions),
-        splits=splits,
-        target=y,
-        groups=groups,
-        best_params=None if best_params[0] is None else list(best_params),
-        mapping=mapping,
-    )
+    return _evaluation(results, splits, y, groups, mapping)
 
 
 class Evaluation(Bunch):
@@ -178,6 +166,69 @@ class Evaluation(Bunch):
     mapping : str or None
         Curve before PLCC and RMSE.
     """
+
+    @classmethod
+    @validate_params(
+        {
+            "y_true": ["array-like"],
+            "y_pred": ["array-like"],
+            "groups": ["array-like", None],
+            "degradation": ["array-like", None],
+            "mapping": CONSTRAINTS["mapping"],
+        },
+        prefer_skip_nested_validation=True,
+    )
+    def from_predictions(
+        cls, y_true, y_pred, *, groups=None, degradation=None, mapping="logistic4"
+    ):
+        """Score what a model that was fitted before predicts: one split, nothing to train on.
+
+        Parameters
+        ----------
+        y_true : array-like of float of shape (n_samples,)
+            Opinion scores, higher is better. Images whose score is NaN are left out.
+        y_pred : array-like of float of shape (n_samples,)
+            Predictions, on any scale, for images that the model was not fitted to.
+        groups : array-like of shape (n_samples,), default=None
+            Content of each image, for :func:`srocc_interval` and :func:`compare`. None: every image
+            is of a content of its own.
+        degradation : array-like of str of shape (n_samples,), default=None
+            Type of each image: scores are also given for each type.
+        mapping : {"logistic4", "logistic5"} or None, default="logistic4"
+            Curve before PLCC and RMSE, fitted to all the images.
+
+        Returns
+        -------
+        Evaluation
+
+        Raises
+        ------
+        ValueError
+            If lengths differ, or the prediction for a scored image is not finite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skiqa.model_selection import Evaluation, srocc_interval
+        >>> mos = np.arange(60.0)
+        >>> found = Evaluation.from_predictions(
+        ...     mos, mos + np.random.default_rng(0).normal(0, 20, 60)
+        ... )
+        >>> found
+        60 images, nothing fitted here
+        <BLANKLINE>
+                SROCC   PLCC  KROCC   RMSE
+        median  0.778  0.779  0.569  10.87
+        std         -      -      -      -
+        >>> round(srocc_interval(found).low, 2)
+        0.68
+        """
+        y_pred = np.asarray(y_pred, dtype=np.float64)
+        y_pred, y, groups, degradation, _ = samples_of(y_pred, y_true, groups, degradation)
+        test = np.flatnonzero(~np.isnan(y))
+        scored = _scored(y, y_pred[test], degradation, test, mapping)
+        result = *scored, y_pred[test], None
+        return _evaluation([result], [(np.arange(0), test)], y, groups, mapping)
 
     def summary(self):
         """Return the median and the standard deviation over splits.
@@ -232,10 +283,28 @@ class Evaluation(Bunch):
             f"{n} split{'s' * (n > 1)}, {apart}: {len(train):,} images to train on, "
             f"{len(test):,} to test on"
         )
+        if not len(train):
+            title = f"{len(test):,} images, nothing fitted here"
         return f"{title}\n\n" + aligned(["", *map(str.upper, METRICS)], self._cells())
 
     def __dir__(self):  # Bunch's names its keys only
         return [*super().__dir__(), "frame", "summary", "to_markdown"]
+
+
+def _evaluation(results, splits, y, groups, mapping):
+    scores, types, predictions, best_params = zip(*results, strict=True)
+    return Evaluation(
+        scores=_stacked(scores),
+        by_degradation={
+            name: _stacked([of_split[name] for of_split in types]) for name in types[0]
+        },
+        predictions=list(predictions),
+        splits=splits,
+        target=y,
+        groups=groups,
+        best_params=None if best_params[0] is None else list(best_params),
+        mapping=mapping,
+    )
 
 
 def samples_of(X, y, groups, degradation):
@@ -343,12 +412,17 @@ def _one_split(estimator, X, y, groups, degradation, train, test, mapping):
     )
     test = test[~np.isnan(y[test])]
     predicted = np.asarray(model.predict(_safe_indexing(X, test)), dtype=np.float64)
+    return *_scored(y, predicted, degradation, test, mapping), predicted, best_params
+
+
+def _scored(y, predicted, degradation, test, mapping):
+    """Return the scores of the images `test`, all of them and those of each type."""
     mapped = mapped_by(y[test], predicted, mapping)
     types = {}
     for name in () if degradation is None else np.unique(degradation).tolist():
         of_type = degradation[test] == name
         types[name] = scores_of(y[test][of_type], predicted[of_type], mapped[of_type])
-    return scores_of(y[test], predicted, mapped), types, predicted, best_params
+    return scores_of(y[test], predicted, mapped), types
 
 
 def mapped_by(y, predicted, mapping):
