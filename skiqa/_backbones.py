@@ -187,10 +187,15 @@ class EncoderState:
         The versions of skiqa, timm and torch that made the state.
     card : dict
         What is known of the weights: data, licences, seed, command, measured scores.
+    content : EncoderState or None
+        Another network's state, never trained, whose features stand beside these.
     """
 
+    content = None  # what pickles of skiqa 0.1.0 do not hold
+
     def __init__(self, *, backbone, networks, mean, std, head=None, unit_norm=True, center=None,
-                 scale=None, reference_scales=(1.0, 0.5), versions=None, card=None):  # fmt: skip
+                 scale=None, reference_scales=(1.0, 0.5), versions=None, card=None,
+                 content=None):  # fmt: skip
         self.backbone = backbone
         self.networks = tuple(networks)
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
@@ -200,7 +205,19 @@ class EncoderState:
         self.reference_scales = tuple(reference_scales)
         self.versions = versions or current_versions()
         self.card = card or {}
+        self.content = content
         self.digest = self._digest()
+
+    def replace(self, **fields):
+        """Return a state that differs from this one in some fields."""
+        state = copy.copy(self)
+        vars(state).update(fields)
+        state.digest = state._digest()
+        return state
+
+    def parts(self):
+        """Return this state and, if there is one, that of the content beside it."""
+        return (self,) if self.content is None else (self, self.content)
 
     def _digest(self):
         """Hash everything that changes a feature; names and values of the head do not."""
@@ -214,11 +231,15 @@ class EncoderState:
         h.update(repr(self.reference_scales).encode())
         if not self.unit_norm:
             h.update(b"not normed")
+        if self.content is not None:
+            h.update(b"content" + self.content.digest.encode())
         return h.hexdigest()
 
     def __repr__(self):
         millions = sum(a.size for a in self.networks[0].values()) / 1e6
         experts = f", {len(self.networks)} experts" if len(self.networks) > 1 else ""
+        if self.content is not None:
+            experts += f", content of {self.content.backbone}"
         return f"EncoderState({self.backbone}, {millions:.1f}M values{experts}, {self.digest[:8]})"
 
 
@@ -335,9 +356,10 @@ def live_networks(state, device, dtype):
             _LIVE.move_to_end(key)
             return _LIVE[key]
         networks = []
-        for expert in range(len(state.networks)):
-            network = fold_batchnorm(build(state, expert).eval().requires_grad_(False))
-            networks.append(network.to(device, dtype, memory_format=torch.channels_last))
+        for part in state.parts():
+            for expert in range(len(part.networks)):
+                network = fold_batchnorm(build(part, expert).eval().requires_grad_(False))
+                networks.append(network.to(device, dtype, memory_format=torch.channels_last))
         _LIVE[key] = networks
         while len(_LIVE) > _LIVE_SIZE:
             _LIVE.popitem(last=False)

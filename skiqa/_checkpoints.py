@@ -74,6 +74,9 @@ def state_to_tensors(state, dtype=np.float32):
         "unit_norm": state.unit_norm, "reference_scales": state.reference_scales,
         "versions": state.versions,
     }  # fmt: skip
+    if state.content is not None:
+        content, header["content"] = state_to_tensors(state.content, dtype)
+        tensors |= {f"content.{name}": array for name, array in content.items()}
     return {k: np.asarray(v, order="C") for k, v in tensors.items()}, header
 
 
@@ -84,6 +87,9 @@ def tensors_to_state(tensors, header):
         kind, _, name = key.partition(".")
         array = array.astype(np.float32) if array.dtype.kind == "f" else array
         parts.setdefault(kind, {})[name] = array
+    content = None
+    if "content" in header:
+        content = tensors_to_state(parts["content"], header["content"])
     networks = {}
     for key, array in parts["network"].items():
         expert, _, name = key.partition(".")
@@ -100,6 +106,7 @@ def tensors_to_state(tensors, header):
         reference_scales=header["reference_scales"],
         versions=header["versions"],
         card=header["card"],
+        content=content,
     )
 
 

@@ -29,8 +29,8 @@ from skiqa._extract import (
     EXTRACTION_VERSION,
     extract,
     extract_cached,
-    feature_width,
     image_digest,
+    row_width,
     standardising_constants,
 )
 from skiqa._images import as_image_list, is_rows, rows_as_images
@@ -107,6 +107,9 @@ class ContrastiveQualityEncoder(
         Threads that decode images ahead of the network. None is 1, -1 all cores.
     keep_start : bool, default=False
         Whether the features of the starting weights stand beside the trained ones. Twice the cost.
+    content_backbone : str, path or None, default=None
+        A second network, never trained, whose features stand beside: Re-IQA's expert for content.
+        timm's name of one, with timm's own weights, or a file of weights, as for `weights`.
     cache_dir : str, path or None, default=None
         Folder of a feature cache: an image that was seen with the same weights is not opened
         again. Searches and cross-validation then pay for features once.
@@ -188,6 +191,7 @@ class ContrastiveQualityEncoder(
         "device": [str],
         "n_jobs": [Integral, None],
         "keep_start": ["boolean"],
+        "content_backbone": [str, os.PathLike, None],
         "cache_dir": [str, os.PathLike, None],
         "on_error": [StrOptions({"raise", "nan"})],
         "checkpoint_dir": [str, os.PathLike, None],
@@ -217,6 +221,7 @@ class ContrastiveQualityEncoder(
         device="auto",
         n_jobs=None,
         keep_start=False,
+        content_backbone=None,
         cache_dir=None,
         on_error="raise",
         checkpoint_dir=None,
@@ -242,6 +247,7 @@ class ContrastiveQualityEncoder(
         self.device = device
         self.n_jobs = n_jobs
         self.keep_start = keep_start
+        self.content_backbone = content_backbone
         self.cache_dir = cache_dir
         self.on_error = on_error
         self.checkpoint_dir = checkpoint_dir
@@ -399,7 +405,20 @@ class ContrastiveQualityEncoder(
         return from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
 
     def _start(self, seed, *, trained):
-        """Return the state that `weights` and `backbone` name."""
+        """Return the state that the parameters name, with that of the content beside it."""
+        state = self._start_alone(seed, trained=trained)
+        if self.content_backbone is None:
+            return state
+        return state.replace(content=self._content())
+
+    def _content(self):
+        """Return the state that `content_backbone` names."""
+        name = self.content_backbone
+        if name == "default":
+            return load_state(BUNDLED)
+        return load_state(name) if os.path.exists(name) else timm_state(str(name))
+
+    def _start_alone(self, seed, *, trained):
         if self.weights is None:
             if self.backbone is None:
                 raise ValueError("weights=None needs a backbone: name a network of timm.")
@@ -407,7 +426,7 @@ class ContrastiveQualityEncoder(
                 warnings.warn(
                     "weights=None with epochs=0 gives random features. Set epochs, or weights.",
                     UserWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
             return random_state_of(self.backbone, seed)
         if self.weights == "timm":
@@ -501,25 +520,32 @@ class ContrastiveQualityEncoder(
     def _take(self, trainer, images, start, kept, seed):
         """Make the trained network, with its constants, the state of this encoder."""
         network, head = trainer.arrays()
-        fields = {"backbone": start.backbone, "networks": [network, *kept], "head": head,
-                  "mean": start.mean, "std": start.std, "unit_norm": start.unit_norm}  # fmt: skip
-        chosen = np.random.default_rng(seed).permutation(len(images))[:_STATISTICS_PHOTOS]
-        center, scale = standardising_constants(
-            images, np.sort(chosen), EncoderState(**fields),
-            device=trainer.device, n_jobs=self.n_jobs,
+        state = EncoderState(
+            backbone=start.backbone, networks=[network, *kept], head=head,
+            mean=start.mean, std=start.std, unit_norm=start.unit_norm,
         )  # fmt: skip
-        self._set_state(EncoderState(**fields, center=center, scale=scale))
+        chosen = np.random.default_rng(seed).permutation(len(images))[:_STATISTICS_PHOTOS]
+
+        def standardised(state):
+            center, scale = standardising_constants(
+                images, np.sort(chosen), state, device=trainer.device, n_jobs=self.n_jobs
+            )
+            return state.replace(center=center, scale=scale)
+
+        state, content = standardised(state), start.content
+        if content is not None:
+            content = content if content.center is not None else standardised(content)
+        self._set_state(state.replace(content=content))
 
     def _set_state(self, state):
-        feature_width(state, self.pooling)  # builds it: weights that do not fit are found here
+        row_width(state, self.scales, self.pooling)  # builds it: finds weights that do not fit
         self.state_ = state
         self.backbone_name_ = state.backbone
 
     @property
     def _n_features_out(self):
         """Width of a row, under the parameters as they are now: they may change after `fit`."""
-        width = feature_width(self.state_, self.pooling)
-        return len(self.state_.networks) * len(self.scales) * width
+        return row_width(self.state_, self.scales, self.pooling)
 
     def __getstate__(self):
         # where it was pickled, not where its weights were made: bundled ones are opened anywhere

@@ -61,7 +61,7 @@ def extract(
     ------
     index : int
         Position in `images`.
-    row : ndarray of shape (n_experts * n_scales * d,), float32, or ImageError
+    row : ndarray of shape (row_width,), float32, or ImageError
         Blocks run expert by expert, within each scale by scale. The error, if the image cannot be
         read and `on_error` is "nan".
     """
@@ -128,6 +128,22 @@ def image_digest(images, index):
 
 def _finisher(state, scales, pooling):
     """Return what pooled features still need, as a function of a row: their weights say what."""
+    parts = state.parts()
+    if len(parts) == 1:
+        return _finisher_of_part(state, scales, pooling)
+    finishers = [_finisher_of_part(part, scales, pooling) for part in parts]
+    ends = np.cumsum([_part_width(part, scales, pooling) for part in parts])[:-1]
+    # stage features of a row: about one in all, whatever stands beside whatever
+    weight = np.float32(len(parts) ** -0.5 if pooling == "stages" else 1.0)
+
+    def finish(row):
+        pieces = np.split(row, ends)
+        return weight * np.concatenate([f(x) for f, x in zip(finishers, pieces, strict=True)])
+
+    return finish
+
+
+def _finisher_of_part(state, scales, pooling):
     if pooling == "stages":
         return standardiser(state, scales)
     if not state.unit_norm:
@@ -194,8 +210,17 @@ def standardising_constants(images, indices, state, *, device, n_jobs):
     )
 
 
+def row_width(state, scales, pooling):
+    """Return the number of features of an image: all networks, all scales."""
+    return sum(_part_width(part, scales, pooling) for part in state.parts())
+
+
+def _part_width(state, scales, pooling):
+    return len(state.networks) * len(scales) * feature_width(state, pooling)
+
+
 def feature_width(state, pooling):
-    """Return the number of features of one network at one scale.
+    """Return the number of features of one network at one scale, content apart.
 
     Raises
     ------
@@ -235,7 +260,8 @@ def _fitting(images, index, image, networks, scales):
         height, width = (max(1, int(side * max(scales))) for side in image.shape[:2])
         try:
             with images.named(index):
-                needs_tiles(networks[0], (height, width))
+                for network in networks:
+                    needs_tiles(network, (height, width))
         except ImageError as error:
             return error
     return image

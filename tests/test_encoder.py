@@ -18,6 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skiqa import ContrastiveQualityEncoder, _images
 from skiqa.exceptions import ImageError
 from skiqa.objectives import Contrique
+from skiqa.persistence import load, save
 
 TINY = "test_resnet.r160_in1k"  # timm's smallest chain of stages: 0.4 million weights
 
@@ -200,6 +201,50 @@ def test_keep_start_stands_beside(crops):
     both.partial_fit(crops).partial_fit(crops)  # the start stays one and the same
     assert len(both.get_feature_names_out()) == width
     np.testing.assert_array_equal(both.transform(crops)[:, width // 2 :], start.transform(crops))
+
+
+@pytest.fixture(scope="module")
+def content_file(crops, tmp_path_factory):
+    """Another network than TINY, trained a little, in a file."""
+    path = tmp_path_factory.mktemp("content") / "content.skiqa"
+    encoder = tiny(epochs=1).set_params(backbone="test_efficientnet.r160_in1k").fit(crops)
+    save(encoder, path)
+    return path
+
+
+@pytest.mark.parametrize("pooling", ["stages", "avg"])
+def test_content_stands_beside(crops, fitted, content_file, pooling, tmp_path):
+    """Re-IQA's second expert: another network, as it was, its columns behind the trained one's."""
+    options = {"pooling": pooling, "cache_dir": tmp_path / "cache"}
+    both = tiny(content_backbone=content_file, **options).fit(crops)
+    content = ContrastiveQualityEncoder(weights=content_file, pooling=pooling).fit(crops)
+    quality = clone(fitted).set_params(pooling=pooling).fit(crops)
+    parts = [quality.transform(crops), content.transform(crops)]
+    assert parts[0].shape[1] != parts[1].shape[1]
+    weight = np.float32(0.5**0.5 if pooling == "stages" else 1)  # a row's norm stays about one
+    np.testing.assert_allclose(both.transform(crops), weight * np.hstack(parts), rtol=1e-5)
+    assert len(both.get_feature_names_out()) == both.transform(crops).shape[1]  # from the cache
+    save(both, tmp_path / "both.skiqa")
+    again = load(tmp_path / "both.skiqa")
+    assert again.state_.digest == both.state_.digest
+    np.testing.assert_array_equal(again.transform(crops), both.transform(crops))
+
+
+def test_content_is_standardised_by_the_training_photos(crops, content_file, monkeypatch):
+    raw = load(content_file).state_.replace(center=None, scale=None)
+    monkeypatch.setattr("skiqa._encoder.timm_state", lambda name: raw)
+    both = tiny(content_backbone="test_efficientnet").fit(crops)
+    rows = both.transform(crops)
+    np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-6)
+    assert both.state_.content.digest != raw.digest
+    both.partial_fit(crops)  # goes on beside the same content
+    for name, array in both.state_.content.networks[0].items():
+        np.testing.assert_array_equal(array, raw.networks[0][name])
+
+
+def test_content_that_is_not_there(crops):
+    with pytest.raises(ValueError, match="'no_such_net' is no network of timm"):
+        ContrastiveQualityEncoder(content_backbone="no_such_net").fit(crops)
 
 
 def png(pixels):

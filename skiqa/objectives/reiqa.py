@@ -54,9 +54,8 @@ class Reiqa(BaseEstimator):
     side, reflect-padded, not zero-padded, where the photo is smaller; BatchNorm of the momentum
     encoder by statistics that follow the network's, where the code shuffles batches between GPUs.
 
-    Re-IQA's second expert, a network for content, is a second encoder beside this one:
-    ``make_union(ContrastiveQualityEncoder(...), ContrastiveQualityEncoder("resnet50",
-    weights="timm"))``, or, where training starts from such weights, ``keep_start=True``.
+    Re-IQA's second expert, a network for content, is the encoder's `content_backbone`, or, where
+    training starts from such weights, ``keep_start=True``.
 
     References
     ----------
