@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from from_scratch import degraded
 from linear_probe import DATA, load_split
+from PIL import Image
 from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -39,8 +40,20 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def photos():
-    """Return the paths that training draws from: no val photo, no pristine one."""
+def photos(work, side=320):
+    """Return the centres of the photos that training draws from: no val photo, no pristine one."""
+    path = work / "photos.npy"
+    if not path.exists():  # decoded once: a run goes through all of them ten times
+        squares = []
+        for photo in map(Image.open, _photo_paths()):
+            left, top = (photo.width - side) // 2, (photo.height - side) // 2
+            square = photo.convert("RGB").crop((left, top, left + side, top + side))
+            squares.append(np.array(square))
+        np.save(path, np.stack(squares))
+    return list(np.load(path, mmap_mode="r"))
+
+
+def _photo_paths():
     unrated = [*(DATA / "photos/clothing").rglob("*"), *(DATA / "photos/grocery").rglob("*")]
     unrated = sorted(str(path) for path in unrated if path.suffix.lower() in (".jpg", ".png"))
     paths = load_split("train", None)[0] + unrated
@@ -99,7 +112,7 @@ def probe(encoder, crops, kind, level, test):
 def trained(objective, source, seed, args, work):
     """Train a network; return (encoder, what the training took)."""
     batch = max(2, args.views // VIEWS_A_PHOTO[objective])
-    X = photos() if source == "photos" else dead_leaves(work, 3840)
+    X = photos(work) if source == "photos" else dead_leaves(work, 3840)
     epochs = -(-args.steps * batch // len(X))
     X = X[: args.steps // epochs * batch]
     began, cpu = time.perf_counter(), time.process_time()
@@ -116,12 +129,12 @@ def trained(objective, source, seed, args, work):
     return encoder, record
 
 
-def untrained(args, seed):
+def untrained(args, seed, work):
     """Return a network of random weights: BatchNorm has seen photos, nothing else has learned."""
     return ContrastiveQualityEncoder(
         args.backbone, weights=None, epochs=1, learning_rate=1e-12, batch_size=32,
         crop_size=args.crop_size, random_state=seed,
-    ).fit(photos()[:512], authentic=[False] * 512)  # fmt: skip
+    ).fit(photos(work)[:512], authentic=[False] * 512)  # fmt: skip
 
 
 def table(records):
@@ -145,9 +158,9 @@ def table(records):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="mobilenetv3_small_100")
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--views", type=int, default=256, help="of a step, with gradient")
-    parser.add_argument("--crop-size", type=int, default=128)
+    parser.add_argument("--crop-size", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", default="objectives.work", help="results, networks, checkpoints")
     parser.add_argument("--table", action="store_true", help="train nothing")
@@ -167,7 +180,7 @@ def main():
                 continue
             record = {"objective": objective, "source": source, "seed": seed}
             if objective == "untrained":
-                encoder = untrained(args, seed)
+                encoder = untrained(args, seed, work)
             else:
                 encoder, took = trained(objective, source, seed, args, work)
                 record |= took
