@@ -3,8 +3,8 @@
     python benchmarks/objectives.py                    # two hours on one core; repeated: goes on
     python benchmarks/objectives.py --table            # the runs that are done, as Markdown
 
-From random weights, the same number of views run forward and backward for every objective, the
-objective's own rates. Three probes of the frozen network, none on photos it was trained on:
+From random weights, the same number of views run forward and backward for every objective, in the
+objective's own batches and at its own rates. Three probes of the frozen network, none on photos it was trained on:
 
 - SROCC on BIQ2021 (ridge on 1,600 train photos, 800 val photos), with the features of all stages
   and with the mean of the last map, as the papers have it.
@@ -30,6 +30,7 @@ from skiqa import ContrastiveQualityEncoder
 from skiqa.datasets import make_dead_leaves
 from skiqa.degradations import KADIS
 from skiqa.metrics import srocc_score
+from skiqa.objectives import OBJECTIVES
 from skiqa.persistence import save
 
 VIEWS_A_PHOTO = {"contrique": 2, "qpt": 1, "arniqa": 2, "reiqa": 24, "weighted": 2}  # with gradient
@@ -111,13 +112,14 @@ def probe(encoder, crops, kind, level, test):
 
 def trained(objective, source, seed, args, work):
     """Train a network; return (encoder, what the training took)."""
-    batch = max(2, args.views // VIEWS_A_PHOTO[objective])
+    batch = OBJECTIVES[objective].defaults_scratch["batch_size"]
+    steps = args.views // (batch * VIEWS_A_PHOTO[objective])
     X = photos(work) if source == "photos" else dead_leaves(work, 3840)
-    epochs = -(-args.steps * batch // len(X))
-    X = X[: args.steps // epochs * batch]
+    epochs = -(-steps * batch // len(X))
+    X = X[: steps // epochs * batch]
     began, cpu = time.perf_counter(), time.process_time()
     encoder = ContrastiveQualityEncoder(
-        args.backbone, weights=None, objective=objective, epochs=epochs, batch_size=batch,
+        args.backbone, weights=None, objective=objective, epochs=epochs,
         crop_size=args.crop_size, checkpoint_dir=work, random_state=seed, n_jobs=1, verbose=1,
     ).fit(X, authentic=[False] * len(X))  # fmt: skip
     record = {
@@ -158,8 +160,7 @@ def table(records):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="mobilenetv3_small_100")
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--views", type=int, default=256, help="of a step, with gradient")
+    parser.add_argument("--views", type=int, default=76800, help="of a run, with gradient")
     parser.add_argument("--crop-size", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", default="objectives.work", help="results, networks, checkpoints")
