@@ -4,7 +4,8 @@
     python benchmarks/objectives.py --table            # the runs that are done, as Markdown
 
 From random weights, the same number of views run forward and backward for every objective, in the
-objective's own batches and at its own rates. Three probes of the frozen network, none on photos it was trained on:
+objective's own batches and at its own rates. Three probes of the frozen network, none on photos it
+was trained on:
 
 - SROCC on BIQ2021 (ridge on 1,600 train photos, 800 val photos), with the features of all stages
   and with the mean of the last map, as the papers have it.
