@@ -75,6 +75,12 @@ def test_pretrain_on_own_photos(tmp_path):
     assert sum(losses[-3:]) / 3 < min(losses[0], plateau) - 0.4
 
 
+def test_search_objectives(tmp_path):
+    scores = _numbers(r"SROCC (\S+)", _run("05_search_objectives.py", tmp_path))
+    assert len(scores) == 4
+    assert scores == sorted(scores, reverse=True)
+
+
 @pytest.mark.parametrize("suffix", ["joblib", "skiqa"])
 def test_deploy_the_pickle(suffix, deployed):
     (difference,) = _numbers(rf"quality\.{suffix}: .* off by (\S+)", deployed)
