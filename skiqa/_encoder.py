@@ -596,6 +596,9 @@ class _Hooks:
         self.advance = self.finish = None
         self.earlier = list(encoder.loss_curve_)
 
+    def resume(self, trainer):
+        self.advance(trainer.step)  # the bar goes on, too
+
     @contextmanager
     def epoch(self, epoch, n_steps):
         self.epoch_context = self.context.subcontext(task_name="epoch", max_subtasks=n_steps)

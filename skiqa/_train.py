@@ -452,7 +452,8 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
         "nan": unreadable photos are passed over, with a warning once an epoch.
     hooks : object
         With ``epoch(epoch, n_steps)``, a context manager giving what is called after each step as
-        ``on_batch(loss, trainer)``; after each epoch ``end(trainer)`` is asked whether to stop.
+        ``on_batch(loss, trainer)``; after each epoch ``end(trainer)`` is asked whether to stop;
+        ``resume(trainer)`` is called first if the run goes on from a checkpoint.
     folder : TrainingFolder or None
         Where checkpoints go; of several processes, the first one's alone.
 
@@ -478,6 +479,7 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
     content = from_first(None if folder is None else folder.load())
     if content is not None:
         losses = trainer.restore(content)
+        hooks.resume(trainer)
     while len(trainer.history) < plan.epochs:
         epoch = len(trainer.history)
         order = epoch_order(trainer.seed, plan.first_epoch + epoch, n)

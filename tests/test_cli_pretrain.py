@@ -84,6 +84,33 @@ def test_killed_goes_on_to_the_same_weights():
         np.testing.assert_array_equal(array, whole[name])
 
 
+def test_torchrun_trains_to_the_same_weights():
+    command = ["photos", "--epochs", "1", "--precision", "float32", *OPTIONS]
+    _pretrain(*command, "--out", "alone.skiqa")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                "--nproc-per-node", "2", "-m", "skiqa", "pretrain"]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*torchrun, *command, "--out", "two.skiqa"], env=environment,
+                          capture_output=True, text=True, timeout=240)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("two.skiqa: ") == 1  # the first process speaks for both
+    alone = _network("alone.skiqa")
+    for name, array in _network("two.skiqa").items():
+        np.testing.assert_allclose(array, alone[name], atol=2e-3 * max(1, np.abs(array).max()))
+
+
+def test_networks_that_stand_beside():
+    _pretrain("photos", "--epochs", 1, "--out", "content.skiqa", *OPTIONS)
+    _pretrain("photos", "--epochs", 1, "--out", "three.skiqa", "--weights", "content.skiqa",
+              "--keep-start", "--content-backbone", "content.skiqa", *OPTIONS)  # fmt: skip
+    state = ContrastiveQualityEncoder(weights="three.skiqa").fit(["photos/0.png"]).state_
+    content = _network("content.skiqa")
+    for name in content:
+        np.testing.assert_array_equal(state.networks[1][name], content[name])
+        np.testing.assert_array_equal(state.content.networks[0][name], content[name])
+    assert any((state.networks[0][name] != content[name]).any() for name in content)
+
+
 def test_interrupted_says_how_to_go_on(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

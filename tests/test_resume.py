@@ -1,5 +1,6 @@
 import os
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -116,6 +117,20 @@ def test_fit_goes_on_and_cleans_up(tmp_path, crops, monkeypatch, each_step, afte
     assert resumed.state_.digest == whole.state_.digest
     assert resumed.loss_curve_ == whole.loss_curve_
     assert not list(tmp_path.iterdir())
+
+
+def test_the_bar_goes_on_too(tmp_path, crops, monkeypatch, each_step):
+    interrupted(monkeypatch, tmp_path, crops, after=3)
+    steps = []
+
+    @contextmanager
+    def bar(description, total, *, enabled, unit="images"):
+        yield lambda n=1, note="": steps.append(n)
+        assert sum(steps) == total
+
+    monkeypatch.setattr("skiqa._encoder.progress_bar", bar)
+    encoder(tmp_path).fit(crops)
+    assert steps[0] == 3
 
 
 def test_torn_checkpoint_costs_no_bits(tmp_path, crops, monkeypatch, each_step):

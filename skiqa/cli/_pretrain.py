@@ -64,6 +64,12 @@ _CHUNK = 20  # generated images between two steps of the progress bar
     type=click.FloatRange(0, min_open=True),
     help="Longer gradients are scaled down to it.",
 )
+@click.option("--keep-start", is_flag=True, help="Features of the start stand beside the trained.")
+@click.option(
+    "--content-backbone",
+    metavar="NAME",
+    help="A second network, not trained, whose features stand beside: a name of timm's, or a file.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @click.option(
     "--precision",
