@@ -161,7 +161,7 @@ def table(records):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="mobilenetv3_small_100")
-    parser.add_argument("--views", type=int, default=76800, help="of a run, with gradient")
+    parser.add_argument("--views", type=int, default=38400, help="of a run, with gradient")
     parser.add_argument("--crop-size", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", default="objectives.work", help="results, networks, checkpoints")

@@ -81,7 +81,7 @@ def as_encoder(state, **parameters):
     """Return a fitted encoder that holds a state."""
     encoder = ContrastiveQualityEncoder(**parameters)
     encoder._set_state(state)
-    encoder.n_iter_, encoder.loss_curve_ = 0, []
+    encoder.n_iter_, encoder.loss_curve_, encoder.history_ = 0, [], []
     return encoder
 
 

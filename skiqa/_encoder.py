@@ -135,6 +135,9 @@ class ContrastiveQualityEncoder(
         Epochs trained.
     loss_curve_ : list of float
         Mean loss of each epoch.
+    history_ : list of dict
+        Of each epoch ``loss``, ``seconds`` and ``images_per_second``, the latter two of the last
+        process that trained it. Not kept in files of skiqa.
     n_features_in_ : int
         Only if X was a 2-D array.
 
@@ -287,7 +290,7 @@ class ContrastiveQualityEncoder(
         resolve_device(self.device, strict=True)
         context = self._init_callback_context(max_subtasks=self.epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        self.n_iter_, self.loss_curve_ = 0, []
+        self.n_iter_, self.loss_curve_, self.history_ = 0, [], []
         self.__dict__.pop("_continue", None)
         if self.epochs:
             plan = self._plan(images, epochs=self.epochs)
@@ -320,7 +323,8 @@ class ContrastiveQualityEncoder(
         images = self._open(X, reset=first)
         if first:
             seed = self._seed()
-            start, self.n_iter_, self.loss_curve_ = self._start(seed, trained=True), 0, []
+            start = self._start(seed, trained=True)
+            self.n_iter_, self.loss_curve_, self.history_ = 0, [], []
             kept = start.networks if self.keep_start else ()
         else:
             start, kept = self.state_, self.state_.networks[1:]
@@ -594,7 +598,7 @@ class _Hooks:
     def __init__(self, encoder, context, X, y):
         self.encoder, self.context, self.data = encoder, context, {"X": X, "y": y}
         self.advance = self.finish = None
-        self.earlier = list(encoder.loss_curve_)
+        self.earlier = list(encoder.history_)
 
     def resume(self, trainer):
         self.advance(trainer.step)  # the bar goes on, too
@@ -612,9 +616,10 @@ class _Hooks:
         context.call_on_fit_task_end(estimator=self.encoder, **self.data)
 
     def record(self, trainer):
-        losses = [record["loss"] for record in trainer.history]
-        self.encoder.loss_curve_ = self.earlier + losses
-        self.encoder.n_iter_ = len(self.encoder.loss_curve_)
+        encoder = self.encoder
+        encoder.history_ = self.earlier + trainer.history
+        encoder.loss_curve_ = [record["loss"] for record in encoder.history_]
+        encoder.n_iter_ = len(encoder.history_)
 
     def end(self, trainer):
         encoder = self.encoder
@@ -622,7 +627,7 @@ class _Hooks:
 
         def reconstruct():
             self.finish(trainer)
-            names = ("state_", "backbone_name_", "n_iter_", "loss_curve_")
+            names = ("state_", "backbone_name_", "n_iter_", "loss_curve_", "history_")
             return {name: getattr(encoder, name) for name in names}
 
         return self.epoch_context.call_on_fit_task_end(

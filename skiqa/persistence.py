@@ -223,7 +223,7 @@ def _load_bundle(path, weights):
     }
     encoder = ContrastiveQualityEncoder(weights=weights, **parameters)
     encoder._set_state(tensors_to_state(groups["encoder"], header["encoder"]))
-    encoder.n_iter_, encoder.loss_curve_ = 0, []
+    encoder.n_iter_, encoder.loss_curve_, encoder.history_ = 0, [], []
     if "regressor" not in groups:
         return encoder
     coef, intercept = groups["regressor"]["coef"], groups["regressor"]["intercept"]

@@ -438,6 +438,11 @@ def test_callback_stops(crops):
     encoder = tiny(epochs=5).set_callbacks(Recorder(stop_after=2)).fit(crops)
     assert encoder.n_iter_ == 2
     assert len(encoder.loss_curve_) == 2
+    encoder.partial_fit(crops)
+    assert [record["loss"] for record in encoder.history_] == encoder.loss_curve_
+    assert len(encoder.history_) == 3
+    for record in encoder.history_:
+        assert record["images_per_second"] == pytest.approx(8 / record["seconds"])
 
 
 def test_callback_is_torn_down_after_an_error():
