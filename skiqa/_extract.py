@@ -72,7 +72,7 @@ def extract(
     decoded = iter_decoded(
         images, n_jobs=n_jobs, prefetch=prefetch, on_error=on_error, indices=indices
     )
-    finish = _finisher(state, scales, pooling)
+    finish = finisher(state, scales, pooling)
     for batch in _windows(decoded, 1 if alone else GPU_WINDOW):
         batch = [
             (index, _fitting(images, index, image, networks, scales)) for index, image in batch
@@ -126,13 +126,13 @@ def image_digest(images, index):
         return None
 
 
-def _finisher(state, scales, pooling):
+def finisher(state, scales, pooling):
     """Return what pooled features still need, as a function of a row: their weights say what."""
     parts = state.parts()
     if len(parts) == 1:
         return _finisher_of_part(state, scales, pooling)
     finishers = [_finisher_of_part(part, scales, pooling) for part in parts]
-    ends = np.cumsum([_part_width(part, scales, pooling) for part in parts])[:-1]
+    ends = np.cumsum([part_width(part, scales, pooling) for part in parts])[:-1]
     # stage features of a row: about one in all, whatever stands beside whatever
     weight = np.float32(len(parts) ** -0.5 if pooling == "stages" else 1.0)
 
@@ -168,13 +168,23 @@ def standardiser(state, scales):
     callable
         (n_features,) -> (n_features,), float32.
     """
+
+    def standardise(row):
+        center, divisor = stage_constants(state, scales, row.size)
+        return (row - center) / divisor
+
+    return standardise
+
+
+def stage_constants(state, scales, width):
+    """Return what is taken off a row of `width` stage features, and what it is divided by then."""
     if state.center is None:
-        return lambda row: row / np.float32(np.sqrt(row.size))
+        return np.float32(0), np.float32(np.sqrt(width))
     reference = np.log(state.reference_scales)
     nearest = [int(np.abs(reference - np.log(s)).argmin()) for s in scales]
     center = state.center[:, nearest].reshape(-1)
     divisor = state.scale[:, nearest].reshape(-1) * np.float32(np.sqrt(center.size))
-    return lambda row: (row - center) / divisor
+    return center, divisor
 
 
 def standardising_constants(images, indices, state, *, device, n_jobs):
@@ -212,10 +222,11 @@ def standardising_constants(images, indices, state, *, device, n_jobs):
 
 def row_width(state, scales, pooling):
     """Return the number of features of an image: all networks, all scales."""
-    return sum(_part_width(part, scales, pooling) for part in state.parts())
+    return sum(part_width(part, scales, pooling) for part in state.parts())
 
 
-def _part_width(state, scales, pooling):
+def part_width(state, scales, pooling):
+    """Return the number of features of an image, those of the content beside `state` apart."""
     return len(state.networks) * len(scales) * feature_width(state, pooling)
 
 

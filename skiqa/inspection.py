@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skiqa._feature_selection import SemanticNoiseSelector
 from skiqa._images import as_image_list, iter_decoded, resize
 from skiqa._progress import progress_bar
+from skiqa._quality_map import iter_quality_maps, quality_map
 from skiqa.degradations import get_bank, list_operators
 from skiqa.degradations._pillow import from_bytes, to_bytes
 from skiqa.degradations._random import spawn
@@ -19,7 +20,9 @@ __all__ = [
     "DegradationGalleryDisplay",
     "DegradationResponseDisplay",
     "NoiseSpectrumDisplay",
+    "iter_quality_maps",
     "level_concordance",
+    "quality_map",
 ]
 
 LEVELS = (1, 2, 3, 4, 5)

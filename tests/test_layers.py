@@ -20,6 +20,7 @@ GROUPS = (
     ("objectives",),
     ("_resume", "_train", "_extract"),
     ("_encoder", "_reference", "_feature_selection", "_regressor", "_distillation"),
+    ("_quality_map",),
     ("model_selection", "inspection", "persistence", "cli", "__main__"),
 )
 # Neighbours in a group do not know each other, except where one is made of the other.
