@@ -7,6 +7,7 @@ comes in when there are images to work on.
 import click
 
 from skiqa.cli._degrade import degrade
+from skiqa.cli._evaluate import evaluate
 from skiqa.cli._files import EXTENSIONS, find_images
 from skiqa.cli._fit import fit
 from skiqa.cli._pretrain import pretrain
@@ -25,4 +26,5 @@ def main():
 main.add_command(score)
 main.add_command(degrade)
 main.add_command(fit)
+main.add_command(evaluate)
 main.add_command(pretrain)

@@ -6,10 +6,38 @@ import click
 
 from skiqa.cli._files import Failure, in_the_way, jobs_option, printable, unwritable, warnings_shown
 
-__all__ = ["fit"]
+__all__ = ["column_options", "fit", "load_table"]
 
 LEAST = 10  # contents: fewer leave nothing to hold back
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # around the 1 that features suit
+
+_COLUMNS = (
+    click.option("--image-column", metavar="NAME", help="File names; else file, image, name, ..."),
+    click.option("--score-column", metavar="NAME", help="Ratings; else mos, score, rating, ..."),
+    click.option(
+        "--group-column", metavar="NAME", help="Contents; else group, scene, reference, ..."
+    ),
+    click.option("--lower-is-better", is_flag=True, help="The ratings are DMOS or the like."),
+)
+
+
+def column_options(command):
+    """Add the options that say how a table of ratings is read; see :func:`load_table`."""
+    for option in reversed(_COLUMNS):
+        command = option(command)
+    return command
+
+
+def load_table(
+    images, ratings, image_column, score_column, group_column, lower_is_better, split=None
+):
+    """Return the Bunch of a table of ratings, with options as people give them."""
+    from skiqa.datasets import load_folder
+
+    return load_folder(
+        images, ratings, image=image_column, target=score_column, groups=group_column,
+        higher_is_better=not lower_is_better, split=split,
+    )  # fmt: skip
 
 
 @click.command()
@@ -21,10 +49,7 @@ ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # around the 1 tha
     help="Folder that the file names of RATINGS are relative to.",
 )
 @click.option("--out", required=True, metavar="FILE.skiqa", help="Scorer to write.")
-@click.option("--image-column", metavar="NAME", help="File names; else file, image, name, ...")
-@click.option("--score-column", metavar="NAME", help="Ratings; else mos, score, rating, ...")
-@click.option("--group-column", metavar="NAME", help="Contents; else group, scene, reference, ...")
-@click.option("--lower-is-better", is_flag=True, help="The ratings are DMOS or the like.")
+@column_options
 @click.option(
     "--weights",
     default="default",
@@ -35,10 +60,7 @@ ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # around the 1 tha
 @click.option("--cache-dir", metavar="DIR", help="Keep features there for another run.")
 @jobs_option
 @click.option("--overwrite", is_flag=True, help="Replace the --out FILE of an earlier run.")
-def fit(
-    ratings, images, out, image_column, score_column, group_column, lower_is_better, weights,
-    cache_dir, jobs, overwrite,
-):  # fmt: skip
+def fit(ratings, images, out, weights, cache_dir, jobs, overwrite, **columns):
     """Fit a scorer to ratings of one's own.
 
     RATINGS is a .csv or .xlsx file with a row for each image: its file name, its rating and, if
@@ -53,8 +75,7 @@ def fit(
     if problem := in_the_way(out, overwrite):
         raise Failure(problem)
     with warnings_shown():
-        columns = {"image": image_column, "target": score_column, "groups": group_column}
-        data = _rated(images, ratings, columns, not lower_is_better)
+        data = _rated(images, ratings, columns)
         encoder, X, unreadable = _features(data.data, weights, cache_dir, jobs)
         for index in unreadable:
             click.echo(f"cannot be read, left out: {printable(data.data[index])}", err=True)
@@ -72,15 +93,13 @@ def fit(
     sys.exit(1 if unreadable else 0)
 
 
-def _rated(images, ratings, columns, higher_is_better):
+def _rated(images, ratings, columns):
     """Return the rated rows of the table as a Bunch of data, target and groups."""
     import numpy as np
     from sklearn.utils import Bunch
 
-    from skiqa.datasets import load_folder
-
     try:
-        table = load_folder(images, ratings, higher_is_better=higher_is_better, **columns)
+        table = load_table(images, ratings, **columns)
     except (OSError, ValueError, ImportError) as error:
         raise Failure(str(error)) from None
     groups = np.arange(len(table.data)) if table.groups is None else table.groups

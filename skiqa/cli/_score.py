@@ -11,10 +11,10 @@ import click
 from skiqa.cli._files import Failure, find_images, jobs_option, printable, reason, warnings_shown
 from skiqa.cli._rows import CsvOutput, JsonOutput, TableOutput, csv_file, read_scored
 
-__all__ = ["score"]
+__all__ = ["load_scorer", "score", "scores_of_files"]
 
 
-def _scores(model, files, jobs):
+def scores_of_files(model, files, jobs):
     """Yield (file, score or None, error text or None) in order."""
     from skiqa.persistence import iter_quality
 
@@ -28,7 +28,8 @@ def _scores(model, files, jobs):
                 yield files[index], score, None
 
 
-def _load(path):
+def load_scorer(path):
+    """Load the model in a file, or the one that comes with skiqa."""
     from skiqa.persistence import load_model
 
     try:
@@ -98,7 +99,7 @@ def score(context, paths, csv_path, as_json, model, recursive, jobs, on_error, r
     to_file = csv_path not in (None, "-")
     with warnings_shown():
         try:
-            loaded = _load(model) if files else None  # before the file is opened, and emptied
+            loaded = load_scorer(model) if files else None  # before the file is opened, and emptied
             if to_file:
                 output = csv_file(Path(csv_path), scored, rewrite)
             else:
@@ -133,7 +134,7 @@ def _run(model, files, jobs, on_error, output, to_file):
     n_done, failed, stopped = 0, 0, None
     try:
         with progress_bar("scoring", len(files), enabled=bar) as advance:
-            for file, value, error in _scores(model, files, jobs):
+            for file, value, error in scores_of_files(model, files, jobs):
                 if error is not None:
                     failed += 1
                     if on_error == "raise":
