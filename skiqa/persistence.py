@@ -33,6 +33,7 @@ __all__ = [
 # The types that skops must be told to trust in a pipeline with an encoder of skiqa.
 TRUSTED = [
     "skiqa._backbones.EncoderState",
+    "skiqa._distillation.PseudoLabelRegressor",
     "skiqa._encoder.ContrastiveQualityEncoder",
     "skiqa._feature_selection.SemanticNoiseRidge",
     "skiqa._feature_selection.SemanticNoiseSelector",
