@@ -2,7 +2,9 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from sklearn.datasets import load_sample_images
 
 
@@ -11,6 +13,23 @@ def photo_paths(tmp_path_factory):
     """Two real photographs, JPEG, 640 x 427: scikit-learn's china.jpg and flower.jpg."""
     folder = tmp_path_factory.mktemp("photos")
     return [shutil.copy(name, folder) for name in load_sample_images().filenames]
+
+
+@pytest.fixture
+def photo(photo_paths):
+    """Part of china.jpg, uint8 (64, 96, 3)."""
+    with Image.open(photo_paths[0]) as china:
+        return np.asarray(china.crop((200, 100, 296, 164)))
+
+
+@pytest.fixture
+def pyplot():
+    """matplotlib.pyplot, which draws without a screen; figures are closed after the test."""
+    pytest.importorskip("matplotlib").use("Agg")
+    import matplotlib.pyplot
+
+    yield matplotlib.pyplot
+    matplotlib.pyplot.close("all")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,119 @@
+"""How much of each feature is semantic noise."""
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skiqa._feature_selection import SemanticNoiseSelector
+from skiqa.inspection._common import pyplot
+
+
+class NoiseSpectrumDisplay:
+    """How much of each feature is semantic noise: features in order of their noise ratio.
+
+    Made by :meth:`from_estimator`. The gates that the selector gave to the same features are dots
+    beside the line; a hard threshold is a dashed line.
+
+    Parameters
+    ----------
+    noise_ratio : float array of shape (n_features,)
+        Share of noise in each feature, in [0, 1].
+    gates : float array of shape (n_features,)
+        In [0, 1].
+    threshold : float or None, default=None
+        Gate from which features are kept; None: all are.
+
+    Attributes
+    ----------
+    order_ : intp array of shape (n_features,)
+        Features as they stand on the axis, the least noisy first; after :meth:`plot`.
+    line_ : matplotlib Line2D
+        The noise ratios.
+    gates_ : matplotlib Line2D
+        The gates.
+    threshold_ : matplotlib Line2D or None
+        The threshold.
+    ax_ : matplotlib Axes
+        Their axes.
+    figure_ : matplotlib Figure
+        Their figure.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skiqa import SemanticNoiseSelector
+    >>> from skiqa.inspection import NoiseSpectrumDisplay
+    >>> table = load_diabetes()
+    >>> selector = SemanticNoiseSelector().fit(table.data, table.target)
+    >>> display = NoiseSpectrumDisplay.from_estimator(selector)
+    >>> [table.feature_names[j] for j in display.order_[[0, 1, -1]]]
+    ['bmi', 's5', 'sex']
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, *, noise_ratio, gates, threshold=None):
+        self.noise_ratio = np.asarray(noise_ratio)
+        self.gates = np.asarray(gates)
+        self.threshold = threshold
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None):
+        """Plot what a selector found.
+
+        Parameters
+        ----------
+        estimator : SemanticNoiseSelector
+            Fitted; or a Pipeline that has one as a step.
+        ax : matplotlib Axes, default=None
+            Where to plot; None makes a figure.
+
+        Returns
+        -------
+        NoiseSpectrumDisplay
+        """
+        steps = [step for _, step in getattr(estimator, "steps", [(None, estimator)])]
+        found = [step for step in steps if isinstance(step, SemanticNoiseSelector)]
+        if not found:
+            raise TypeError(
+                "The estimator must be a SemanticNoiseSelector, or a Pipeline with one, not "
+                f"{type(estimator).__name__}."
+            )
+        check_is_fitted(found[0])
+        return cls(
+            noise_ratio=found[0].noise_ratio_,
+            gates=found[0].gates_,
+            threshold=found[0].threshold,
+        ).plot(ax=ax)
+
+    def plot(self, ax=None):
+        """Plot the spectrum.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to plot; None makes a figure.
+
+        Returns
+        -------
+        NoiseSpectrumDisplay
+        """
+        if ax is None:
+            ax = pyplot().figure(layout="constrained").add_subplot()
+        self.order_ = np.argsort(self.noise_ratio, kind="stable")
+        rank = np.arange(1, len(self.order_) + 1)
+        (self.gates_,) = ax.plot(
+            rank, self.gates[self.order_], ".", color="tab:orange", markersize=3, label="gate"
+        )
+        (self.line_,) = ax.plot(
+            rank, self.noise_ratio[self.order_], color="tab:blue", label="noise ratio"
+        )
+        self.threshold_ = None
+        if self.threshold is not None:
+            self.threshold_ = ax.axhline(
+                self.threshold, color="tab:gray", linestyle="--", label="threshold of the gates"
+            )
+        ax.set(xlabel="features, least noisy first", ylabel="share", ylim=(-0.03, 1.03))
+        ax.grid(alpha=0.3)
+        ax.legend()
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
