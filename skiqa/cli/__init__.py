@@ -11,6 +11,7 @@ from skiqa.cli._evaluate import evaluate
 from skiqa.cli._files import EXTENSIONS, find_images
 from skiqa.cli._fit import fit
 from skiqa.cli._pretrain import pretrain
+from skiqa.cli._report import report
 from skiqa.cli._rows import TableOutput
 from skiqa.cli._score import score
 
@@ -27,4 +28,5 @@ main.add_command(score)
 main.add_command(degrade)
 main.add_command(fit)
 main.add_command(evaluate)
+main.add_command(report)
 main.add_command(pretrain)

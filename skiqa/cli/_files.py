@@ -143,10 +143,10 @@ def unwritable(name, error):
     return Failure(f"cannot write {printable(name)}: {error.strerror or error}")
 
 
-def in_the_way(out, overwrite):
+def in_the_way(out, overwrite, option="--out"):
     """Return why a file cannot be written, before the work that it is to hold; None if it can."""
     if os.path.isdir(out):
-        return f"{printable(out)} is a folder: --out takes a file"
+        return f"{printable(out)} is a folder: {option} takes a file"
     if os.path.lexists(out) and not overwrite:
         return f"{printable(out)} exists: give another file, or --overwrite to replace it"
     folder = os.path.dirname(out) or "."
