@@ -20,6 +20,11 @@ def pyplot():
     return plt
 
 
+def new_axes(size):
+    """Return the axes of a new figure of (width, height) inches."""
+    return pyplot().figure(figsize=size, layout="constrained").add_subplot()
+
+
 def checked_operators(operators, levels):
     """Return the operators of a bank, or of names, and the levels, checked."""
     if isinstance(operators, str) and operators in list_operators():

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skiqa._feature_selection import SemanticNoiseSelector
-from skiqa.inspection._common import pyplot
+from skiqa.inspection._common import new_axes
 
 
 class NoiseSpectrumDisplay:
@@ -98,7 +98,7 @@ class NoiseSpectrumDisplay:
         NoiseSpectrumDisplay
         """
         if ax is None:
-            ax = pyplot().figure(layout="constrained").add_subplot()
+            ax = new_axes(None)
         self.order_ = np.argsort(self.noise_ratio, kind="stable")
         rank = np.arange(1, len(self.order_) + 1)
         (self.gates_,) = ax.plot(
