@@ -15,10 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 from skiqa._backbones import live_networks, to_input
 from skiqa._device import resolve_device, transform_dtype
 from skiqa._encoder import ContrastiveQualityEncoder
-from skiqa._extract import finisher, part_width, pool, stage_constants
+from skiqa._extract import finisher, part_width, stage_constants
 from skiqa._images import iter_decoded, pad_to, resize
 from skiqa._pooling import POOLINGS
-from skiqa._tiles import needs_tiles
+from skiqa._tiles import needs_tiles, pool_moments, tiled_moments
 from skiqa.exceptions import ImageError
 
 
@@ -148,8 +148,6 @@ class _Split:
         row = np.concatenate(pooled, dtype=np.float32)
         features = finisher(state, scales, pooling)(row)
         score = float(self.regressor.predict(features[None])[0])
-        if any(moments is None for moments in blocks):
-            return score, None
         weights = _on_pooled(np.ravel(self.regressor.coef_), row, state, scales, pooling)
         ends = np.cumsum([len(features) for features in pooled])
         cells = sum(map(_contributions, np.split(weights, ends[:-1]), blocks))
@@ -158,22 +156,30 @@ class _Split:
 
     def _run(self, photo, network, pooling):
         """Return the pooled features of one scale, and the moments of the maps on the grid."""
-        padded = pad_to(photo, network.stride)[None]
-        if needs_tiles(network, padded.shape[1:3]):
-            return pool(padded, network, pooling, self.device, self.dtype)[0].cpu().numpy(), None
-        maps = network.maps(to_input(padded, network, self.device, self.dtype))
+
+        def on_grid(x, place, size):  # x: part of a map that is `size` large, from `place` on
+            sides = zip(place, x.shape[2:], size, photo.shape[:2], self.grid, strict=True)
+            shares = [
+                _shares(n_cells, side, network.stride, n)[:, start : start + length]
+                for start, length, n_cells, side, n in sides
+            ]
+            return _grid_moments(x[0], *shares)
+
+        padded = pad_to(photo, network.stride)
+        if needs_tiles(network, padded.shape[:2]):
+            moments = tiled_moments(padded, network, self.device, self.dtype, on_grid)
+            whole = [[torch.as_tensor(a.sum((-2, -1))) for a in stage] for stage in moments]
+            features = pool_moments(whole, pooling).numpy()
+            return features, moments[-1:] if pooling == "avg" else moments
+        maps = network.maps(to_input(padded[None], network, self.device, self.dtype))
         if pooling == "avg":
             *_, last = maps
             maps = [last]
-        pooled, moments = [], []
+        features, moments = [], []
         for x in maps:  # one at a time: memory
-            pooled.append(POOLINGS[pooling]([x])[0].cpu().numpy())
-            shares = [
-                _shares(n_cells, side, network.stride, n)
-                for n_cells, side, n in zip(x.shape[2:], photo.shape[:2], self.grid, strict=True)
-            ]
-            moments.append(_grid_moments(x[0], *shares))
-        return np.concatenate(pooled), moments
+            features.append(POOLINGS[pooling]([x])[0].cpu().numpy())
+            moments.append(on_grid(x, (0, 0), x.shape[2:]))
+        return np.concatenate(features), moments
 
 
 def _linear(model):

@@ -111,8 +111,40 @@ def _measure(network):
 
 def tiled_features(image, network, pooling, device, dtype):
     """Return the pooled features of one large uint8 photo (h, w, 3): (d,) float32."""
+    return pool_moments(tiled_moments(image, network, device, dtype), pooling)
+
+
+def pool_moments(moments, pooling):
+    """Pool the moments of every stage, [(sums, sums of squares, count), ...]: (d,) float32."""
+    means = [total / count for total, _, count in moments]
+    if pooling == "avg":
+        return means[-1].float()
+    spreads = [
+        (square / count - mean**2).clamp(min=0).sqrt()
+        for (_, square, count), mean in zip(moments, means, strict=True)
+    ]
+    return torch.cat([part for pair in zip(means, spreads, strict=True) for part in pair]).float()
+
+
+def tiled_moments(image, network, device, dtype, measure=None):
+    """Return the moments of every stage's map of one large uint8 photo (h, w, 3).
+
+    Parameters
+    ----------
+    image, network, device, dtype
+        The photo, and what runs it.
+    measure : callable or None, default=None
+        What is added up: ``measure(x, place, size)`` returns three things that can be added, of the
+        part x (1, c, h', w') of a map that is `size` large and begins at `place`. None: sum, sum of
+        squares and count.
+
+    Returns
+    -------
+    list of (sum, sum of squares, count)
+        By channel, float64 of shape (c_s,); or what `measure` returns.
+    """
     height, width, _ = image.shape
-    chain, sums, x, stride = tiling(network), [], None, 1
+    chain, moments, x, stride = tiling(network), [], None, 1
 
     def photo(rows, columns):
         return to_input(image[None, rows, columns], network, device, dtype)
@@ -120,17 +152,11 @@ def tiled_features(image, network, pooling, device, dtype):
     for segment in _segments(chain, height, width):
         tile = int(np.sqrt(TILE_PIXELS * stride)) // stride
         source = photo if x is None else x
-        x, moments = _run_segment(segment, source, tile, (height, width) if x is None else None)
-        sums += [m for m, (stage, _, _) in zip(moments, segment, strict=True) if stage.reported]
+        size = (height, width) if x is None else None
+        x, found = _run_segment(segment, source, tile, size, measure or _moments)
+        moments += [m for m, (stage, _, _) in zip(found, segment, strict=True) if stage.reported]
         stride *= int(np.prod([s for _, s, _ in segment]))
-    means = [total / count for total, _, count in sums]
-    if pooling == "avg":
-        return means[-1].float()
-    spreads = [
-        (square / count - mean**2).clamp(min=0).sqrt()
-        for (_, square, count), mean in zip(sums, means, strict=True)
-    ]
-    return torch.cat([part for pair in zip(means, spreads, strict=True) for part in pair]).float()
+    return moments
 
 
 def _segments(chain, height, width):
@@ -146,7 +172,7 @@ def _segments(chain, height, width):
         yield segment
 
 
-def _run_segment(segment, source, tile, size=None):
+def _run_segment(segment, source, tile, size=None, measure=None):
     """Run some stages over a map in tiles.
 
     Parameters
@@ -157,13 +183,15 @@ def _run_segment(segment, source, tile, size=None):
         Side of a tile in cells of the source, halo not counted.
     size : tuple of 2 int or None
         (h, w) of a callable source.
+    measure : callable or None
+        As for :func:`tiled_moments`; None: nothing is measured.
 
     Returns
     -------
     out : tensor of shape (1, c', h', w')
         The last stage's map.
-    moments : list of (sum, sum of squares, count)
-        Of every stage's map, float64, of shape (c_s,).
+    moments : list of 3 things each
+        Of every reported stage's map.
     """
     height, width = source.shape[2:] if size is None else size
     total = int(np.prod([stride for _, stride, _ in segment]))
@@ -188,13 +216,16 @@ def _run_segment(segment, source, tile, size=None):
                 own_y = _own(ya - y0, tile, jump, ya + tile < height)
                 own_x = _own(xa - x0, tile, jump, xa + tile < width)
                 own = x[:, :, own_y, own_x]
-                if stage.reported:
-                    for k, channel in enumerate(_moments(own)):
-                        moment[k] = moment[k] + channel
-            if out is None:
                 # a tile leaves the whole map's remainder, so it rounds as the whole map does
-                rounding = (x.shape[2] - (y1 - y0) // jump, x.shape[3] - (x1 - x0) // jump)
-                shape = [1, x.shape[1], height // jump + rounding[0], width // jump + rounding[1]]
+                whole = (
+                    height // jump + x.shape[2] - (y1 - y0) // jump,
+                    width // jump + x.shape[3] - (x1 - x0) // jump,
+                )
+                if stage.reported and measure is not None:
+                    found = measure(own, (ya // jump, xa // jump), whole)
+                    moment[:] = [a + b for a, b in zip(moment, found, strict=True)]
+            if out is None:
+                shape = [1, x.shape[1], *whole]
                 out = torch.empty(
                     shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last
                 )
@@ -219,7 +250,7 @@ def _own(offset, tile, jump, inner):
     return slice(offset // jump, (offset + tile) // jump if inner else None)
 
 
-def _moments(x):
+def _moments(x, place, size):
     """Return the sum, the sum of squares (float64, by channel) and the count of a (1, c, h, w)."""
     flat = x[0].flatten(1)
     doubles = [channel.double() for channel in flat]

@@ -8,10 +8,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skiqa
-from skiqa import ContrastiveQualityEncoder
+from skiqa import ContrastiveQualityEncoder, _tiles
 from skiqa._backbones import live_networks, random_state_of, to_input
 from skiqa._extract import finisher, row_width
 from skiqa._images import pad_to
+from skiqa._official import fitted_ridge
 from skiqa._pooling import POOLINGS
 from skiqa._quality_map import (
     _contributions,
@@ -138,6 +139,24 @@ def test_other_encoders(photos, parameters, content):
         assert score == pytest.approx(expected[index], rel=1e-5, abs=1e-5)
         assert cells.sum() == pytest.approx(score, rel=1e-4, abs=1e-5)
         assert np.ptp(cells) > 0 or photos[index].size == 3
+
+
+@pytest.mark.parametrize("backbone", [TINY, "tf_efficientnet_lite0"])
+@pytest.mark.parametrize("pooling", ["stages", "avg"])
+def test_large_photos_in_tiles(china, monkeypatch, backbone, pooling):
+    photo = np.ascontiguousarray(china[:301, :215])
+    state = random_state_of(backbone, 0)
+    encoder = ContrastiveQualityEncoder(device="cpu", pooling=pooling).fit([photo])
+    encoder._set_state(state)
+    coef = np.random.default_rng(0).normal(size=row_width(state, encoder.scales, pooling))
+    model = make_pipeline(encoder, fitted_ridge(coef, 3.0, 1.0))
+    _, whole = quality_map(model, photo, grid=(7, 5))
+    monkeypatch.setattr(_tiles, "TILED_ABOVE", 0)
+    monkeypatch.setattr(_tiles, "TILE_PIXELS", 96**2)
+    score, cells = quality_map(model, photo, grid=(7, 5))
+    assert score == pytest.approx(model.predict([photo])[0], rel=1e-6)
+    assert not np.array_equal(cells, whole)
+    np.testing.assert_allclose(cells, whole, atol=1e-5 * np.abs(whole).max())
 
 
 def test_shares():
