@@ -33,7 +33,7 @@ def test_points_curve_and_measures(rated):
     assert display.plcc == pytest.approx(plcc_score(mos, predicted, mapping="logistic4"))
     (legend,) = display.ax_.get_legend().get_texts()
     measures = f"SROCC {display.srocc:.3f}, PLCC {display.plcc:.3f}"
-    assert legend.get_text() == f"logistic4 fit\n{measures}"
+    assert legend.get_text() == f"logistic4 fit: {measures}"
     assert display.thumbnails_ == []
     display.figure_.canvas.draw()
 

@@ -155,7 +155,7 @@ class PredictedMosDisplay:
             color="tab:blue",
         )  # fmt: skip
         x = np.linspace(self.y_pred.min(), self.y_pred.max(), 256)
-        label = f"{self.curve.name} fit\nSROCC {self.srocc:.3f}, PLCC {self.plcc:.3f}"
+        label = f"{self.curve.name} fit: SROCC {self.srocc:.3f}, PLCC {self.plcc:.3f}"
         (self.curve_,) = ax.plot(x, self.curve(x), color="black", label=label)
         places = self.y_pred[self.outliers], self.y_true[self.outliers]
         ax.scatter(*places, s=60, facecolor="none", edgecolor="tab:red", linewidth=1.3)
@@ -164,9 +164,9 @@ class PredictedMosDisplay:
                 str(k), place, (5, 4), textcoords="offset points", color="tab:red", weight="bold"
             )
         self.thumbnails_ = []
-        height = 1 / max(4, len(pictures))
+        height = 1 / max(4, len(pictures))  # of a picture and the line above it
         for k, picture in enumerate(pictures):
-            inset = ax.inset_axes((1.03, 1 - (k + 0.84) * height, 0.32, 0.84 * height))
+            inset = ax.inset_axes((1.03, 1 - (k + 1) * height, 0.32, 0.74 * height))
             inset.imshow(picture)
             inset.set_anchor("W")
             inset.set_xticks([])
@@ -178,6 +178,7 @@ class PredictedMosDisplay:
             self.thumbnails_.append(inset)
         ax.set(xlabel="prediction", ylabel="MOS")
         ax.grid(alpha=0.3)
-        ax.legend()
+        # outside: it would hide outliers
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0.2)
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -91,7 +91,7 @@ class QualityMapDisplay:
         """
         height, width = self.photo.shape[:2]
         if ax is None:
-            ax = new_axes((7.0, float(np.clip(6.0 * height / width, 2.0, 9.0)) + 0.4))
+            ax = new_axes((7.0, float(np.clip(6.0 * height / width, 2.4, 9.0)) + 0.4))
         grey = self.photo @ np.array([0.299, 0.587, 0.114])  # colors are the map's
         ax.imshow(grey, cmap="gray", vmin=0, vmax=255)
         points = self.map * self.map.size
@@ -101,9 +101,7 @@ class QualityMapDisplay:
             alpha=alpha * np.sqrt(np.abs(points - self.score) / reach),
             interpolation="bilinear", extent=(-0.5, width - 0.5, height - 0.5, -0.5),
         )  # fmt: skip
-        self.colorbar_ = ax.figure.colorbar(
-            self.im_, ax=ax, label="score points (their mean is the score)"
-        )
+        self.colorbar_ = ax.figure.colorbar(self.im_, ax=ax, label="score points")
         self.colorbar_.ax.axhline(self.score, color="black")
         ax.set_title(f"score {self.score:.4g}")
         ax.set_axis_off()
