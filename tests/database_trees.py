@@ -216,6 +216,30 @@ def pipal(root):
             "degradation": ["00", "06", "03"]}  # fmt: skip
 
 
+def pieapp(root):
+    rows = {"ref_10": [("distort_10_JPEG_compression_inter_3.png", 1.75), ("ref_10.png", 0)],
+            "ref_2": [("distort_2_gaussian_blur_intra_12.png", 3.5),
+                      ("distort_2_pink_noise_inter_1.png", -0.25)]}  # fmt: skip
+    for reference, scored in rows.items():
+        write_csv(
+            root / "labels" / "test" / f"{reference}_per_image_score.csv",
+            [("ref. image", " distorted image", " score for distorted image"),
+             *((f"{reference}.png", *row) for row in scored)],
+        )  # fmt: skip
+        header = ("ref. image", " distorted image A", " distorted image B", " preference for A")
+        write_csv(root / "labels" / "test" / f"{reference}_pairwise_labels.csv", [header])
+    data = [
+        "distorted_images/test/ref_2/distort_2_gaussian_blur_intra_12.png",
+        "distorted_images/test/ref_2/distort_2_pink_noise_inter_1.png",
+        "distorted_images/test/ref_10/distort_10_JPEG_compression_inter_3.png",
+    ]
+    touch(root, [*data, "reference_images/test/ref_2.png", "reference_images/test/ref_10.png"])
+    touch(root, ["labels/train/ref_1_pairwise_labels.csv", "test_reference_list.txt"])
+    return {"data": data, "target": [-3.5, 0.25, -1.75], "groups": ["ref_2", "ref_2", "ref_10"],
+            "degradation": ["gaussian_blur", "pink_noise", "JPEG_compression"],
+            "split": ["test"] * 3}  # fmt: skip
+
+
 def clive(root):
     names = [f"t{n}.bmp" for n in range(1, 8)] + ["3.bmp", "4.JPG", "10.bmp"]
     mos, spread = np.linspace(3.42, 92.4, 10), np.linspace(15, 25, 10)
@@ -346,7 +370,7 @@ def agiqa3k(root):
             "groups": ["barak obama as master chief", prompt, prompt]}  # fmt: skip
 
 
-SYNTHETIC = [live, csiq, tid2008, tid2013, kadid10k, kadis700k, live_md, mdid, pipal]
+SYNTHETIC = [live, csiq, tid2008, tid2013, kadid10k, kadis700k, live_md, mdid, pipal, pieapp]
 AUTHENTIC = [clive, koniq10k, spaq, flive, bid, cid2013, biq2021, uhd_iqa, agiqa3k]
 
 

@@ -1,5 +1,7 @@
 """Databases of photographs degraded on purpose: the content of an image is its reference."""
 
+import re
+
 import numpy as np
 
 from skiqa.datasets._base import (
@@ -409,3 +411,55 @@ def load_pipal(root, database):
         "groups": [content for content, _, _ in parts],
         "degradation": [kind for _, kind, _ in parts],
     }
+
+
+@loader(
+    name="PieAPP",
+    content="600 degraded images of 40 references of 256 x 256 pixels (the test part, which alone "
+    "has a score for each image), 15 degradations of each reference.",
+    opinions="error against the reference, fitted to preferences in pairs, 0 = the reference, "
+    "lower is better; target = -error. References are compared with their own copies only.",
+    layout="""
+        PieAPP_dataset_CVPR_2018/
+          labels/test/ref_1_per_image_score.csv        ref. image, distorted image, score for
+                                                       distorted image
+          distorted_images/test/ref_1/distort_1_<type>_<inter or intra>_<identifier>.png, ...
+          reference_images/test/ref_1.png, ...
+        """,
+    source="the readme of the authors and public code that reads the score files. The training and "
+    "validation parts (19,680 images) have preferences in pairs only and are not loaded.",
+    citation="E. Prashnani, H. Cai, Y. Mostofi, P. Sen, 'PieAPP: Perceptual image-error assessment "
+    "through pairwise preference', CVPR 2018.",
+    url="https://github.com/prashnani/PerceptualImageError",
+    license="non-commercial, educational purposes only.",
+)
+def load_pieapp(root, database):
+    """Load the test part of PieAPP: 40 references, 15 degradations of each."""
+    labels = find(root, "labels", database=database)
+    names, errors, groups = [], [], []
+    for file in sorted(labels.glob("test/ref_*_per_image_score.csv"), key=_natural):
+        reference = file.name.removesuffix("_per_image_score.csv")
+        files, values = read_columns(file, "distorted image", "score for distorted image")
+        for name, error in zip(files, numbers(values, file), strict=True):
+            if name != f"{reference}.png":  # the reference itself, whose error is 0
+                names.append(f"distorted_images/test/{reference}/{name}")
+                errors.append(error)
+                groups.append(reference)
+    if not names:
+        raise FileNotFoundError(
+            f"{database.name}: there are no scores in {labels / 'test'}. Expected:\n"
+            f"{database.expected}"
+        )
+    kinds = [re.search(r"distort_\d+_(.+)_int(?:er|ra)_", name) for name in names]
+    return {
+        "root": labels.parent,
+        "data": names,
+        "target": -np.array(errors),
+        "groups": groups,
+        "degradation": [kind[1] if kind else "unknown" for kind in kinds],
+        "split": ["test"] * len(names),
+    }
+
+
+def _natural(file):
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
