@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import click
 
-import skiqa
+from skiqa import __version__
 from skiqa.cli._files import (
     Failure,
     find_images,
@@ -79,7 +79,7 @@ def report(context, paths, html, model, no_maps, recursive, jobs, on_error, over
     about = {
         "source": source,
         "model": printable(model) if model else "the scorer that comes with skiqa",
-        "made": f"skiqa {skiqa.__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
+        "made": f"skiqa {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
     }
     with warnings_shown():
         scorer = load_scorer(model)
