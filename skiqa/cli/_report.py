@@ -184,6 +184,8 @@ def _with_thumbnails(files):
 
         def thumbnail(self, index):
             """Return (JPEG in base64, (width, height) of the photo), once."""
+            if index not in self.made:  # its features were in the model's cache
+                self.load(index)
             return self.made.pop(index)
 
     return Photos(files)
