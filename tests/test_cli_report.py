@@ -114,7 +114,7 @@ def test_models_without_maps(folder, tmp_path):
     assert done.exit_code == 0, done.output
     shown, about = data(tmp_path / "b.html")
     assert about["grid"] is None
-    assert about["notes"] == []
+    assert about["notes"] == ["No quality maps: left out by --no-maps."]
     assert "map" not in shown[0]
 
 

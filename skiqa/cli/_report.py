@@ -98,7 +98,7 @@ def _run(model, files, html, jobs, on_error, maps, about):
     folder = os.path.dirname(html) or "."
     photos = _with_thumbnails(files)
     unreadable, notes, status = [], [], 0
-    if maps and (problem := _not_linear(model)):
+    if problem := _not_linear(model) if maps else "left out by --no-maps.":
         notes.append(f"No quality maps: {problem}")
         maps = False
     with _Page(html) as page:
