@@ -23,6 +23,7 @@ import skiqa
 from skiqa import ContrastiveQualityEncoder
 from skiqa.cli import main
 from skiqa.cli._files import printable
+from skiqa.cli._report import _Page
 from skiqa.inspection import quality_map
 from skiqa.persistence import save
 
@@ -238,9 +239,25 @@ def test_a_hostile_name_is_a_name(browser, folder):
     assert Path(path) == folder / "photos" / "<" / HOSTILE
 
 
-def test_pictures_are_decoded_when_they_are_seen(browser):
-    loaded = browser.execute_script(
-        "return [...document.querySelectorAll('.card img')].map(x => x.naturalWidth)"
+def test_thousands_of_photos_are_made_as_they_come_near(browser, folder, tmp_path):
+    (photo, *_), about = data(folder / "page.html")
+    with _Page(str(tmp_path / "many.html")) as page:
+        for k in range(3000):
+            page.add(photo | {"name": f"{k}.png", "score": float(k)})
+        page.close(**about)
+    browser.get((tmp_path / "many.html").as_uri())
+    wait_for(lambda: browser.execute_script("return document.images[0]?.naturalWidth"))
+    counts = browser.execute_script(
+        "return [document.querySelectorAll('.card').length, document.images.length,"
+        " document.body.scrollHeight / innerHeight]"
     )
-    assert loaded
-    assert all(width > 0 for width in loaded)
+    assert counts[0] < 300
+    assert counts[1] <= counts[0]
+    assert counts[2] > 50  # the scroll bar is that of all
+    browser.execute_script("scrollTo(0, document.body.scrollHeight)")
+    last = """
+        const card = [...document.querySelectorAll('.card')].at(-1);
+        const image = card.querySelector('img'), {top} = card.getBoundingClientRect();
+        return [card.querySelector('.name').textContent, top > 0 && top < innerHeight,
+            image?.naturalWidth > 0, document.images.length < 600]"""
+    wait_for(lambda: browser.execute_script(last) == ["2999.png", True, True, True])
