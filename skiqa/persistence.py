@@ -32,6 +32,8 @@ __all__ = [
 
 # The types that skops must be told to trust in a pipeline with an encoder of skiqa.
 TRUSTED = [
+    "pathlib.PosixPath",  # cache_dir and such
+    "pathlib.WindowsPath",
     "skiqa._backbones.EncoderState",
     "skiqa._distillation.PseudoLabelRegressor",
     "skiqa._encoder.ContrastiveQualityEncoder",

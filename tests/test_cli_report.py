@@ -77,9 +77,11 @@ def test_the_page_holds_scores_thumbnails_and_maps(folder):
             assert tuple(photo["size"]) == original.size
         with Image.open(io.BytesIO(base64.b64decode(photo["thumbnail"]))) as thumbnail:
             assert max(thumbnail.size) == min(160, max(photo["size"]))
-        shown = (np.frombuffer(base64.b64decode(photo["map"]), np.uint8) - 128.0) / 127 * 75
-        difference = (cells * 256 - score).clip(-75, 75)
-        np.testing.assert_allclose(shown, difference.ravel(), atol=0.31)  # half a byte's step
+        reach = photo["reach"]
+        shown = (np.frombuffer(base64.b64decode(photo["map"]), np.uint8) - 128.0) / 127 * reach
+        difference = cells * 256 - score
+        assert abs(difference).max() == pytest.approx(reach, rel=1e-3)
+        np.testing.assert_allclose(shown, difference.ravel(), atol=0.006 * reach)  # a byte's step
     reasons = {file["name"]: file["reason"] for file in about["unreadable"]}
     assert [Path(name).name for name in sorted(reasons)] == ["empty <b>.jpg", "no photo.jpg"]
     assert all(reasons.values())

@@ -89,6 +89,12 @@ def test_skops(model, crops, scores, tmp_path):
     assert loaded.get_params()["ridge__alpha"] == 0.1
 
 
+def test_skops_with_a_path_among_the_parameters(model, crops, tmp_path):
+    encoder = clone(model[0]).set_params(cache_dir=tmp_path / "cache").fit(crops)
+    save(encoder, tmp_path / "encoder.skops")
+    assert load(tmp_path / "encoder.skops").cache_dir == tmp_path / "cache"
+
+
 def test_skops_after_partial_fit_goes_on_alike(crops, tmp_path):
     encoder = ContrastiveQualityEncoder(
         TINY, weights=None, batch_size=4, crop_size=64, random_state=0

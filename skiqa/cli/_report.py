@@ -34,7 +34,6 @@ __all__ = ["report"]
 SIDE = 160  # pixels: the page shows thumbnails at this size
 JPEG_QUALITY = 70
 GRID = (16, 16)
-FULL_COLOR = 75.0  # difference to the photo's own score at which a cell has its full color
 
 
 @click.command()
@@ -192,12 +191,16 @@ def _with_thumbnails(files):
 
 
 def _encoded(cells):
-    """Return a map as the page draws it: a byte for each cell, its difference to the mean."""
+    """Return a map as the page draws it: a byte for each cell, its share of the largest difference.
+
+    The differences are to the mean, the largest one in units of the score is its `reach`.
+    """
     if cells is None:
         return {}
-    difference = (cells * cells.size - cells.sum()) / FULL_COLOR
-    bytes_ = (128 + 127 * difference.clip(-1, 1)).round().astype("uint8").tobytes()
-    return {"map": base64.b64encode(bytes_).decode()}
+    difference = cells * cells.size - cells.sum()
+    reach = float(abs(difference).max()) or 1.0
+    bytes_ = (128 + 127 * difference / reach).round().astype("uint8").tobytes()
+    return {"map": base64.b64encode(bytes_).decode(), "reach": float(f"{reach:.4g}")}
 
 
 def _link(file, folder):
