@@ -163,6 +163,8 @@ def main():
     parser.add_argument("--backbone", default="mobilenetv3_small_100")
     parser.add_argument("--views", type=int, default=38400, help="of a run, with gradient")
     parser.add_argument("--crop-size", type=int, default=64)
+    names = ["untrained", *VIEWS_A_PHOTO]
+    parser.add_argument("--objectives", nargs="+", choices=names, default=names)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", default="objectives.work", help="results, networks, checkpoints")
     parser.add_argument("--table", action="store_true", help="train nothing")
@@ -178,7 +180,7 @@ def main():
     crops = synthetic(work)
     for seed in range(args.seeds):
         for objective, source in [("untrained", "-"), *RUNS]:
-            if (objective, source, seed) in done:
+            if (objective, source, seed) in done or objective not in args.objectives:
                 continue
             record = {"objective": objective, "source": source, "seed": seed}
             if objective == "untrained":

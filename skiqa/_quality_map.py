@@ -52,9 +52,10 @@ def quality_map(model, image, grid=(16, 16)):
 
     Notes
     -----
-    Costs little more than ``predict``, in time and memory, with photos of any size. A cell says what its neighbourhood, as
-    far as the network looks, gives to the score *of this photo*; it is not the score that the part
-    would get alone: a standard deviation is measured against the mean over the whole photo.
+    Costs little more than ``predict``, in time and memory, with photos of any size. A cell says
+    what its neighbourhood, as far as the network looks, gives to the score *of this photo*; it is
+    not the score that the part would get alone: a standard deviation is measured against the mean
+    over the whole photo.
 
     Examples
     --------
