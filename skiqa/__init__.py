@@ -9,6 +9,7 @@ __version__ = _version("skiqa")
 # costs milliseconds: neither torch nor scikit-learn is loaded until a name needs it.
 _PUBLIC = {
     "ContrastiveQualityEncoder": "skiqa._encoder",
+    "FineTunedQualityRegressor": "skiqa._regressor",
     "PseudoLabelRegressor": "skiqa._distillation",
     "ReferenceDifference": "skiqa._reference",
     "SemanticNoiseRidge": "skiqa._feature_selection",

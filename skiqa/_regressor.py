@@ -1,0 +1,454 @@
+"""FineTunedQualityRegressor: images -> scores, the network trained with its linear head."""
+
+import copy
+import os
+from contextlib import nullcontext
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, RegressorMixin, _fit_context, clone
+from sklearn.callback import CallbackSupportMixin
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.validation import (
+    assert_all_finite,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from skiqa._backbones import build, current_versions
+from skiqa._device import resolve_device
+from skiqa._encoder import ContrastiveQualityEncoder
+from skiqa._extract import image_digest
+from skiqa._finetune import FineTuner, FineTuning, live_features, train_epoch
+from skiqa._images import as_image_list, is_rows, iter_decoded, rows_as_images
+from skiqa._progress import progress_bar
+from skiqa._resume import TrainingFolder
+from skiqa._semantic_noise import matched_pairs
+from skiqa._train import cut_window, sample_seeds
+from skiqa.metrics import srocc_score
+
+
+class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
+    """Scores of images from a network that is trained to them, end to end.
+
+    It starts as ``make_pipeline(encoder, Ridge(alpha))``. After each epoch the ridge is solved
+    anew on the features as they are then, and the network that ranks a held-out part best is
+    kept, the starting one among them. What is left is again an encoder and a ridge, on all of X.
+
+    Parameters
+    ----------
+    encoder : ContrastiveQualityEncoder, str, path or None, default=None
+        Where the network starts. None: the bundled weights. A fitted encoder is taken as it is
+        (in a ``sklearn.frozen.FrozenEstimator`` it survives `clone`), another is fitted; else a
+        file of weights or timm's name of a network, with timm's own weights. One network only.
+    alpha : float in (0, inf), default=1.0
+        Penalty of the ridge.
+    epochs : int in [0, inf), default=4
+        Passes over the images. 0: the frozen pipeline.
+    batch_size : int in [2, inf), default=8
+        Images a step.
+    crop_size : int in [8, inf) or None, default=None
+        Side of a training window, in pixels. None: whole images.
+    learning_rate : float in (0, inf), default=3e-5
+        Peak rate (Adam) of the last stage and of the head.
+    layer_decay : float in (0, 1], default=0.7
+        Rate of a stage over that of the one behind it.
+    trained_stages : int in [1, inf) or None, default=3
+        Train only the last so many stages (of a ViT, blocks). None: all, and the stem.
+    averaging : float in [0, 1), default=0.99
+        Decay, per step, of the running average of weights, which is what is kept.
+    start_penalty : float in [0, inf), default=0.0
+        A step draws each weight this many times its rate towards where it started.
+    ranking : float in [0, inf), default=0.0
+        Weight of LIQE's fidelity loss on pairs of a batch that are of one dataset.
+    semantic_noise : float in [0, inf), default=0.0
+        Weight of the consistency loss under QFM-IQM's matched noise. 0: QPT's protocol.
+    validation_fraction : float in (0, 1), default=0.15
+        Share of the groups that chooses the epoch.
+    n_crops : int in [2, inf), default=5
+        Windows of an image whose scores make the `return_std` of `predict`.
+    image_shape : tuple of 2 or 3 int or None, default=None
+        Shape of the images when X is a 2-D array of pixels.
+    device : str, default="auto"
+        "auto", "cpu", "cuda", "cuda:1"...
+    n_jobs : int or None, default=None
+        Threads that decode images. None is 1, -1 all cores.
+    checkpoint_dir : str, path or None, default=None
+        Folder from which a killed `fit` goes on, bit for bit, when it is called again.
+    random_state : int, RandomState instance or None, default=None
+        Decides the held-out part, order, windows and mirroring.
+    verbose : int, default=0
+        1 shows a progress bar on standard error.
+
+    Attributes
+    ----------
+    encoder_ : ContrastiveQualityEncoder
+        With the tuned network.
+    coef_ : ndarray of shape (n_features,), float64
+    intercept_ : float
+        The ridge on the features of `encoder_`.
+    history_ : list of dict
+        Of each epoch ``loss`` and ``validation_srocc``, the start first (its loss is NaN).
+    best_epoch_ : int
+        Epochs behind the network that is kept; 0 is the start.
+    n_iter_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Only if X was a 2-D array.
+
+    Notes
+    -----
+    Our choice, as the papers leave it open: the start from the ridge, solving it again, BatchNorm
+    and dropout in evaluation, and all of QFM-IQM's form here: half of each batch are partners of
+    nearly equal score and distant features at the start; the difference of their pooled features,
+    times a gate per feature that is trained to do most harm, must not move the prediction.
+
+    Cost: an epoch is one training pass and one extraction of all features.
+
+    References
+    ----------
+    Zhao et al., "Quality-aware Pre-trained Models for Blind Image Quality Assessment", CVPR 2023;
+    Li et al., "Adaptive Feature Selection for No-Reference Image Quality Assessment by Mitigating
+    Semantic Noise Sensitivity", ICML 2024 (arXiv 2312.06158v3): the matching.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_sample_images
+    >>> from skiqa import FineTunedQualityRegressor
+    >>> china, flower = (image[:96, :96] for image in load_sample_images().images)
+    >>> photos = [china, china[::2, ::2], flower, flower[::3, ::3]]
+    >>> model = FineTunedQualityRegressor(epochs=1, random_state=0)
+    >>> model.fit(photos, [0.8, 0.5, 0.9, 0.6], groups=[0, 0, 1, 1]).predict(photos).shape
+    (4,)
+    """
+
+    _parameter_constraints = {
+        "encoder": [HasMethods(["fit", "transform"]), str, os.PathLike, None],
+        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "epochs": [Interval(Integral, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "crop_size": [Interval(Integral, 8, None, closed="left"), None],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "layer_decay": [Interval(Real, 0, 1, closed="right")],
+        "trained_stages": [Interval(Integral, 1, None, closed="left"), None],
+        "averaging": [Interval(Real, 0, 1, closed="left")],
+        "start_penalty": [Interval(Real, 0, None, closed="left")],
+        "ranking": [Interval(Real, 0, None, closed="left")],
+        "semantic_noise": [Interval(Real, 0, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_crops": [Interval(Integral, 2, None, closed="left")],
+        "image_shape": [tuple, list, None],
+        "device": [str],
+        "n_jobs": [Integral, None],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        encoder=None,
+        *,
+        alpha=1.0,
+        epochs=4,
+        batch_size=8,
+        crop_size=None,
+        learning_rate=3e-5,
+        layer_decay=0.7,
+        trained_stages=3,
+        averaging=0.99,
+        start_penalty=0.0,
+        ranking=0.0,
+        semantic_noise=0.0,
+        validation_fraction=0.15,
+        n_crops=5,
+        image_shape=None,
+        device="auto",
+        n_jobs=None,
+        checkpoint_dir=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.encoder = encoder
+        self.alpha = alpha
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.crop_size = crop_size
+        self.learning_rate = learning_rate
+        self.layer_decay = layer_decay
+        self.trained_stages = trained_stages
+        self.averaging = averaging
+        self.start_penalty = start_penalty
+        self.ranking = ranking
+        self.semantic_noise = semantic_noise
+        self.validation_fraction = validation_fraction
+        self.n_crops = n_crops
+        self.image_shape = image_shape
+        self.device = device
+        self.n_jobs = n_jobs
+        self.checkpoint_dir = checkpoint_dir
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, *, groups=None, datasets=None):
+        """Train the network and its head.
+
+        Parameters
+        ----------
+        X : array-like of images
+            As for :class:`~skiqa.ContrastiveQualityEncoder`.
+        y : array-like of float of shape (n_samples,)
+            Opinion scores, higher is better.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Images of one group share their content: never on both sides of the held-out part,
+            never partners. None: each its own.
+        datasets : array-like of shape (n_samples,) or None, default=None
+            `ranking` compares only within one, and the held-out SROCC is their mean.
+
+        Returns
+        -------
+        self : object
+            Fitted regressor.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read.
+        ValueError
+            If a parameter, y or the groups are of no use; the message says which.
+        """
+        images, y = self._open(X, y)
+        n = len(images)
+        groups = _labels(groups, n, "groups", np.arange(n))
+        datasets = _labels(datasets, n, "datasets", np.zeros(n, np.intp))
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        train, held_out = self._split(groups, seed)
+        encoder = self._start(images)
+        start, rows = encoder.state_, encoder.transform(images)
+
+        def score(rows):
+            return _mean_srocc(
+                y[held_out], self._ridge(rows[train], y[train]).predict(rows[held_out]),
+                datasets[held_out],
+            )  # fmt: skip
+
+        self.history_ = [{"loss": np.nan, "validation_srocc": score(rows)}]
+        context = self._init_callback_context(max_subtasks=self.epochs)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        best = None
+        if self.epochs:
+            plan = FineTuning(**{k: getattr(self, k) for k in FineTuning.__dataclass_fields__})
+            tuner = self._tuner(encoder, rows[train], y[train], plan)
+            deviation = y[train].std() or 1.0
+            target = torch.tensor((y[train] - y[train].mean()) / deviation, dtype=torch.float32)
+            partners = None
+            if self.semantic_noise:
+                partners, _ = matched_pairs(rows[train], y[train], groups=groups[train])
+            place = nullcontext()
+            if self.checkpoint_dir is not None:
+                identity = {
+                    "versions": current_versions(), "start": start.digest, "plan": vars(plan),
+                    "seed": seed, "alpha": self.alpha, "fraction": self.validation_fraction,
+                    "y": y.tolist(), "groups": groups.tolist(), "datasets": datasets.tolist(),
+                    "scales": list(encoder.scales), "pooling": encoder.pooling,
+                    "images": [image_digest(images, i) for i in range(n)],
+                }  # fmt: skip
+                place = TrainingFolder(self.checkpoint_dir, identity)
+            with place as folder:
+                content = None if folder is None else folder.load()
+                if content is not None:
+                    tuner.restore(content)
+                    self.history_, best = content["history"], content["best"]
+                with progress_bar("Fine-tuning", self.epochs, enabled=bool(self.verbose),
+                                  unit="epochs") as advance:  # fmt: skip
+                    advance(len(self.history_) - 1)
+                    for epoch in range(len(self.history_) - 1, self.epochs):
+                        epoch_context = context.subcontext(task_name="epoch")
+                        epoch_context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+                        loss = train_epoch(
+                            tuner, images, train, target,
+                            torch.from_numpy(datasets[train]), partners, epoch=epoch,
+                            seed=seed, n_jobs=self.n_jobs, folder=folder,
+                            history={"history": self.history_, "best": best},
+                        )  # fmt: skip
+                        arrays = tuner.arrays()
+                        encoder.state_ = start.replace(networks=[arrays])
+                        value = score(encoder.transform(images))
+                        if value > max(h["validation_srocc"] for h in self.history_):
+                            best = {k: torch.from_numpy(a) for k, a in arrays.items()}
+                        self.history_ = [
+                            *self.history_, {"loss": loss, "validation_srocc": value}
+                        ]  # fmt: skip
+                        if folder is not None:
+                            kept = {"history": self.history_, "best": best}
+                            folder.save(tuner.step, tuner.content() | kept)
+                        advance(1, f"SROCC {value:.3f}")
+                        if epoch_context.call_on_fit_task_end(
+                            estimator=self, X=X, y=y,
+                            reconstruction_attributes=lambda best=best: self._taken(
+                                encoder, start, best, images, y
+                            ),
+                        ):  # fmt: skip
+                            break
+                vars(self).update(self._taken(encoder, start, best, images, y))
+                if folder is not None:
+                    folder.remove()
+        else:
+            vars(self).update(self._taken(encoder, start, best, images, y))
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    def predict(self, X, return_std=False):
+        """Return the scores of images, each seen whole.
+
+        Parameters
+        ----------
+        X : array-like of images
+        return_std : bool, default=False
+            Also how much the scores of `n_crops` windows of each image differ: of side
+            `crop_size`, or half the image's shorter side.
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples,), float64
+        std : ndarray of shape (n_samples,), float64
+            Only if `return_std`; in units of y.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read.
+        """
+        check_is_fitted(self)
+        images, _ = self._open(X)
+        scores = self._score(images)
+        if not return_std:
+            return scores
+        seeds, spread = sample_seeds(0, 0, range(self.n_crops)), []
+        for _, image in iter_decoded(images, n_jobs=self.n_jobs):
+            side = self.crop_size or max(8, min(image.shape[:2]) // 2)
+            windows = as_image_list([cut_window(image, side, seed) for seed in seeds])
+            spread.append(self._score(windows).std())
+        return scores, np.array(spread)
+
+    def _score(self, images):
+        return self.encoder_.transform(images).astype(np.float64) @ self.coef_ + self.intercept_
+
+    def _ridge(self, rows, y):
+        return Ridge(self.alpha).fit(rows.astype(np.float64), y)
+
+    def _taken(self, encoder, start, best, images, y):
+        """Return the fitted attributes that the best network so far gives."""
+        encoder = copy.copy(encoder)
+        if best is None:
+            encoder.state_ = start
+        else:
+            encoder.state_ = start.replace(networks=[{k: a.numpy() for k, a in best.items()}])
+        ridge = self._ridge(encoder.transform(images), y)
+        scores = [h["validation_srocc"] for h in self.history_]
+        return {
+            "encoder_": encoder, "coef_": ridge.coef_, "intercept_": float(ridge.intercept_),
+            "best_epoch_": int(np.argmax(scores)), "n_iter_": len(scores) - 1,
+            "history_": self.history_,
+        }  # fmt: skip
+
+    def _tuner(self, encoder, rows, y, plan):
+        """Return a FineTuner that starts as the ridge on frozen features."""
+        device = resolve_device(self.device, strict=True)
+        ridge, deviation = self._ridge(rows, y), y.std() or 1.0
+
+        def features(network, windows):
+            return live_features(
+                network, windows, encoder.state_, encoder.scales, encoder.pooling, device
+            )
+
+        bias = (ridge.intercept_ - y.mean()) / deviation
+        network = build(encoder.state_)
+        return FineTuner(network, ridge.coef_ / deviation, bias, plan, features, device)
+
+    def _split(self, groups, seed):
+        n_groups = len(np.unique(groups))
+        if n_groups < 2:
+            raise ValueError(
+                f"n_samples = {len(groups)} in {n_groups} group: a held-out part of other content "
+                "needs two groups or more."
+            )
+        held_out = min(n_groups - 1, max(1, round(self.validation_fraction * n_groups)))
+        split = GroupShuffleSplit(1, test_size=held_out, random_state=seed)
+        return next(split.split(groups, groups=groups))
+
+    def _start(self, images):
+        """Return a fitted encoder, a copy whose state may be changed."""
+        encoder = getattr(self.encoder, "estimator", self.encoder)  # of a FrozenEstimator
+        if encoder is None or isinstance(encoder, str | os.PathLike):
+            named = encoder is not None and not os.path.exists(encoder)
+            encoder = ContrastiveQualityEncoder(
+                str(encoder) if named else None,
+                weights="timm" if named else encoder or "default",
+                device=self.device, n_jobs=self.n_jobs,
+            )  # fmt: skip
+        if not isinstance(encoder, ContrastiveQualityEncoder):
+            raise TypeError(
+                f"encoder is a {type(encoder).__name__}; give a ContrastiveQualityEncoder, a file "
+                "of weights, timm's name of a network, or None."
+            )
+        fitted = hasattr(encoder, "state_")
+        encoder = copy.copy(encoder) if fitted else clone(encoder).fit(images)
+        if len(encoder.state_.networks) > 1 or encoder.state_.content is not None:
+            raise ValueError(
+                "The encoder has several networks; one is fine-tuned. Use keep_start=False and "
+                "content_backbone=None."
+            )
+        return encoder
+
+    def _open(self, X, y=None):
+        """Return X as an ImageList and, in `fit`, y as float64."""
+        fitting = y is not None or not hasattr(self, "encoder_")
+        if is_rows(X):
+            dtype = np.float32 if self.image_shape is None else None
+            if fitting:
+                X, y = validate_data(self, X, y, dtype=dtype, y_numeric=True)
+            else:
+                X = validate_data(self, X, dtype=dtype, reset=False)
+            return rows_as_images(X, self.image_shape), y if y is None else y.astype(np.float64)
+        images = as_image_list(X)
+        if y is not None:
+            y = column_or_1d(y, dtype=np.float64, warn=True)
+            assert_all_finite(y, input_name="y")
+            check_consistent_length(images, y)
+        return images, y
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.regressor_tags.poor_score = True  # rows of numbers are no photos
+        return tags
+
+
+def _labels(labels, n, name, default):
+    """Return one integer for each image."""
+    if labels is None:
+        return default
+    labels = column_or_1d(labels)
+    if len(labels) != n:
+        raise ValueError(f"{name} has {len(labels)} entries for {n} images.")
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def _mean_srocc(y, predicted, datasets):
+    """Return the mean SROCC of the datasets, -1 where nothing can be ranked."""
+    values = [
+        srocc_score(y[part], predicted[part])
+        for part in (datasets == d for d in np.unique(datasets))
+        if np.ptp(y[part]) and np.ptp(predicted[part])
+    ]
+    return float(np.mean(values)) if values else -1.0

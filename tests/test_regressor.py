@@ -1,0 +1,229 @@
+"""FineTunedQualityRegressor: its start, what is kept, resuming, and scikit-learn's manners."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import skiqa._regressor
+from skiqa import ContrastiveQualityEncoder, FineTunedQualityRegressor
+from skiqa._backbones import random_state_of
+from skiqa._checkpoints import state_to_tensors, write_file
+
+
+def tiny(backbone="test_efficientnet", **parameters):
+    encoder = ContrastiveQualityEncoder()
+    encoder.state_ = random_state_of(backbone, 0)
+    encoder.backbone_name_ = backbone
+    defaults = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "random_state": 0,
+                "trained_stages": 2, "alpha": 1e-3}  # fmt: skip
+    return FineTunedQualityRegressor(FrozenEstimator(encoder), **defaults | parameters)
+
+
+@parametrize_with_checks([tiny(epochs=1, batch_size=32)])
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture
+def rated(photo_paths):
+    """Crops of two photos of two sizes, the more pixels are gone the worse."""
+    images, y, groups = [], [], []
+    for place in range(8):
+        with Image.open(photo_paths[place % 2]) as photo:
+            crop = photo.crop((50 * place, 100, 50 * place + 64 + 16 * (place % 3), 180))
+        for k in (1, 2, 4):
+            small = crop.resize((crop.width // k, crop.height // k))
+            images.append(np.asarray(small.resize(crop.size)))
+            y.append(5.0 - k + 0.1 * place)
+            groups.append(place)
+    return images, np.array(y), np.array(groups)
+
+
+def test_start_is_the_frozen_pipeline(rated):
+    images, y, groups = rated
+    model = tiny(epochs=0).fit(images, y, groups=groups)
+    pipeline = make_pipeline(model.encoder, Ridge(1e-3)).fit(images, y)
+    np.testing.assert_allclose(model.predict(images), pipeline.predict(images), rtol=1e-4)
+    assert model.best_epoch_ == model.n_iter_ == 0
+
+
+def test_training_that_only_harms_leaves_the_start(rated, monkeypatch):
+    images, y, groups = rated
+    values = iter([0.5, 0.4, 0.3])
+    monkeypatch.setattr(skiqa._regressor, "_mean_srocc", lambda *args: next(values))
+    model = tiny().fit(images, y, groups=groups)
+    frozen = tiny(epochs=0)
+    monkeypatch.undo()
+    frozen.fit(images, y, groups=groups)
+    assert (model.n_iter_, model.best_epoch_) == (2, 0)
+    np.testing.assert_array_equal(model.predict(images), frozen.predict(images))
+
+
+def test_best_epoch_is_kept(rated, monkeypatch):
+    images, y, groups = rated
+    values = iter([0.5, 0.9, 0.3])
+    monkeypatch.setattr(skiqa._regressor, "_mean_srocc", lambda *args: next(values))
+    seen, arrays = [], skiqa._regressor.FineTuner.arrays
+    monkeypatch.setattr(
+        skiqa._regressor.FineTuner, "arrays", lambda self: seen.append(arrays(self)) or seen[-1]
+    )
+    model = tiny().fit(images, y, groups=groups)
+    assert model.best_epoch_ == 1
+    for name, array in model.encoder_.state_.networks[0].items():
+        np.testing.assert_array_equal(array, seen[0][name])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "parameters"),
+    [
+        ("test_efficientnet", {"ranking": 1.0, "semantic_noise": 1.0}),
+        ("test_efficientnet", {"crop_size": 48, "start_penalty": 1.0}),
+        ("test_vit", {"trained_stages": None}),
+    ],
+)
+def test_same_seed_same_scores_and_pickles(rated, backbone, parameters):
+    images, y, groups = rated
+    model = tiny(backbone, **parameters)
+    first = model.fit(images, y, groups=groups).predict(images)
+    again = clone(model).set_params(n_jobs=2).fit(images, y, groups=groups)
+    np.testing.assert_array_equal(again.predict(images), first)
+    assert b"torch._utils" not in pickle.dumps(model)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(images), first)
+    losses = [h["loss"] for h in model.history_[1:]]
+    assert np.isfinite(losses).all()
+
+
+def test_groups_are_never_split(rated):
+    groups = rated[2]
+    train, held_out = tiny()._split(groups, 0)
+    assert len(held_out)
+    assert not set(groups[train]) & set(groups[held_out])
+
+
+def test_spread_of_crops(rated):
+    images, y, groups = rated
+    model = tiny(epochs=0).fit(images, y, groups=groups)
+    flat = np.full((64, 64, 3), 99, np.uint8)
+    score, std = model.predict([images[0], flat], return_std=True)
+    np.testing.assert_array_equal(score, model.predict([images[0], flat]))
+    assert std[0] > 0
+    assert std[1] == pytest.approx(0, abs=1e-5)
+
+
+def test_a_file_is_an_encoder(rated, tmp_path):
+    images, y, groups = rated
+    tensors, header = state_to_tensors(random_state_of("test_efficientnet", 0))
+    write_file(
+        tmp_path / "start.skiqa",
+        {f"encoder.{k}": v for k, v in tensors.items()},
+        {"encoder": header},
+    )
+    model = FineTunedQualityRegressor(tmp_path / "start.skiqa", epochs=0, alpha=1e-3)
+    expected = tiny(epochs=0).fit(images, y, groups=groups).predict(images)
+    np.testing.assert_allclose(model.fit(images, y, groups=groups).predict(images), expected)
+
+
+def test_refusals(rated):
+    images, y, groups = rated
+    with pytest.raises(ValueError, match="two groups or more"):
+        tiny().fit(images, y, groups=np.zeros(len(y)))
+    with pytest.raises(ValueError, match="groups has 3 entries"):
+        tiny().fit(images, y, groups=groups[:3])
+    with pytest.raises(TypeError, match="Ridge"):
+        skiqa._regressor.FineTunedQualityRegressor(FrozenEstimator(Ridge()))._start(images)
+    model = tiny()
+    state = model.encoder.estimator.state_
+    model.encoder.estimator.state_ = state.replace(networks=state.networks * 2)
+    with pytest.raises(ValueError, match="several networks"):
+        model.fit(images, y)
+
+
+def test_callbacks_see_each_epoch(rated):
+    class Log:
+        def __init__(self):
+            self.tasks = []
+
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context, **kwargs):
+            pass
+
+        def on_fit_task_end(self, estimator, context, **kwargs):
+            self.tasks.append(context.task_name)
+
+    log = Log()
+    images, y, groups = rated
+    tiny().set_callbacks(log).fit(images, y, groups=groups)
+    assert log.tasks.count("epoch") == 2
+
+
+SCRIPT = """
+import sys, pickle, numpy as np, skiqa._finetune as f
+sys.path.insert(0, {tests!r})
+from test_regressor import tiny
+f._CHECKPOINT_SECONDS = 0.0
+images, y, groups = pickle.load(open({data!r}, "rb"))
+old = f.FineTuner.step_on
+def step_on(self, *args):
+    import time
+    loss = old(self, *args)
+    print("step", self.step, flush=True)
+    time.sleep(0.2)
+    return loss
+f.FineTuner.step_on = step_on
+tiny(checkpoint_dir={folder!r}, semantic_noise=1.0).fit(images, y, groups=groups)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL")
+def test_goes_on_bit_for_bit_after_kill_9(rated, tmp_path):
+    images, y, groups = rated
+    with open(tmp_path / "data", "wb") as file:
+        pickle.dump(rated, file)
+    folder = tmp_path / "checkpoints"
+    script = textwrap.dedent(SCRIPT).format(
+        tests=os.path.dirname(__file__), data=str(tmp_path / "data"), folder=str(folder)
+    )
+    threads = str(torch.get_num_threads())
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": threads},
+    )  # fmt: skip
+    with process:
+        for line in process.stdout:
+            if line.startswith("step 3"):
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+    assert list(folder.glob("*/step-*.pt"))
+    steps, step_on = [], skiqa._regressor.FineTuner.step_on
+
+    def counted(self, *args):
+        steps.append(self.step)
+        return step_on(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(skiqa._regressor.FineTuner, "step_on", counted)
+        resumed = tiny(checkpoint_dir=folder, semantic_noise=1.0).fit(images, y, groups=groups)
+    whole = tiny(semantic_noise=1.0).fit(images, y, groups=groups)
+    assert steps[0] >= 2  # it did go on
+    np.testing.assert_array_equal(resumed.predict(images), whole.predict(images))
+    np.testing.assert_equal(resumed.history_, whole.history_)
+    assert not list(folder.iterdir())
