@@ -40,6 +40,7 @@ TRUSTED = [
     "skiqa._feature_selection.SemanticNoiseRidge",
     "skiqa._feature_selection.SemanticNoiseSelector",
     "skiqa._reference.ReferenceDifference",
+    "skiqa._regressor.FineTunedQualityRegressor",
     "skiqa.degradations.spaces.BankSpace",
     "skiqa.degradations.spaces.SequenceSpace",
     "skiqa.degradations.spaces.ShuffleSpace",
