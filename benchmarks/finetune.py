@@ -1,48 +1,30 @@
-"""Frozen pipeline against FineTunedQualityRegressor on biq2021, train -> val.
+"""Frozen pipeline against FineTunedQualityRegressor on BIQ2021, train -> val.
 
-Run it as often as needed: finished fits are read from the JSON-lines file, a killed one goes on.
+    python benchmarks/finetune.py --work finetune.work
 
-    python benchmarks/finetune.py --data ../shared/data/biq2021 --work finetune_runs
+With and without semantic noise, three seeds; prints a Markdown table with the gain over the frozen
+pipeline and its paired-bootstrap standard error. Run it as often as needed: finished fits are read
+from the JSON-lines file in --work, a killed one goes on.
+
+The data are read from the folder that SKIQA_DATA names (default ../shared/data from the project's
+root), which must hold biq2021/mos.csv and biq2021/images.
 """
 
 import argparse
-import csv
 import json
 import time
 from pathlib import Path
 
 import numpy as np
+from linear_probe import load_split, paired_bootstrap, table_row
 
 from skiqa import ContrastiveQualityEncoder, FineTunedQualityRegressor
 from skiqa.metrics import srocc_score
 
 
-def load(folder, n_train, n_val):
-    """Return {split: (paths, mos)}, a fixed random part of each if so many are asked for."""
-    with open(folder / "mos.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    parts = {}
-    for split, n in (("train", n_train), ("val", n_val)):
-        found = [row for row in rows if row["split"] == split]
-        chosen = np.sort(np.random.default_rng(0).permutation(len(found))[:n])
-        parts[split] = (
-            [str(folder / "images" / found[i]["file"]) for i in chosen],
-            np.array([float(found[i]["mos"]) for i in chosen]),
-        )
-    return parts
-
-
-def paired_standard_error(y, a, b, n=1000):
-    """Return the standard error of srocc(b) - srocc(a) under resampling of the photos."""
-    rng = np.random.default_rng(0)
-    draws = (rng.integers(len(y), size=len(y)) for _ in range(n))
-    return float(np.std([srocc_score(y[i], b[i]) - srocc_score(y[i], a[i]) for i in draws]))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("finetune.work"))
     parser.add_argument("--n-train", type=int)
     parser.add_argument("--n-val", type=int)
     parser.add_argument("--epochs", type=int, default=4)
@@ -50,8 +32,7 @@ def main():
     parser.add_argument("--semantic-noise", type=float, nargs="+", default=[0.0, 1.0])
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    parts = load(args.data, args.n_train, args.n_val)
-    (X, y), (X_val, y_val) = parts["train"], parts["val"]
+    (X, y), (X_val, y_val) = load_split("train", args.n_train), load_split("val", args.n_val)
     results = args.work / "results.jsonl"
     done = [json.loads(line) for line in results.open()] if results.exists() else []
     todo = [("frozen", 0.0, 0, 0)]
@@ -74,17 +55,27 @@ def main():
                 file.write(json.dumps(record) + "\n")
         records.append(record)
     frozen = np.array(records[0]["predicted"])
-    print("| model | semantic_noise | seed | best epoch | val SROCC | gain | s.e. | seconds |")
-    print("|---|---|---|---|---|---|---|---|")
+    header = [
+        "model",
+        "semantic_noise",
+        "seed",
+        "best epoch",
+        "val SROCC",
+        "gain",
+        "s.e.",
+        "seconds",
+    ]
+    print(table_row(header))
+    print(table_row(["---"] * len(header)))
     for record in records:
         name, noise, seed = record["key"][:3]
         predicted = np.array(record["predicted"])
-        value, base = srocc_score(y_val, predicted), srocc_score(y_val, frozen)
-        error = paired_standard_error(y_val, frozen, predicted)
-        print(
-            f"| {name} | {noise:g} | {seed} | {record['best_epoch']} | {value:.4f} | "
-            f"{value - base:+.4f} | {error:.4f} | {record['seconds']:.0f} |"
-        )
+        gain, error = paired_bootstrap(y_val, predicted[None], frozen[None], 1000)
+        print(table_row([
+            name, f"{noise:g}", str(seed), str(record["best_epoch"]),
+            f"{srocc_score(y_val, predicted):.4f}", f"{gain:+.4f}", f"{error:.4f}",
+            f"{record['seconds']:.0f}",
+        ]))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -536,10 +536,11 @@ class ContrastiveQualityEncoder(
             )
             return state.replace(center=center, scale=scale)
 
-        state, content = standardised(state), start.content
-        if content is not None:
+        state = standardised(state)
+        if (content := start.content) is not None:
             content = content if content.center is not None else standardised(content)
-        self._set_state(state.replace(content=content))
+            state = state.replace(content=content)
+        self._set_state(state)
 
     def _set_state(self, state):
         row_width(state, self.scales, self.pooling)  # builds it: finds weights that do not fit

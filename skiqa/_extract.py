@@ -168,23 +168,17 @@ def standardiser(state, scales):
     callable
         (n_features,) -> (n_features,), float32.
     """
-
-    def standardise(row):
-        center, divisor = stage_constants(state, scales, row.size)
-        return (row - center) / divisor
-
-    return standardise
+    center, scale = stage_constants(state, scales)
+    return lambda row: (row - center) / (scale * np.float32(np.sqrt(row.size)))
 
 
-def stage_constants(state, scales, width):
-    """Return what is taken off a row of `width` stage features, and what it is divided by then."""
+def stage_constants(state, scales):
+    """Return (center, scale) of a row of stage features, float32: 0 and 1 where there are none."""
     if state.center is None:
-        return np.float32(0), np.float32(np.sqrt(width))
+        return np.float32(0), np.float32(1)
     reference = np.log(state.reference_scales)
     nearest = [int(np.abs(reference - np.log(s)).argmin()) for s in scales]
-    center = state.center[:, nearest].reshape(-1)
-    divisor = state.scale[:, nearest].reshape(-1) * np.float32(np.sqrt(center.size))
-    return center, divisor
+    return state.center[:, nearest].reshape(-1), state.scale[:, nearest].reshape(-1)
 
 
 def standardising_constants(images, indices, state, *, device, n_jobs):

@@ -135,10 +135,8 @@ def live_features(network, windows, state, scales, pooling, device):
             [normalize(b, dim=1) for b in blocks] if state.unit_norm else blocks, dim=1
         )
     rows = torch.cat(blocks, dim=1)
-    center, divisor = (
-        torch.as_tensor(x, device=device) for x in stage_constants(state, scales, rows.shape[1])
-    )
-    return (rows - center) / divisor
+    center, scale = (torch.as_tensor(x, device=device) for x in stage_constants(state, scales))
+    return (rows - center) / (scale * math.sqrt(rows.shape[1]))
 
 
 class FineTuner:

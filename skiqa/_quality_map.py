@@ -241,8 +241,9 @@ def _on_pooled(coef, row, state, scales, pooling):
     slopes = []
     for part, own in zip(parts, np.split(row.astype(np.float64), ends), strict=True):
         if pooling == "stages":
-            _, divisor = stage_constants(part, scales, own.size)
-            slopes.append(np.broadcast_to(1 / (divisor * np.sqrt(len(parts))), own.shape))
+            _, scale = stage_constants(part, scales)
+            divisor = scale * np.sqrt(own.size * len(parts))
+            slopes.append(np.broadcast_to(1 / divisor, own.shape))
         elif part.unit_norm:
             blocks = own.reshape(len(part.networks) * len(scales), -1)
             norms = np.maximum(np.linalg.norm(blocks, axis=1), 1e-12)

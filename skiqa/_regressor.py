@@ -3,7 +3,9 @@
 import copy
 import os
 from contextlib import nullcontext
+from functools import partial
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,17 +23,33 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skiqa._backbones import build, current_versions
+from skiqa._backbones import EncoderState, build, current_versions
 from skiqa._device import resolve_device
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._extract import image_digest
 from skiqa._finetune import FineTuner, FineTuning, live_features, train_epoch
-from skiqa._images import as_image_list, is_rows, iter_decoded, rows_as_images
+from skiqa._images import ImageList, as_image_list, is_rows, iter_decoded, rows_as_images
 from skiqa._progress import progress_bar
 from skiqa._resume import TrainingFolder
 from skiqa._semantic_noise import matched_pairs
 from skiqa._train import cut_window, sample_seeds
 from skiqa.metrics import srocc_score
+
+
+class _Rated(NamedTuple):
+    """What is fitted: n images, their y (n,), contents and datasets as integers (n,)."""
+
+    images: ImageList
+    y: np.ndarray
+    groups: np.ndarray
+    datasets: np.ndarray
+
+
+class _Candidate(NamedTuple):
+    """A network, the start or that of an epoch, which may be kept."""
+
+    state: EncoderState
+    rows: np.ndarray | None  # its features of all images; None: not known, after resuming
 
 
 class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
@@ -228,82 +246,95 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         n = len(images)
         groups = _labels(groups, n, "groups", np.arange(n))
         datasets = _labels(datasets, n, "datasets", np.zeros(n, np.intp))
+        data = _Rated(images, y, groups, datasets)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        train, held_out = self._split(groups, seed)
+        parts = self._split(groups, seed)
         encoder = self._start(images)
-        start, rows = encoder.state_, encoder.transform(images)
-
-        def score(rows):
-            return _mean_srocc(
-                y[held_out], self._ridge(rows[train], y[train]).predict(rows[held_out]),
-                datasets[held_out],
-            )  # fmt: skip
-
-        self.history_ = [{"loss": np.nan, "validation_srocc": score(rows)}]
+        start = _Candidate(encoder.state_, encoder.transform(images))
+        self.history_ = [{"loss": np.nan, "validation_srocc": self._held_out(start, data, parts)}]
+        plan = FineTuning(**{k: getattr(self, k) for k in FineTuning.__dataclass_fields__})
         context = self._init_callback_context(max_subtasks=self.epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        best = None
-        if self.epochs:
-            plan = FineTuning(**{k: getattr(self, k) for k in FineTuning.__dataclass_fields__})
-            tuner = self._tuner(encoder, rows[train], y[train], plan)
-            deviation = y[train].std() or 1.0
-            target = torch.tensor((y[train] - y[train].mean()) / deviation, dtype=torch.float32)
-            partners = None
-            if self.semantic_noise:
-                partners, _ = matched_pairs(rows[train], y[train], groups=groups[train])
-            place = nullcontext()
-            if self.checkpoint_dir is not None:
-                identity = {
-                    "versions": current_versions(), "start": start.digest, "plan": vars(plan),
-                    "seed": seed, "alpha": self.alpha, "fraction": self.validation_fraction,
-                    "y": y.tolist(), "groups": groups.tolist(), "datasets": datasets.tolist(),
-                    "scales": list(encoder.scales), "pooling": encoder.pooling,
-                    "images": [image_digest(images, i) for i in range(n)],
-                }  # fmt: skip
-                place = TrainingFolder(self.checkpoint_dir, identity)
-            with place as folder:
-                content = None if folder is None else folder.load()
-                if content is not None:
-                    tuner.restore(content)
-                    self.history_, best = content["history"], content["best"]
-                with progress_bar("Fine-tuning", self.epochs, enabled=bool(self.verbose),
-                                  unit="epochs") as advance:  # fmt: skip
-                    advance(len(self.history_) - 1)
-                    for epoch in range(len(self.history_) - 1, self.epochs):
-                        epoch_context = context.subcontext(task_name="epoch")
-                        epoch_context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-                        loss = train_epoch(
-                            tuner, images, train, target,
-                            torch.from_numpy(datasets[train]), partners, epoch=epoch,
-                            seed=seed, n_jobs=self.n_jobs, folder=folder,
-                            history={"history": self.history_, "best": best},
-                        )  # fmt: skip
-                        arrays = tuner.arrays()
-                        encoder.state_ = start.replace(networks=[arrays])
-                        value = score(encoder.transform(images))
-                        if value > max(h["validation_srocc"] for h in self.history_):
-                            best = {k: torch.from_numpy(a) for k, a in arrays.items()}
-                        self.history_ = [
-                            *self.history_, {"loss": loss, "validation_srocc": value}
-                        ]  # fmt: skip
-                        if folder is not None:
-                            kept = {"history": self.history_, "best": best}
-                            folder.save(tuner.step, tuner.content() | kept)
-                        advance(1, f"SROCC {value:.3f}")
-                        if epoch_context.call_on_fit_task_end(
-                            estimator=self, X=X, y=y,
-                            reconstruction_attributes=lambda best=best: self._taken(
-                                encoder, start, best, images, y
-                            ),
-                        ):  # fmt: skip
-                            break
-                vars(self).update(self._taken(encoder, start, best, images, y))
-                if folder is not None:
-                    folder.remove()
-        else:
-            vars(self).update(self._taken(encoder, start, best, images, y))
+        with self._folder(encoder, data, plan, seed) as folder:
+            best = start
+            if self.epochs:
+                hooks = {"context": context, "X": X}
+                best = self._train(encoder, start, data, parts, plan, seed, folder, **hooks)
+            vars(self).update(self._taken(encoder, best, data))
+            if folder is not None:
+                folder.remove()
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
+
+    def _train(self, encoder, start, data, parts, plan, seed, folder, *, context, X):
+        """Train, and note each epoch in `history_`; return the candidate that ranked best."""
+        images, y, groups, datasets = data
+        train, _ = parts
+        tuner = self._tuner(encoder, start.rows[train], y[train], plan)
+        deviation = y[train].std() or 1.0
+        target = torch.tensor((y[train] - y[train].mean()) / deviation, dtype=torch.float32)
+        partners = None
+        if self.semantic_noise:
+            partners, _ = matched_pairs(start.rows[train], y[train], groups=groups[train])
+        best, kept = start, None  # kept: the best network as checkpoints hold it; None: the start
+        content = None if folder is None else folder.load()
+        if content is not None:
+            tuner.restore(content)
+            self.history_, kept = content["history"], content["best"]
+            if kept is not None:
+                arrays = {name: tensor.numpy() for name, tensor in kept.items()}
+                best = _Candidate(start.state.replace(networks=[arrays]), None)
+        with progress_bar(
+            "Fine-tuning", self.epochs, enabled=bool(self.verbose), unit="epochs"
+        ) as advance:
+            advance(len(self.history_) - 1)
+            for epoch in range(len(self.history_) - 1, self.epochs):
+                epoch_context = context.subcontext(task_name="epoch")
+                epoch_context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+                loss = train_epoch(
+                    tuner, images, train, target, torch.from_numpy(datasets[train]), partners,
+                    epoch=epoch, seed=seed, n_jobs=self.n_jobs, folder=folder,
+                    history={"history": self.history_, "best": kept},
+                )  # fmt: skip
+                arrays = tuner.arrays()
+                encoder.state_ = start.state.replace(networks=[arrays])
+                candidate = _Candidate(encoder.state_, encoder.transform(images))
+                value = self._held_out(candidate, data, parts)
+                if value > max(h["validation_srocc"] for h in self.history_):
+                    kept = {name: torch.from_numpy(array) for name, array in arrays.items()}
+                    best = candidate
+                self.history_ = [*self.history_, {"loss": loss, "validation_srocc": value}]
+                if folder is not None:
+                    noted = {"history": self.history_, "best": kept}
+                    folder.save(tuner.step, tuner.content() | noted)
+                advance(1, f"SROCC {value:.3f}")
+                if epoch_context.call_on_fit_task_end(
+                    estimator=self, X=X, y=y,
+                    reconstruction_attributes=partial(self._taken, encoder, best, data),
+                ):  # fmt: skip
+                    break
+        return best
+
+    def _held_out(self, candidate, data, parts):
+        """Return the SROCC on the held-out part, of the ridge on the features of the other."""
+        train, test = parts
+        ridge = self._ridge(candidate.rows[train], data.y[train])
+        predicted = ridge.predict(candidate.rows[test])
+        return _mean_srocc(data.y[test], predicted, data.datasets[test])
+
+    def _folder(self, encoder, data, plan, seed):
+        """Return the folder of this run's checkpoints, or a context of None."""
+        if self.checkpoint_dir is None or not self.epochs:
+            return nullcontext()
+        identity = {
+            "versions": current_versions(), "start": encoder.state_.digest, "plan": vars(plan),
+            "seed": seed, "alpha": self.alpha, "fraction": self.validation_fraction,
+            "y": data.y.tolist(), "groups": data.groups.tolist(),
+            "datasets": data.datasets.tolist(),
+            "scales": list(encoder.scales), "pooling": encoder.pooling,
+            "images": [image_digest(data.images, i) for i in range(len(data.images))],
+        }  # fmt: skip
+        return TrainingFolder(self.checkpoint_dir, identity)
 
     def predict(self, X, return_std=False):
         """Return the scores of images, each seen whole.
@@ -344,14 +375,12 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
     def _ridge(self, rows, y):
         return Ridge(self.alpha).fit(rows.astype(np.float64), y)
 
-    def _taken(self, encoder, start, best, images, y):
+    def _taken(self, encoder, best, data):
         """Return the fitted attributes that the best network so far gives."""
         encoder = copy.copy(encoder)
-        if best is None:
-            encoder.state_ = start
-        else:
-            encoder.state_ = start.replace(networks=[{k: a.numpy() for k, a in best.items()}])
-        ridge = self._ridge(encoder.transform(images), y)
+        encoder.state_ = best.state
+        rows = encoder.transform(data.images) if best.rows is None else best.rows
+        ridge = self._ridge(rows, data.y)
         scores = [h["validation_srocc"] for h in self.history_]
         return {
             "encoder_": encoder, "coef_": ridge.coef_, "intercept_": float(ridge.intercept_),

@@ -11,7 +11,15 @@ from typing import NamedTuple
 
 import click
 
-from skiqa.cli._files import Failure, find_images, printable, reason, unwritable, warnings_shown
+from skiqa.cli._files import (
+    Failure,
+    find_images,
+    printable,
+    reason,
+    recursive_option,
+    unwritable,
+    warnings_shown,
+)
 from skiqa.cli._rows import csv_line
 
 __all__ = ["degrade"]
@@ -118,7 +126,7 @@ def _list(context, parameter, wanted):
     callback=_list,
     help="Print a table of the degradations, in Markdown, and exit.",
 )
-@click.option("-r", "--recursive", is_flag=True, help="Search folders below, too.")
+@recursive_option
 @click.option("--overwrite", is_flag=True, help="Replace pictures of an earlier run.")
 @click.pass_context
 def degrade(

@@ -16,6 +16,7 @@ __all__ = [
     "jobs_option",
     "printable",
     "reason",
+    "recursive_option",
     "unwritable",
     "warnings_shown",
 ]
@@ -68,6 +69,9 @@ jobs_option = click.option(
     type=int,
     callback=_jobs,
     help="Threads that decode images; -1 for all cores.",
+)
+recursive_option = click.option(
+    "-r", "--recursive", is_flag=True, help="Search folders below, too."
 )
 
 

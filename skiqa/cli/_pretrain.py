@@ -14,6 +14,7 @@ from skiqa.cli._files import (
     jobs_option,
     printable,
     reason,
+    recursive_option,
     unwritable,
     warnings_shown,
 )
@@ -97,7 +98,7 @@ _CHUNK = 20  # generated images between two steps of the progress bar
 @click.option(
     "--checkpoint-dir", metavar="DIR", help="Where a killed run goes on from; FILE.training."
 )
-@click.option("-r", "--recursive", is_flag=True, help="Search folders below, too.")
+@recursive_option
 @click.option("--overwrite", is_flag=True, help="Replace the --out FILE of an earlier run.")
 @click.pass_context
 def pretrain(

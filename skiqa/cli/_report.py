@@ -24,10 +24,11 @@ from skiqa.cli._files import (
     jobs_option,
     printable,
     reason,
+    recursive_option,
     unwritable,
     warnings_shown,
 )
-from skiqa.cli._score import load_scorer
+from skiqa.cli._score import load_scorer, model_option
 
 __all__ = ["report"]
 
@@ -39,13 +40,9 @@ GRID = (16, 16)
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
 @click.option("--html", required=True, metavar="FILE.html", help="Page to write.")
-@click.option(
-    "--model",
-    type=click.Path(exists=True, dir_okay=False),
-    help="A scorer saved by skiqa.persistence.save; without it the one that comes with skiqa.",
-)
+@model_option
 @click.option("--no-maps", is_flag=True, help="Leave out the quality maps.")
-@click.option("-r", "--recursive", is_flag=True, help="Search folders below, too.")
+@recursive_option
 @jobs_option
 @click.option(
     "--on-error",
@@ -248,8 +245,8 @@ class _Page:
 def _policy(template):
     """Return what the page may do: run this script and show its own pictures, nothing else."""
     sources = {}
-    for tag, attributes in (("script", ""), ("style", "")):
-        (text,) = re.findall(f"<{tag}{attributes}>(.*?)</{tag}>", template, re.DOTALL)
+    for tag in ("script", "style"):
+        (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         sources[tag] = f"'sha256-{digest}'"
     return (

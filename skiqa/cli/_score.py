@@ -8,10 +8,24 @@ from pathlib import Path
 
 import click
 
-from skiqa.cli._files import Failure, find_images, jobs_option, printable, reason, warnings_shown
+from skiqa.cli._files import (
+    Failure,
+    find_images,
+    jobs_option,
+    printable,
+    reason,
+    recursive_option,
+    warnings_shown,
+)
 from skiqa.cli._rows import CsvOutput, JsonOutput, TableOutput, csv_file, read_scored
 
-__all__ = ["load_scorer", "score", "scores_of_files"]
+__all__ = ["load_scorer", "model_option", "score", "scores_of_files"]
+
+model_option = click.option(
+    "--model",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A scorer saved by skiqa.persistence.save; without it the one that comes with skiqa.",
+)
 
 
 def scores_of_files(model, files, jobs):
@@ -53,12 +67,8 @@ def _shard(context, parameter, value):
     "--csv", "csv_path", metavar="FILE", help="Write rows to FILE as they come; `-` for the output."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
-@click.option(
-    "--model",
-    type=click.Path(exists=True, dir_okay=False),
-    help="A scorer saved by skiqa.persistence.save; without it the one that comes with skiqa.",
-)
-@click.option("-r", "--recursive", is_flag=True, help="Search folders below, too.")
+@model_option
+@recursive_option
 @jobs_option
 @click.option(
     "--on-error",

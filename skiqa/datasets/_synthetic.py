@@ -415,8 +415,8 @@ def load_pipal(root, database):
 
 @loader(
     name="PieAPP",
-    content="600 degraded images of 40 references of 256 x 256 pixels (the test part, which alone "
-    "has a score for each image), 15 degradations of each reference.",
+    content="600 degraded images of 40 references (the test part, which alone has a score for each "
+    "image), 15 of each reference.",
     opinions="error against the reference, fitted to preferences in pairs, 0 = the reference, "
     "lower is better; target = -error. References are compared with their own copies only.",
     layout="""
@@ -434,7 +434,7 @@ def load_pipal(root, database):
     license="non-commercial, educational purposes only.",
 )
 def load_pieapp(root, database):
-    """Load the test part of PieAPP: 40 references, 15 degradations of each."""
+    """Load the test part of PieAPP: 40 references, 15 degraded images of each."""
     labels = find(root, "labels", database=database)
     names, errors, groups = [], [], []
     for file in sorted(labels.glob("test/ref_*_per_image_score.csv"), key=_natural):

@@ -71,9 +71,9 @@ class QualityMapDisplay:
         -------
         QualityMapDisplay
         """
-        score, cells = quality_map(estimator, image, grid=grid)
-        photo = at_most(as_image_list([image]).load(0), 1024)
-        return cls(photo=photo, score=score, map=cells).plot(ax=ax)
+        photo = as_image_list([image]).load(0)
+        score, cells = quality_map(estimator, photo, grid=grid)
+        return cls(photo=at_most(photo, 1024), score=score, map=cells).plot(ax=ax)
 
     def plot(self, ax=None, *, alpha=0.85):
         """Plot the map over the photo.
