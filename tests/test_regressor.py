@@ -174,6 +174,28 @@ def test_callbacks_see_each_epoch(rated):
     assert log.tasks.count("epoch") == 2
 
 
+def test_the_best_network_outlives_an_interruption(rated, tmp_path, monkeypatch):
+    """Found before it: its features are not in the checkpoint, its weights are."""
+    images, y, groups = rated
+    srocc, trained = iter([0.5, 0.9, 0.5, 0.3]), skiqa._regressor.train_epoch
+    monkeypatch.setattr(skiqa._regressor, "_mean_srocc", lambda *args: next(srocc))
+
+    def interrupted(*args, epoch, **kwargs):
+        if epoch == 1:
+            raise KeyboardInterrupt
+        return trained(*args, epoch=epoch, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(skiqa._regressor, "train_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tiny(checkpoint_dir=tmp_path).fit(images, y, groups=groups)
+    resumed = tiny(checkpoint_dir=tmp_path).fit(images, y, groups=groups)
+    srocc = iter([0.5, 0.9, 0.3])
+    whole = tiny().fit(images, y, groups=groups)
+    assert resumed.best_epoch_ == whole.best_epoch_ == 1
+    np.testing.assert_array_equal(resumed.predict(images), whole.predict(images))
+
+
 SCRIPT = """
 import sys, pickle, numpy as np, skiqa._finetune as f
 sys.path.insert(0, {tests!r})
