@@ -1,10 +1,13 @@
 """Frozen pipeline against FineTunedQualityRegressor on BIQ2021, train -> val.
 
     python benchmarks/finetune.py --work finetune.work
+    python benchmarks/finetune.py --work finetune.work --scales 0.5
 
-With and without semantic noise, three seeds; prints a Markdown table with the gain over the frozen
-pipeline and its paired-bootstrap standard error. Run it as often as needed: finished fits are read
-from the JSON-lines file in --work, a killed one goes on.
+With and without semantic noise, three seeds; prints a Markdown table: val SROCC, and the gain over
+the frozen pipeline with its paired-bootstrap standard error. With semantic noise every other photo
+of a batch is a partner, so half as many epochs see as many photos. Run it as often as needed, or
+twice at once: finished fits are read from the JSON-lines file in --work, a killed one goes on. The
+regressors are saved beside it, for benchmarks/distillation.py.
 
 The data are read from the folder that SKIQA_DATA names (default ../shared/data from the project's
 root), which must hold biq2021/mos.csv and biq2021/images.
@@ -17,14 +20,19 @@ from pathlib import Path
 
 import numpy as np
 from linear_probe import load_split, paired_bootstrap, table_row
+from sklearn.frozen import FrozenEstimator
 
 from skiqa import ContrastiveQualityEncoder, FineTunedQualityRegressor
-from skiqa.metrics import srocc_score
+from skiqa.metrics import plcc_score, srocc_score
+from skiqa.persistence import save
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, default=Path("finetune.work"))
+    parser.add_argument("--scales", type=float, nargs="+", default=[1.0, 0.5])
     parser.add_argument("--n-train", type=int)
     parser.add_argument("--n-val", type=int)
     parser.add_argument("--epochs", type=int, default=4)
@@ -33,48 +41,46 @@ def main():
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     (X, y), (X_val, y_val) = load_split("train", args.n_train), load_split("val", args.n_val)
+    encoder = ContrastiveQualityEncoder(scales=args.scales, cache_dir=args.work / "features")
+    encoder = FrozenEstimator(encoder.fit(X))
     results = args.work / "results.jsonl"
-    done = [json.loads(line) for line in results.open()] if results.exists() else []
     todo = [("frozen", 0.0, 0, 0)]
-    todo += [("fine-tuned", w, s, args.epochs) for w in args.semantic_noise for s in args.seeds]
+    todo += [
+        ("fine-tuned", noise, seed, args.epochs // 2 if noise else args.epochs)
+        for noise in args.semantic_noise
+        for seed in args.seeds
+    ]
     records = []
     for name, noise, seed, epochs in todo:
-        key = [name, noise, seed, epochs, len(y), len(y_val)]
+        key = [name, noise, seed, epochs, args.scales, len(y), len(y_val)]
+        done = [json.loads(line) for line in results.open()] if results.exists() else []
         record = next((r for r in done if r["key"] == key), None)
         if record is None:
             start = time.monotonic()
             model = FineTunedQualityRegressor(
-                ContrastiveQualityEncoder(cache_dir=args.work / "features"),
-                epochs=epochs, semantic_noise=noise, random_state=seed,
-                checkpoint_dir=args.work / "checkpoints",
+                encoder, epochs=epochs, semantic_noise=noise, random_state=seed, verbose=1,
+                checkpoint_dir=args.work / "checkpoints", maps_dir=args.work / "maps",
             ).fit(X, y)  # fmt: skip
-            record = {"key": key, "predicted": model.predict(X_val).tolist(),
-                      "history": model.history_, "best_epoch": model.best_epoch_,
-                      "seconds": time.monotonic() - start}  # fmt: skip
+            record = {"key": key, "history": model.history_, "best_epoch": model.best_epoch_,
+                      "seconds": time.monotonic() - start,
+                      "predicted": model.predict(X_val).tolist()}  # fmt: skip
+            scales = "-".join(f"{scale:g}" for scale in args.scales)
+            save(model, args.work / f"{name}-{scales}-{noise:g}-{seed}.skops")
             with results.open("a") as file:
                 file.write(json.dumps(record) + "\n")
         records.append(record)
     frozen = np.array(records[0]["predicted"])
-    header = [
-        "model",
-        "semantic_noise",
-        "seed",
-        "best epoch",
-        "val SROCC",
-        "gain",
-        "s.e.",
-        "seconds",
-    ]
-    print(table_row(header))
-    print(table_row(["---"] * len(header)))
+    print(table_row(["model", "semantic_noise", "seed", "best epoch", "val SROCC", "PLCC",
+                     "gain in SROCC", "s.e.", "seconds"]))  # fmt: skip
+    print(table_row(["---"] * 9))
     for record in records:
-        name, noise, seed = record["key"][:3]
+        name, noise, seed, epochs = record["key"][:4]
         predicted = np.array(record["predicted"])
         gain, error = paired_bootstrap(y_val, predicted[None], frozen[None], 1000)
         print(table_row([
-            name, f"{noise:g}", str(seed), str(record["best_epoch"]),
-            f"{srocc_score(y_val, predicted):.4f}", f"{gain:+.4f}", f"{error:.4f}",
-            f"{record['seconds']:.0f}",
+            name, f"{noise:g}", str(seed), f"{record['best_epoch']} of {epochs}",
+            f"{srocc_score(y_val, predicted):.4f}", f"{plcc_score(y_val, predicted):.4f}",
+            f"{gain:+.4f}", f"{error:.4f}", f"{record['seconds']:.0f}",
         ]))  # fmt: skip
 
 

@@ -289,7 +289,6 @@ def build(state, expert=0):
 def fold_batchnorm(network):
     """Fold every BatchNorm that follows a convolution into it: a third of the time on a CPU.
 
-    Which one follows which is seen by running the network once, whatever the layers are called.
     Features move by rounding only, about 1e-6 of their size.
 
     Parameters
@@ -302,6 +301,56 @@ def fold_batchnorm(network):
     Stages
         A folded copy; `network` itself if folding would change what it computes (a convolution
         whose output is used a second time, as in pre-activation networks).
+    """
+
+    def fold(network, pairs):
+        for conv, norm in pairs:
+            conv.weight, conv.bias = _fused(conv, norm)
+        # timm's BatchNorm layers hold the activation that follows them: that stays
+        folded = {norm: getattr(norm, "act", nn.Identity()) for _, norm in pairs}
+        for parent in list(network.modules()):
+            for name, child in list(parent.named_children()):
+                if child in folded:
+                    setattr(parent, name, folded[child])
+
+    return _rewritten(network, fold)
+
+
+def absorb_batchnorm(network):
+    """Move every BatchNorm's scale and statistics into the convolution in front of it.
+
+    As `fold_batchnorm`, but the layers stay, with variance and scale one and mean zero: the arrays
+    of the result are again a state of the same network. One rate then moves all weights by as much
+    of what they do, which small scales would hide.
+    """
+
+    @torch.no_grad()
+    def absorb(network, pairs):
+        for conv, norm in pairs:
+            weight, bias = _fused(conv, norm)
+            conv.weight.copy_(weight)
+            if conv.bias is not None:
+                conv.bias.zero_()
+            norm.bias.copy_(bias)
+            norm.weight.fill_(1.0)
+            norm.running_mean.zero_()
+            norm.running_var.fill_(1.0 - norm.eps)
+
+    return _rewritten(network, absorb)
+
+
+def _fused(conv, norm):
+    """Return weight and bias of the convolution that does what both do in evaluation."""
+    return fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps,
+        norm.weight, norm.bias,
+    )  # fmt: skip
+
+
+def _rewritten(network, rewrite):
+    """Return a copy with pairs of convolution and BatchNorm rewritten, if it computes the same.
+
+    Which one follows which is seen by running the network once, whatever the layers are called.
     """
     original, network = network, copy.deepcopy(network)
     produced, pairs, handles = {}, [], []
@@ -324,17 +373,7 @@ def fold_batchnorm(network):
         before = list(network.maps(x))
     for handle in handles:
         handle.remove()
-    for conv, norm in pairs:
-        conv.weight, conv.bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps,
-            norm.weight, norm.bias,
-        )  # fmt: skip
-    # timm's BatchNorm layers hold the activation that follows them: that stays
-    folded = {norm: getattr(norm, "act", nn.Identity()) for _, norm in pairs}
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if child in folded:
-                setattr(parent, name, folded[child])
+    rewrite(network, pairs)
     with torch.inference_mode():
         same = all(
             torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max()))

@@ -2,17 +2,20 @@
 
 import math
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize, smooth_l1_loss
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold
+from torch import nn
+from torch.nn.functional import smooth_l1_loss
 
-from skiqa._backbones import seeded, to_arrays, to_input
-from skiqa._extract import stage_constants
-from skiqa._images import iter_decoded, pad_to, resize
-from skiqa._pooling import POOLINGS
-from skiqa._train import cut_window, epoch_order, rate, sample_seeds
+from skiqa._backbones import absorb_batchnorm
+from skiqa._train import epoch_order, rate, sample_seeds
 
 _CHECKPOINT_SECONDS = 60.0
 
@@ -77,8 +80,8 @@ def consistency_loss(features, weight, gate):
     features : tensor of shape (2 * n, d)
         n images, then for each a partner of equal quality and other content. Their difference
         is semantic noise.
-    weight : tensor of shape (d,)
-        Of the linear head.
+    weight : tensor of shape (n, d)
+        Of the linear head that predicts each image.
     gate : tensor of shape (d,)
         Share of the difference that is added to each feature, in [0, 1].
 
@@ -88,12 +91,14 @@ def consistency_loss(features, weight, gate):
         Smooth-L1 between predictions with and without the noise.
     """
     images, partners = features.chunk(2)
-    moved = (gate * (partners - images)) @ weight
+    moved = torch.einsum("nd,nd->n", gate * (partners - images), weight)
     return smooth_l1_loss(moved, torch.zeros_like(moved))
 
 
 def parameter_groups(network, plan):
     """Let the last stages of a network change, the deeper the faster: optimizer groups.
+
+    BatchNorm keeps its scale: the convolution in front of it has one.
 
     Raises
     ------
@@ -109,77 +114,144 @@ def parameter_groups(network, plan):
     network.requires_grad_(False)
     groups = []
     for depth, stage in enumerate(stages[::-1][:count]):
-        parameters = [p.requires_grad_() for layer in stage for p in layer.parameters()]
+        parameters = [p.requires_grad_() for layer in stage for p in _trainable(layer)]
         groups.append({"params": parameters, "factor": plan.layer_decay**depth})
     if count is None:  # what runs before the stages, and a transformer's last norm
-        rest = [p.requires_grad_() for p in network.parameters() if not p.requires_grad]
+        rest = [p.requires_grad_() for p in _trainable(network) if not p.requires_grad]
         groups.append({"params": rest, "factor": plan.layer_decay ** len(stages)})
     return [group for group in groups if group["params"]]
 
 
-def live_features(network, windows, state, scales, pooling, device):
-    """Return the features of uint8 windows as `skiqa._extract` makes them, with their slopes.
+def _trainable(module):
+    """Return the parameters of a module but the scales of BatchNorm."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    scales = {id(norm.weight) for norm in norms}
+    return [p for p in module.parameters() if id(p) not in scales]
 
-    Windows of one size run together, others one by one: (n, d).
-    """
-    if len({window.shape for window in windows}) > 1:
-        one = [live_features(network, [w], state, scales, pooling, device) for w in windows]
-        return torch.cat(one)
-    blocks = []
-    for scale in scales:
-        copies = np.stack([pad_to(resize(w, scale), network.stride) for w in windows])
-        maps = network.maps(to_input(copies, network, device, torch.float32))
-        blocks.append(POOLINGS[pooling](maps))
-    if pooling == "avg":
-        return torch.cat(
-            [normalize(b, dim=1) for b in blocks] if state.unit_norm else blocks, dim=1
+
+class Target(NamedTuple):
+    """What images are trained to, and by which linear head each is predicted."""
+
+    y: torch.Tensor  # (n,) float32, in units of the standard deviation of its dataset
+    datasets: torch.Tensor  # (n,) int
+    coef: torch.Tensor  # (n, d) float32, of the image's head
+    intercept: torch.Tensor  # (n,) float32
+
+
+class Heads(NamedTuple):
+    """Linear heads, and which of them predicts an image."""
+
+    coef: np.ndarray  # (k, d) float64
+    intercept: np.ndarray  # (k, n_datasets) float64
+    chosen: np.ndarray  # (n,) intp
+
+    def target(self, y, datasets, images, device):
+        """Return the Target of some images, indices of shape (m,)."""
+        head, datasets = self.chosen[images], datasets[images]
+        numbers = (y[images], self.coef[head], self.intercept[head, datasets])
+        y, coef, intercept = (
+            torch.as_tensor(a, dtype=torch.float32, device=device) for a in numbers
         )
-    rows = torch.cat(blocks, dim=1)
-    center, scale = (torch.as_tensor(x, device=device) for x in stage_constants(state, scales))
-    return (rows - center) / (scale * math.sqrt(rows.shape[1]))
+        return Target(y, torch.as_tensor(datasets, device=device), coef, intercept)
+
+
+def ridge_within(rows, y, datasets, n_datasets, alpha):
+    """Fit one ridge to several datasets, each of which has an intercept of its own.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d), float
+    y : ndarray of shape (n,), float
+    datasets : ndarray of shape (n,), int in [0, n_datasets)
+    n_datasets : int
+    alpha : float
+
+    Returns
+    -------
+    coef : ndarray of shape (d,), float64
+    intercept : ndarray of shape (n_datasets,), float64
+        Of all samples where a dataset has none here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skiqa._finetune import ridge_within
+    >>> rows = np.array([[0.0], [1.0], [5.0], [6.0]])
+    >>> coef, intercept = ridge_within(rows, np.array([0.0, 2, 0, 2]), [0, 0, 1, 1], 2, 1e-9)
+    >>> print(coef.round(3), intercept.round(3))
+    [2.] [  0. -10.]
+    """
+    rows, y, datasets = rows.astype(np.float64), np.asarray(y, np.float64), np.asarray(datasets)
+    mean = np.tile(rows.mean(axis=0), (n_datasets, 1))
+    level = np.full(n_datasets, y.mean())
+    for d in np.unique(datasets):
+        mean[d], level[d] = rows[datasets == d].mean(axis=0), y[datasets == d].mean()
+    ridge = Ridge(alpha, fit_intercept=False)
+    coef = ridge.fit(rows - mean[datasets], y - level[datasets]).coef_
+    return coef, level - mean @ coef
+
+
+def cross_fitted(rows, y, groups, datasets, n_datasets, alpha, seed, n_folds=5):
+    """Fit a ridge for each of some folds, without its groups: Heads that have not seen an image.
+
+    A head that has seen an image leaves nothing of it to be learnt but what it cannot memorise;
+    on 3,136 features that is little.
+    """
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:  # nothing can be left out
+        coef, intercept = ridge_within(rows, y, datasets, n_datasets, alpha)
+        return Heads(coef[None], intercept[None], np.zeros(len(y), np.intp))
+    folds = GroupKFold(min(n_folds, n_groups), shuffle=True, random_state=seed)
+    chosen, ridges = np.empty(len(y), np.intp), []
+    for fitted, left_out in folds.split(rows, groups=groups):
+        chosen[left_out] = len(ridges)
+        part = (rows[fitted], y[fitted], datasets[fitted])
+        ridges.append(ridge_within(*part, n_datasets, alpha))
+    return Heads(*map(np.stack, zip(*ridges, strict=True)), chosen)
 
 
 class FineTuner:
-    """A network with a linear head in training: one step, and what resuming needs.
+    """A network in training under linear heads that stay as they are: a step, and resuming.
 
     Parameters
     ----------
     network : Stages
-        In training from here on, but for its BatchNorm and dropout, which evaluate.
-    coef, intercept : ndarray of shape (d,), float
-        The head to start from; it predicts y in units of its standard deviation.
+        How training starts, on the CPU. A copy is trained; its BatchNorm and dropout evaluate.
     plan : FineTuning
-    features : callable
-        (network, windows) -> tensor of shape (n, d).
+    source : Photos or KeptMaps
+        Gives the features of views.
+    n_features : int
     """
 
-    def __init__(self, network, coef, intercept, plan, features, device):
-        self.network, self.plan, self.features = network.to(device).eval(), plan, features
-        self.groups = parameter_groups(network, plan)
-        self.weight = torch.tensor(coef, dtype=torch.float32, device=device, requires_grad=True)
-        self.bias = torch.tensor(intercept, dtype=torch.float32, device=device, requires_grad=True)
-        self.gate = torch.zeros_like(self.weight, requires_grad=True)  # half open
-        head = {"params": [self.weight, self.bias], "factor": 1.0}
-        self.optimizer = torch.optim.Adam([*self.groups, head], lr=plan.learning_rate)
-        self.gate_optimizer = torch.optim.Adam([self.gate], lr=0.01, maximize=True)
+    def __init__(self, network, plan, source, n_features):
+        device = source.recipe.device
+        self.network = absorb_batchnorm(network.eval()).to(
+            device, memory_format=torch.channels_last
+        )
+        self.plan, self.source = plan, source
+        self.groups = parameter_groups(self.network, plan)
+        self.optimizer = torch.optim.Adam(self.groups, lr=plan.learning_rate)
         self.trained = [p for group in self.groups for p in group["params"]]
         self.start = [p.detach().clone() for p in self.trained]
         self.average = [p.detach().clone() for p in self.trained]
+        self.gate = torch.zeros(n_features, device=device, requires_grad=True)  # half open
+        self.gate_optimizer = torch.optim.Adam([self.gate], lr=0.01, maximize=True)
         self.step, self.losses = 0, []
 
-    def step_on(self, windows, y, datasets, factor):
-        """Train on some windows (h, w, 3) with their y (n,); return the loss."""
+    def step_on(self, views, target, factor):
+        """Train on some views with the target of each; return the loss."""
         plan = self.plan
         for group in self.optimizer.param_groups:
             group["lr"] = plan.learning_rate * group["factor"] * factor
-        rows = self.features(self.network, windows)
-        predictions = rows @ self.weight + self.bias
-        loss = smooth_l1_loss(predictions, y)
+        rows = self.source.features(self.network, views)
+        predictions = torch.einsum("nd,nd->n", rows, target.coef) + target.intercept
+        loss = smooth_l1_loss(predictions, target.y)
         if plan.ranking:
-            loss = loss + plan.ranking * fidelity_loss(predictions, y, datasets)
+            loss = loss + plan.ranking * fidelity_loss(predictions, target.y, target.datasets)
         if plan.semantic_noise:
-            gate = self.gate.sigmoid()
-            loss = loss + plan.semantic_noise * consistency_loss(rows, self.weight, gate)
+            coef, _ = target.coef.chunk(2)
+            moved = consistency_loss(rows, coef, self.gate.sigmoid())
+            loss = loss + plan.semantic_noise * moved
         self.optimizer.zero_grad()
         self.gate_optimizer.zero_grad()
         loss.backward()
@@ -201,16 +273,15 @@ class FineTuner:
                 p.lerp_(next(start), pull)
                 next(average).lerp_(p, 1 - decay)
 
-    def arrays(self):
-        """Return the network with averaged weights, as numpy arrays."""
+    @contextmanager
+    def averaged(self):
+        """Let the network have its averaged weights while the block runs."""
         kept = [p.detach().clone() for p in self.trained]
-        with torch.no_grad():
-            for p, mean in zip(self.trained, self.average, strict=True):
-                p.copy_(mean)
-            arrays = to_arrays(self.network.model)
-            for p, value in zip(self.trained, kept, strict=True):
-                p.copy_(value)
-        return arrays
+        self._take(self.trained, self.average)
+        try:
+            yield self.network
+        finally:
+            self._take(self.trained, kept)
 
     def content(self):
         """Return all that resuming needs."""
@@ -223,15 +294,19 @@ class FineTuner:
 
     def restore(self, content):
         """Take up where `content` was made."""
-        with torch.no_grad():
-            for p, value in zip(self._tensors(), content["tensors"], strict=True):
-                p.copy_(value)
+        self._take(self._tensors(), content["tensors"])
         self.optimizer.load_state_dict(content["optimizers"][0])
         self.gate_optimizer.load_state_dict(content["optimizers"][1])
         self.step, self.losses = content["step"], list(content["losses"])
 
     def _tensors(self):
-        return [*self.trained, *self.average, self.weight, self.bias, self.gate]
+        return [*self.trained, *self.average, self.gate]
+
+    @staticmethod
+    @torch.no_grad()
+    def _take(tensors, values):
+        for tensor, value in zip(tensors, values, strict=True):
+            tensor.copy_(value)
 
 
 def batches(seed, epoch, n, size, partners=None):
@@ -243,24 +318,20 @@ def batches(seed, epoch, n, size, partners=None):
     return parts if partners is None else [np.concatenate([p, partners[p]]) for p in parts]
 
 
-def train_epoch(
-    tuner, images, members, y, datasets, partners, *, epoch, seed, n_jobs, folder, history
-):  # fmt: skip
+def train_epoch(tuner, members, target, partners, *, epoch, seed, folder, history):
     """Train for what is left of an epoch; return its mean loss.
 
     Parameters
     ----------
     tuner : FineTuner
         Changed in place; its step says how much of the epoch is behind it.
-    images : ImageList
     members : intp ndarray of shape (n,)
-        Which of them are trained on.
-    y : tensor of shape (n,), float32
-    datasets : tensor of shape (n,), int
+        Which images are trained on.
+    target : callable
+        Returns the Target of some of the n images.
     partners : intp ndarray of shape (n,) or None
     epoch, seed : int
         Decide, with the place in the epoch, every random number.
-    n_jobs : int or None
     folder : TrainingFolder or None
         Where checkpoints go.
     history : dict
@@ -273,20 +344,15 @@ def train_epoch(
     """
     plan, saved = tuner.plan, time.monotonic()
     parts = batches(seed, epoch, len(members), plan.batch_size, partners)
+    starts = np.cumsum([0, *map(len, parts)])  # places in the epoch's order
     done = tuner.step - epoch * len(parts)
-    todo = members[np.concatenate([np.empty(0, np.intp), *parts[done:]])]
-    decoded = iter_decoded(images, n_jobs=n_jobs, prefetch=2 * plan.batch_size, indices=todo)
+    chosen = np.concatenate([np.empty(0, np.intp), *parts[done:]])
+    seeds = sample_seeds(seed, epoch, range(starts[done], starts[-1]))
+    views = tuner.source.views(members[chosen], seeds)
     for k in range(done, len(parts)):
-        chosen = torch.from_numpy(parts[k])
-        first = 2 * k * plan.batch_size
-        seeds = sample_seeds(seed, epoch, range(first, first + len(chosen)))
-        windows = [_view(next(decoded)[1], plan.crop_size, s) for s in seeds]
         factor = rate(tuner.step, plan.epochs * len(parts))
-        with seeded(int(seeds[0])):
-            loss = tuner.step_on(
-                windows, y[chosen].to(tuner.weight.device),
-                datasets[chosen].to(tuner.weight.device), factor,
-            )  # fmt: skip
+        batch = list(islice(views, len(parts[k])))
+        loss = tuner.step_on(batch, target(parts[k]), factor)
         if not math.isfinite(loss):
             raise ValueError(
                 f"The loss became {loss} in step {tuner.step}. Lower learning_rate (now "
@@ -298,9 +364,3 @@ def train_epoch(
             saved = time.monotonic()
     losses, tuner.losses = tuner.losses, []
     return float(np.mean(losses))
-
-
-def _view(image, crop_size, seed):
-    """Return a random window of an image, or all of it, mirrored at even odds."""
-    window = image if crop_size is None else cut_window(image, crop_size, seed)
-    return window[:, ::-1] if int(seed) & 1 else window

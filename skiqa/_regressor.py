@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context, clone
 from sklearn.callback import CallbackSupportMixin
-from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
@@ -23,12 +22,13 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skiqa._backbones import EncoderState, build, current_versions
+from skiqa._backbones import build, current_versions, to_arrays
 from skiqa._device import resolve_device
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._extract import image_digest
-from skiqa._finetune import FineTuner, FineTuning, live_features, train_epoch
+from skiqa._finetune import FineTuner, FineTuning, cross_fitted, ridge_within, train_epoch
 from skiqa._images import ImageList, as_image_list, is_rows, iter_decoded, rows_as_images
+from skiqa._live_features import KeptMaps, Photos, Recipe
 from skiqa._progress import progress_bar
 from skiqa._resume import TrainingFolder
 from skiqa._semantic_noise import matched_pairs
@@ -37,27 +37,25 @@ from skiqa.metrics import srocc_score
 
 
 class _Rated(NamedTuple):
-    """What is fitted: n images, their y (n,), contents and datasets as integers (n,)."""
+    """What is fitted: n images and, (n,) each, what is known of them."""
 
     images: ImageList
-    y: np.ndarray
-    groups: np.ndarray
-    datasets: np.ndarray
+    y: np.ndarray  # standardised within datasets
+    groups: np.ndarray  # int
+    datasets: np.ndarray  # int
 
-
-class _Candidate(NamedTuple):
-    """A network, the start or that of an epoch, which may be kept."""
-
-    state: EncoderState
-    rows: np.ndarray | None  # its features of all images; None: not known, after resuming
+    @property
+    def n_datasets(self):
+        return int(self.datasets.max()) + 1
 
 
 class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     """Scores of images from a network that is trained to them, end to end.
 
-    It starts as ``make_pipeline(encoder, Ridge(alpha))``. After each epoch the ridge is solved
-    anew on the features as they are then, and the network that ranks a held-out part best is
-    kept, the starting one among them. What is left is again an encoder and a ridge, on all of X.
+    It starts as ``make_pipeline(encoder, Ridge(alpha))``. The ridge stays, and the network learns
+    what the ridge gets wrong on images it has not seen: in training each image is predicted by a
+    ridge fitted without it. After each epoch a held-out part is ranked, and the network that ranks
+    it best is kept, the starting one among them.
 
     Parameters
     ----------
@@ -72,12 +70,13 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
     batch_size : int in [2, inf), default=8
         Images a step.
     crop_size : int in [8, inf) or None, default=None
-        Side of a training window, in pixels. None: whole images.
-    learning_rate : float in (0, inf), default=3e-5
-        Peak rate (Adam) of the last stage and of the head.
-    layer_decay : float in (0, 1], default=0.7
+        Side of a training window, in pixels, at a random place and mirrored at even odds. None:
+        whole images.
+    learning_rate : float in (0, inf), default=1e-4
+        Peak rate (Adam) of the last stage.
+    layer_decay : float in (0, 1], default=1.0
         Rate of a stage over that of the one behind it.
-    trained_stages : int in [1, inf) or None, default=3
+    trained_stages : int in [1, inf) or None, default=2
         Train only the last so many stages (of a ViT, blocks). None: all, and the stem.
     averaging : float in [0, 1), default=0.99
         Decay, per step, of the running average of weights, which is what is kept.
@@ -99,8 +98,13 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         Threads that decode images. None is 1, -1 all cores.
     checkpoint_dir : str, path or None, default=None
         Folder from which a killed `fit` goes on, bit for bit, when it is called again.
+    maps_dir : str, path or None, default=None
+        Folder that keeps, from fit to fit, the maps of whole images in front of the trained
+        stages, in half precision: an epoch then costs what the trained stages cost, with the
+        defaults about a third. .3 MB for a photo of 512 x 512; nothing is ever deleted. None:
+        every epoch runs the whole network.
     random_state : int, RandomState instance or None, default=None
-        Decides the held-out part, order, windows and mirroring.
+        Decides the held-out part, the folds, order and windows.
     verbose : int, default=0
         1 shows a progress bar on standard error.
 
@@ -110,7 +114,9 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         With the tuned network.
     coef_ : ndarray of shape (n_features,), float64
     intercept_ : float
-        The ridge on the features of `encoder_`.
+        The ridge on the features of the start, which predicts from those of `encoder_`.
+    dataset_scales_ : dict of {label: (slope, offset)}
+        Scores of `predict` on the scale of each of `datasets`: slope * score + offset.
     history_ : list of dict
         Of each epoch ``loss`` and ``validation_srocc``, the start first (its loss is NaN).
     best_epoch_ : int
@@ -122,12 +128,15 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
 
     Notes
     -----
-    Our choice, as the papers leave it open: the start from the ridge, solving it again, BatchNorm
-    and dropout in evaluation, and all of QFM-IQM's form here: half of each batch are partners of
+    Our choice, as the papers leave it open: ridges that have not seen the image, in five folds of
+    other content; BatchNorm and dropout in evaluation; of several `datasets`, y in units of its
+    standard deviation and an intercept for each, under one `coef_`, so that scores of any scale
+    train together; and all of QFM-IQM's form here: half of each batch are partners of
     nearly equal score and distant features at the start; the difference of their pooled features,
     times a gate per feature that is trained to do most harm, must not move the prediction.
 
-    Cost: an epoch is one training pass and one extraction of all features.
+    Cost: an epoch is one training pass and one extraction of the held-out part's features; with
+    `maps_dir`, both behind the maps only, from the second epoch on.
 
     References
     ----------
@@ -165,6 +174,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         "device": [str],
         "n_jobs": [Integral, None],
         "checkpoint_dir": [str, os.PathLike, None],
+        "maps_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -177,9 +187,9 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         epochs=4,
         batch_size=8,
         crop_size=None,
-        learning_rate=3e-5,
-        layer_decay=0.7,
-        trained_stages=3,
+        learning_rate=1e-4,
+        layer_decay=1.0,
+        trained_stages=2,
         averaging=0.99,
         start_penalty=0.0,
         ranking=0.0,
@@ -190,6 +200,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         device="auto",
         n_jobs=None,
         checkpoint_dir=None,
+        maps_dir=None,
         random_state=None,
         verbose=0,
     ):
@@ -211,6 +222,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         self.device = device
         self.n_jobs = n_jobs
         self.checkpoint_dir = checkpoint_dir
+        self.maps_dir = maps_dir
         self.random_state = random_state
         self.verbose = verbose
 
@@ -228,7 +240,8 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
             Images of one group share their content: never on both sides of the held-out part,
             never partners. None: each its own.
         datasets : array-like of shape (n_samples,) or None, default=None
-            `ranking` compares only within one, and the held-out SROCC is their mean.
+            Each has its own scale and level of y; `ranking` compares only within one, and the
+            held-out SROCC is their mean. None: all are of one.
 
         Returns
         -------
@@ -244,65 +257,79 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         """
         images, y = self._open(X, y)
         n = len(images)
-        groups = _labels(groups, n, "groups", np.arange(n))
-        datasets = _labels(datasets, n, "datasets", np.zeros(n, np.intp))
-        data = _Rated(images, y, groups, datasets)
+        _, groups = _labels(groups, n, "groups", np.arange(n))
+        names, datasets = _labels(datasets, n, "datasets", np.zeros(n, np.intp))
+        level, spread = _scales(y, datasets)
+        data = _Rated(images, (y - level[datasets]) / spread[datasets], groups, datasets)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         parts = self._split(groups, seed)
         encoder = self._start(images)
-        start = _Candidate(encoder.state_, encoder.transform(images))
-        self.history_ = [{"loss": np.nan, "validation_srocc": self._held_out(start, data, parts)}]
-        plan = FineTuning(**{k: getattr(self, k) for k in FineTuning.__dataclass_fields__})
+        rows = encoder.transform(images)
+        self._set_head(rows, data, level, spread, names)
+        held_out = self._held_out(rows[parts[1]], rows, data, parts)
+        self.history_ = [{"loss": np.nan, "validation_srocc": held_out}]
         context = self._init_callback_context(max_subtasks=self.epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        with self._folder(encoder, data, plan, seed) as folder:
-            best = start
-            if self.epochs:
-                hooks = {"context": context, "X": X}
-                best = self._train(encoder, start, data, parts, plan, seed, folder, **hooks)
-            vars(self).update(self._taken(encoder, best, data))
-            if folder is not None:
-                folder.remove()
+        self._train(encoder, rows, data, parts, seed, context, X)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
-    def _train(self, encoder, start, data, parts, plan, seed, folder, *, context, X):
-        """Train, and note each epoch in `history_`; return the candidate that ranked best."""
+    def _set_head(self, rows, data, level, spread, names):
+        """Set the ridge on the features of the start, on the scale of the largest dataset."""
+        _, y, _, datasets = data
+        coef, intercept = ridge_within(rows, y, datasets, data.n_datasets, self.alpha)
+        largest = np.bincount(datasets).argmax()
+        self.coef_ = spread[largest] * coef
+        self.intercept_ = float(level[largest] + spread[largest] * intercept[largest])
+        slope = spread / spread[largest]
+        offset = level + spread * (intercept - intercept[largest]) - slope * level[largest]
+        scales = zip(slope.tolist(), offset.tolist(), strict=True)
+        self.dataset_scales_ = dict(zip(names, scales, strict=False))
+
+    def _train(self, encoder, rows, data, parts, seed, context, X):
+        """Train, and note each epoch in `history_`; set what the best network gives."""
         images, y, groups, datasets = data
-        train, _ = parts
-        tuner = self._tuner(encoder, start.rows[train], y[train], plan)
-        deviation = y[train].std() or 1.0
-        target = torch.tensor((y[train] - y[train].mean()) / deviation, dtype=torch.float32)
+        train, test = parts
+        start = best = encoder.state_
+        kept = None  # the best network as checkpoints hold it; None: the start
+        vars(self).update(self._taken(encoder, best))
+        if not self.epochs:
+            return
+        plan = FineTuning(**{k: getattr(self, k) for k in FineTuning.__dataclass_fields__})
+        source = self._source(images, encoder)
+        tuner = FineTuner(build(start), plan, source, rows.shape[1])
+        of_train = (rows[train], y[train], groups[train], datasets[train])
+        heads = cross_fitted(*of_train, data.n_datasets, self.alpha, seed)
+        target = partial(heads.target, y[train], datasets[train], device=source.recipe.device)
         partners = None
         if self.semantic_noise:
-            partners, _ = matched_pairs(start.rows[train], y[train], groups=groups[train])
-        best, kept = start, None  # kept: the best network as checkpoints hold it; None: the start
-        content = None if folder is None else folder.load()
-        if content is not None:
-            tuner.restore(content)
-            self.history_, kept = content["history"], content["best"]
-            if kept is not None:
-                arrays = {name: tensor.numpy() for name, tensor in kept.items()}
-                best = _Candidate(start.state.replace(networks=[arrays]), None)
-        with progress_bar(
+            partners, _ = matched_pairs(rows[train], y[train], groups=groups[train])
+        progress = progress_bar(
             "Fine-tuning", self.epochs, enabled=bool(self.verbose), unit="epochs"
-        ) as advance:
+        )
+        with self._folder(encoder, data, plan, seed) as folder, progress as advance:
+            content = None if folder is None else folder.load()
+            if content is not None:
+                tuner.restore(content)
+                self.history_, kept = content["history"], content["best"]
+                if kept is not None:
+                    arrays = {name: tensor.numpy() for name, tensor in kept.items()}
+                    best = start.replace(networks=[arrays])
             advance(len(self.history_) - 1)
             for epoch in range(len(self.history_) - 1, self.epochs):
                 epoch_context = context.subcontext(task_name="epoch")
                 epoch_context.call_on_fit_task_begin(estimator=self, X=X, y=y)
                 loss = train_epoch(
-                    tuner, images, train, target, torch.from_numpy(datasets[train]), partners,
-                    epoch=epoch, seed=seed, n_jobs=self.n_jobs, folder=folder,
+                    tuner, train, target, partners, epoch=epoch, seed=seed, folder=folder,
                     history={"history": self.history_, "best": kept},
                 )  # fmt: skip
-                arrays = tuner.arrays()
-                encoder.state_ = start.state.replace(networks=[arrays])
-                candidate = _Candidate(encoder.state_, encoder.transform(images))
-                value = self._held_out(candidate, data, parts)
+                with tuner.averaged() as network:
+                    arrays = to_arrays(network.model)
+                    state = start.replace(networks=[arrays])
+                    value = self._held_out(source.rows(network, state, test), rows, data, parts)
                 if value > max(h["validation_srocc"] for h in self.history_):
                     kept = {name: torch.from_numpy(array) for name, array in arrays.items()}
-                    best = candidate
+                    best = state
                 self.history_ = [*self.history_, {"loss": loss, "validation_srocc": value}]
                 if folder is not None:
                     noted = {"history": self.history_, "best": kept}
@@ -310,17 +337,35 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
                 advance(1, f"SROCC {value:.3f}")
                 if epoch_context.call_on_fit_task_end(
                     estimator=self, X=X, y=y,
-                    reconstruction_attributes=partial(self._taken, encoder, best, data),
+                    reconstruction_attributes=partial(self._taken, encoder, best),
                 ):  # fmt: skip
                     break
-        return best
+            vars(self).update(self._taken(encoder, best))
+            if folder is not None:
+                folder.remove()
 
-    def _held_out(self, candidate, data, parts):
-        """Return the SROCC on the held-out part, of the ridge on the features of the other."""
+    def _held_out(self, features, rows, data, parts):
+        """Return the SROCC of the held-out part's features, by the ridge on the other part."""
         train, test = parts
-        ridge = self._ridge(candidate.rows[train], data.y[train])
-        predicted = ridge.predict(candidate.rows[test])
-        return _mean_srocc(data.y[test], predicted, data.datasets[test])
+        of_train = (rows[train], data.y[train], data.datasets[train])
+        coef, _ = ridge_within(*of_train, data.n_datasets, self.alpha)
+        return _mean_srocc(data.y[test], features @ coef, data.datasets[test])
+
+    def _source(self, images, encoder):
+        """Return what the network in training sees of images."""
+        recipe = Recipe(
+            encoder.state_, tuple(encoder.scales), encoder.pooling,
+            resolve_device(self.device, strict=True), encoder.precision,
+        )  # fmt: skip
+        if self.maps_dir is None:
+            return Photos(images, recipe, self.crop_size, self.n_jobs)
+        if self.crop_size is not None or self.trained_stages is None:
+            raise ValueError(
+                f"maps_dir keeps maps of whole images in front of the trained stages: it needs "
+                f"crop_size=None (now {self.crop_size}) and a number of trained_stages (now "
+                f"{self.trained_stages})."
+            )
+        return KeptMaps(images, recipe, self.trained_stages, self.maps_dir, self.n_jobs)
 
     def _folder(self, encoder, data, plan, seed):
         """Return the folder of this run's checkpoints, or a context of None."""
@@ -329,14 +374,14 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         identity = {
             "versions": current_versions(), "start": encoder.state_.digest, "plan": vars(plan),
             "seed": seed, "alpha": self.alpha, "fraction": self.validation_fraction,
-            "y": data.y.tolist(), "groups": data.groups.tolist(),
+            "maps": self.maps_dir is not None, "y": data.y.tolist(), "groups": data.groups.tolist(),
             "datasets": data.datasets.tolist(),
             "scales": list(encoder.scales), "pooling": encoder.pooling,
             "images": [image_digest(data.images, i) for i in range(len(data.images))],
         }  # fmt: skip
         return TrainingFolder(self.checkpoint_dir, identity)
 
-    def predict(self, X, return_std=False):
+    def predict(self, X, return_std=False, dataset=None):
         """Return the scores of images, each seen whole.
 
         Parameters
@@ -345,6 +390,8 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         return_std : bool, default=False
             Also how much the scores of `n_crops` windows of each image differ: of side
             `crop_size`, or half the image's shorter side.
+        dataset : label or None, default=None
+            On the scale of which of the fitted `datasets`; None: of the largest.
 
         Returns
         -------
@@ -356,51 +403,37 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         ------
         ImageError
             If an image cannot be read.
+        ValueError
+            If no such dataset was fitted.
         """
         check_is_fitted(self)
+        if dataset is not None and dataset not in self.dataset_scales_:
+            known = list(self.dataset_scales_)
+            raise ValueError(f"dataset={dataset!r}, but fitted were {known}.")
+        slope, offset = (1.0, 0.0) if dataset is None else self.dataset_scales_[dataset]
         images, _ = self._open(X)
-        scores = self._score(images)
+        scores = slope * self._score(images) + offset
         if not return_std:
             return scores
         seeds, spread = sample_seeds(0, 0, range(self.n_crops)), []
         for _, image in iter_decoded(images, n_jobs=self.n_jobs):
             side = self.crop_size or max(8, min(image.shape[:2]) // 2)
             windows = as_image_list([cut_window(image, side, seed) for seed in seeds])
-            spread.append(self._score(windows).std())
+            spread.append(slope * self._score(windows).std())
         return scores, np.array(spread)
 
     def _score(self, images):
         return self.encoder_.transform(images).astype(np.float64) @ self.coef_ + self.intercept_
 
-    def _ridge(self, rows, y):
-        return Ridge(self.alpha).fit(rows.astype(np.float64), y)
-
-    def _taken(self, encoder, best, data):
+    def _taken(self, encoder, best):
         """Return the fitted attributes that the best network so far gives."""
         encoder = copy.copy(encoder)
-        encoder.state_ = best.state
-        rows = encoder.transform(data.images) if best.rows is None else best.rows
-        ridge = self._ridge(rows, data.y)
+        encoder.state_ = best
         scores = [h["validation_srocc"] for h in self.history_]
         return {
-            "encoder_": encoder, "coef_": ridge.coef_, "intercept_": float(ridge.intercept_),
-            "best_epoch_": int(np.argmax(scores)), "n_iter_": len(scores) - 1,
-            "history_": self.history_,
+            "encoder_": encoder, "best_epoch_": int(np.argmax(scores)),
+            "n_iter_": len(scores) - 1, "history_": self.history_,
         }  # fmt: skip
-
-    def _tuner(self, encoder, rows, y, plan):
-        """Return a FineTuner that starts as the ridge on frozen features."""
-        device = resolve_device(self.device, strict=True)
-        ridge, deviation = self._ridge(rows, y), y.std() or 1.0
-
-        def features(network, windows):
-            return live_features(
-                network, windows, encoder.state_, encoder.scales, encoder.pooling, device
-            )
-
-        bias = (ridge.intercept_ - y.mean()) / deviation
-        network = build(encoder.state_)
-        return FineTuner(network, ridge.coef_ / deviation, bias, plan, features, device)
 
     def _split(self, groups, seed):
         n_groups = len(np.unique(groups))
@@ -464,13 +497,20 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
 
 
 def _labels(labels, n, name, default):
-    """Return one integer for each image."""
+    """Return the distinct labels, and of each image its place among them."""
     if labels is None:
-        return default
+        return [], default
     labels = column_or_1d(labels)
     if len(labels) != n:
         raise ValueError(f"{name} has {len(labels)} entries for {n} images.")
-    return np.unique(labels, return_inverse=True)[1]
+    names, places = np.unique(labels, return_inverse=True)
+    return names.tolist(), places
+
+
+def _scales(y, datasets):
+    """Return mean and standard deviation of each dataset's y, (n_datasets,); 1 where it is 0."""
+    parts = [y[datasets == d] for d in range(datasets.max() + 1)]
+    return np.array([p.mean() for p in parts]), np.array([p.std() or 1.0 for p in parts])
 
 
 def _mean_srocc(y, predicted, datasets):

@@ -6,17 +6,23 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
+from sklearn.linear_model import Ridge
 
-from skiqa._backbones import build, random_state_of
+from skiqa._backbones import build, random_state_of, to_arrays
+from skiqa._extract import extract
 from skiqa._finetune import (
     FineTuner,
     FineTuning,
+    Target,
     batches,
     consistency_loss,
+    cross_fitted,
     fidelity_loss,
-    live_features,
     parameter_groups,
+    ridge_within,
 )
+from skiqa._images import as_image_list
+from skiqa._live_features import KeptMaps, Photos, Recipe
 
 PLAN = FineTuning(
     epochs=1, batch_size=4, crop_size=None, learning_rate=1e-3, layer_decay=0.5,
@@ -34,14 +40,29 @@ def windows(n=4, seed=0):
     return list(np.random.default_rng(seed).integers(0, 256, (n, 64, 64, 3), np.uint8))
 
 
-def features(network, images, scales=(1.0, 0.5), pooling="stages"):
-    return live_features(network, images, STATE, scales, pooling, CPU)
+def source(images=(), scales=(1.0, 0.5), pooling="stages", crop_size=None):
+    recipe = Recipe(STATE, scales, pooling, CPU, "float32")
+    return Photos(as_image_list(list(images) or windows()), recipe, crop_size, None)
+
+
+def network():
+    return build(STATE).eval()
 
 
 def tuner(**changes):
-    width = features(build(STATE).eval(), windows(1)).shape[1]
+    width = source().features(network(), windows(1)).shape[1]
+    return FineTuner(build(STATE), plan(**changes), source(), width)
+
+
+def arrays(run):
+    with run.averaged() as averaged:
+        return to_arrays(averaged.model)
+
+
+def target(y, width):
     coef = np.random.default_rng(1).normal(size=width)
-    return FineTuner(build(STATE), coef, 0.0, plan(**changes), features, CPU)
+    coef = torch.tensor(coef, dtype=torch.float32).expand(len(y), -1)
+    return Target(torch.tensor(y), torch.zeros(len(y)).long(), coef, torch.zeros(len(y)))
 
 
 def test_fidelity_by_hand():
@@ -61,7 +82,7 @@ def test_fidelity_has_finite_slopes_where_the_order_is_badly_wrong():
 
 
 def test_consistency_is_zero_behind_a_shut_gate_and_grows_with_it():
-    rows, weight = torch.randn(6, 5, generator=torch.manual_seed(0)), torch.ones(5)
+    rows, weight = torch.randn(6, 5, generator=torch.manual_seed(0)), torch.ones(3, 5)
     losses = [float(consistency_loss(rows, weight, torch.full((5,), g))) for g in (0, 0.5, 1)]
     assert losses[0] == 0 < losses[1] < losses[2]
 
@@ -75,7 +96,9 @@ def test_last_stages_move_the_deeper_the_faster(backbone):
     assert moving == {id(p) for p in network.parameters() if p.requires_grad}
     assert len(moving) < len(list(network.parameters()))
     every = parameter_groups(network, plan(trained_stages=None))
-    assert sum(len(group["params"]) for group in every) == len(list(network.parameters()))
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    trained = sum(len(group["params"]) for group in every)
+    assert trained == len(list(network.parameters())) - len(norms)
     with pytest.raises(ValueError, match="stages"):
         parameter_groups(network, plan(trained_stages=99))
 
@@ -85,42 +108,117 @@ def test_only_trained_weights_move_and_batchnorm_statistics_stay():
     before = {k: v.clone() for k, v in run.network.model.state_dict().items()}
     moving = {k for k, p in run.network.model.named_parameters() if p.requires_grad}
     for _ in range(2):
-        run.step_on(windows(), torch.tensor([0.0, 1, 2, 3]), torch.zeros(4).long(), 1.0)
+        run.step_on(windows(), target([0.0, 1, 2, 3], len(run.gate)), 1.0)
     after = run.network.model.state_dict()
     assert {k for k in before if not torch.equal(before[k], after[k])} == moving
 
 
 def test_training_lowers_the_loss():
-    run, y = tuner(averaging=0.0, learning_rate=1e-2), torch.tensor([0.0, 1.0, -1.0, 0.5])
-    losses = [run.step_on(windows(), y, torch.zeros(4).long(), 1.0) for _ in range(30)]
+    run = tuner(averaging=0.0, learning_rate=1e-2)
+    goal = target([0.0, 1.0, -1.0, 0.5], len(run.gate))
+    losses = [run.step_on(windows(), goal, 1.0) for _ in range(30)]
     assert losses[-1] < losses[0] / 2
 
 
 def test_an_endless_pull_holds_the_network_at_its_start():
     run = tuner(start_penalty=1e9)
-    start = run.arrays()
-    run.step_on(windows(), torch.tensor([0.0, 1, 2, 3]), torch.zeros(4).long(), 1.0)
-    for name, array in run.arrays().items():
-        np.testing.assert_array_equal(array, start[name])
+    before = arrays(run)
+    run.step_on(windows(), target([0.0, 1, 2, 3], len(run.gate)), 1.0)
+    for name, array in arrays(run).items():
+        np.testing.assert_array_equal(array, before[name])
 
 
 def test_gate_opens_where_the_noise_does_harm():
     run = tuner(semantic_noise=1.0)
-    run.step_on(windows(), torch.zeros(4), torch.zeros(4).long(), 1.0)
+    goal = target([0.0] * 4, len(run.gate))
+    run.step_on(windows(), goal, 1.0)
     with torch.no_grad():
         assert (run.gate != 0).any()
-        images, partners = features(build(STATE).eval(), windows()).chunk(2)
-        weight = torch.tensor(np.random.default_rng(1).normal(size=len(run.weight))).float()
-        noise = (partners - images) * weight
+        images, partners = source().features(network(), windows()).chunk(2)
+        noise = (partners - images) * goal.coef[0]
         slope = ((0.5 * noise).sum(1).clamp(-1, 1)[:, None] * noise).mean(0)
     clear = slope.abs() > 1e-2 * slope.abs().max()
     assert torch.equal(run.gate[clear].sign(), slope[clear].sign())
 
 
-def test_windows_of_any_size_and_one_size_agree():
-    network, images = build(STATE).eval(), windows(3)
-    mixed = features(network, [*images, images[0][:40]])[:3]
-    torch.testing.assert_close(mixed, features(network, images))
+def test_views_of_any_size_and_one_size_agree():
+    images = windows(3)
+    mixed = source().features(network(), [*images, images[0][:40]])[:3]
+    torch.testing.assert_close(mixed, source().features(network(), images))
+
+
+@pytest.mark.parametrize("pooling", ["stages", "avg"])
+@pytest.mark.parametrize("trained_stages", [1, 2, 5])
+def test_kept_maps_give_the_features_of_photos(tmp_path, pooling, trained_stages):
+    """Of both mirror images, of photos of two sizes; as the encoder's up to half precision."""
+    images = [*windows(3), windows(1)[0][:48]]
+    photos = source(images, pooling=pooling)
+    kept = KeptMaps(photos.images, photos.recipe, trained_stages, tmp_path, None)
+    assert len(network().split()[1]) == 5
+    indices, seeds = [3, 0, 0, 1], [0, 0, 1, 7]
+    for _ in range(2):  # computed, then read
+        rows = [s.features(network(), list(s.views(indices, seeds))) for s in (kept, photos)]
+        torch.testing.assert_close(
+            *rows, rtol=5e-3, atol=5e-3 * float(rows[1].detach().abs().max())
+        )
+    whole = [s.rows(network(), STATE, [1, 3]) for s in (kept, photos)]
+    np.testing.assert_allclose(*whole, rtol=5e-3, atol=5e-3 * np.abs(whole[1]).max())
+    options = {"scales": photos.recipe.scales, "pooling": pooling, "device": CPU}
+    rows = extract(photos.images, state=STATE, precision="float32", n_jobs=None,
+                   on_error="raise", indices=[1, 3], **options)  # fmt: skip
+    np.testing.assert_array_equal(whole[1], [row for _, row in rows])
+
+
+def test_kept_maps_of_a_full_disk(tmp_path, monkeypatch):
+    def full(file, **arrays):
+        file.write(b"torn")
+        raise OSError(28, "No space left on device")
+
+    kept = KeptMaps(source().images, source().recipe, 2, tmp_path, None)
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match=r"maps_dir: .* of photo 1 of 4 .* GB in"):
+        list(kept.views([0], [0]))
+    assert not list(tmp_path.glob("*/*"))
+
+
+def test_maps_beyond_half_precision_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("skiqa._live_features._run", lambda stages, x: iter([x * 1e9]))
+    kept = KeptMaps(source().images, source().recipe, 2, tmp_path, None)
+    with pytest.raises(ValueError, match=r"X\[2\] = .* float16"):
+        list(kept.views([2], [0]))
+
+
+def test_a_head_has_not_seen_its_images():
+    rng = np.random.default_rng(0)
+    rows, groups = rng.normal(size=(60, 5)), np.arange(60) // 2
+    y, datasets = rng.normal(size=60), np.arange(60) % 2
+    heads = cross_fitted(rows, y, groups, datasets, 2, 1.0, 0)
+    assert heads.coef.shape == (5, 5)
+    for k in range(5):
+        seen = heads.chosen != k
+        assert not set(groups[seen]) & set(groups[~seen])
+        coef, intercept = ridge_within(rows[seen], y[seen], datasets[seen], 2, 1.0)
+        np.testing.assert_array_equal(heads.coef[k], coef)
+        np.testing.assert_array_equal(heads.intercept[k], intercept)
+    goal = heads.target(y, datasets, np.array([7, 2]), CPU)
+    np.testing.assert_allclose(goal.coef, heads.coef[heads.chosen[[7, 2]]], rtol=1e-6)
+    expected = [heads.intercept[heads.chosen[7], 1], heads.intercept[heads.chosen[2], 0]]
+    np.testing.assert_allclose(goal.intercept, expected, rtol=1e-6)
+    np.testing.assert_allclose(goal.y, y[[7, 2]], rtol=1e-6)
+    assert goal.datasets.tolist() == [1, 0]
+
+
+def test_ridge_within_is_a_ridge_with_indicators_of_the_datasets():
+    rng = np.random.default_rng(0)
+    rows, y, datasets = rng.normal(size=(40, 3)), rng.normal(size=40), np.arange(40) % 3
+    coef, intercept = ridge_within(rows, y, datasets, 3, 2.0)
+    # the indicators are hardly penalised: they are large
+    wide = Ridge(2.0, fit_intercept=False).fit(np.hstack([rows, 1e5 * np.eye(3)[datasets]]), y)
+    np.testing.assert_allclose(coef, wide.coef_[:3], rtol=1e-6)
+    np.testing.assert_allclose(intercept, 1e5 * wide.coef_[3:], rtol=1e-6)
+    plain = Ridge(2.0).fit(rows, y)
+    coef, intercept = ridge_within(rows, y, np.zeros(40, int), 1, 2.0)
+    np.testing.assert_allclose(np.append(coef, intercept), np.append(plain.coef_, plain.intercept_))
 
 
 def test_an_epoch_sees_each_image_once_and_partners_beside_them():

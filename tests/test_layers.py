@@ -19,6 +19,7 @@ GROUPS = (
     ("_backbones", "_pooling", "_tiles", "_cache", "_official", "_checkpoints"),
     ("objectives",),
     ("_resume", "_train", "_extract"),
+    ("_live_features",),
     ("_finetune",),
     ("_encoder", "_reference", "_feature_selection", "_regressor", "_distillation"),
     ("_quality_map",),

@@ -17,6 +17,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import skiqa._images
 import skiqa._regressor
 from skiqa import ContrastiveQualityEncoder, FineTunedQualityRegressor
 from skiqa._backbones import random_state_of
@@ -76,9 +77,9 @@ def test_best_epoch_is_kept(rated, monkeypatch):
     images, y, groups = rated
     values = iter([0.5, 0.9, 0.3])
     monkeypatch.setattr(skiqa._regressor, "_mean_srocc", lambda *args: next(values))
-    seen, arrays = [], skiqa._regressor.FineTuner.arrays
+    seen, to_arrays = [], skiqa._regressor.to_arrays
     monkeypatch.setattr(
-        skiqa._regressor.FineTuner, "arrays", lambda self: seen.append(arrays(self)) or seen[-1]
+        skiqa._regressor, "to_arrays", lambda module: seen.append(to_arrays(module)) or seen[-1]
     )
     model = tiny().fit(images, y, groups=groups)
     assert model.best_epoch_ == 1
@@ -91,10 +92,12 @@ def test_best_epoch_is_kept(rated, monkeypatch):
     [
         ("test_efficientnet", {"ranking": 1.0, "semantic_noise": 1.0}),
         ("test_efficientnet", {"crop_size": 48, "start_penalty": 1.0}),
+        ("test_efficientnet", {"maps_dir": "maps"}),
         ("test_vit", {"trained_stages": None}),
     ],
 )
-def test_same_seed_same_scores_and_pickles(rated, backbone, parameters):
+def test_same_seed_same_scores_and_pickles(rated, backbone, parameters, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     images, y, groups = rated
     model = tiny(backbone, **parameters)
     first = model.fit(images, y, groups=groups).predict(images)
@@ -136,7 +139,59 @@ def test_a_file_is_an_encoder(rated, tmp_path):
     np.testing.assert_allclose(model.fit(images, y, groups=groups).predict(images), expected)
 
 
-def test_refusals(rated):
+def test_kept_maps_change_nothing_but_the_time(rated, tmp_path, monkeypatch):
+    images, y, groups = rated
+    decoded, load = [], skiqa._images.ImageList.load
+    monkeypatch.setattr(
+        skiqa._images.ImageList, "load", lambda self, i: decoded.append(i) or load(self, i)
+    )
+    every = {"batch_size": 7}  # of 21 in training: none is left over
+    plain = tiny(**every).fit(images, y, groups=groups)
+    kept = tiny(**every, maps_dir=tmp_path).fit(images, y, groups=groups)
+    np.testing.assert_allclose(kept.predict(images), plain.predict(images), rtol=1e-3)
+    losses = [[h["loss"] for h in model.history_[1:]] for model in (plain, kept)]
+    np.testing.assert_allclose(*losses, rtol=2e-2)
+    assert len(list(tmp_path.glob("*/*.npz"))) == len(images)
+    before = len(decoded)
+    again = tiny(**every, maps_dir=tmp_path).fit(images, y, groups=groups)
+    assert len(decoded) - before == len(images)  # the features of the start
+    np.testing.assert_array_equal(again.predict(images), kept.predict(images))
+
+
+def test_datasets_of_different_scales_train_together(rated):
+    images, y, groups = rated
+    # the second half is rated by others, from 0 to 100: the same quality, another scale
+    datasets = np.where(groups < 4, "ours", "theirs")
+    mixed = np.where(datasets == "ours", y, 100 - 20 * (5 - y))
+    model, naive, same_scale = (tiny(ranking=1.0, epochs=1, alpha=1e-5) for _ in range(3))
+    scores = model.fit(images, mixed, groups=groups, datasets=datasets).predict(images)
+    truth = same_scale.fit(images, y, groups=groups).predict(images)
+    assert np.corrcoef(scores, truth)[0, 1] > 0.9
+    naive.fit(images, mixed, groups=groups)
+    assert np.corrcoef(naive.predict(images), truth)[0, 1] < 0.8
+    for name, own in (("ours", y), ("theirs", mixed)):
+        part = datasets == name
+        errors = model.predict(images, dataset=name)[part] - own[part]
+        assert np.abs(errors).mean() < np.abs(own[part] - own[part].mean()).mean()
+    assert model.dataset_scales_["ours"] == (1.0, 0.0)
+    assert model.dataset_scales_["theirs"][0] == pytest.approx(20)
+    _, std = model.predict(images[:1], return_std=True)
+    _, std_of_theirs = model.predict(images[:1], return_std=True, dataset="theirs")
+    slope, _ = model.dataset_scales_["theirs"]
+    np.testing.assert_allclose(std_of_theirs, slope * std)
+    with pytest.raises(ValueError, match=r"dataset='hers', but fitted were \['ours', 'theirs'\]"):
+        model.predict(images, dataset="hers")
+
+
+def test_one_dataset_is_no_dataset(rated):
+    images, y, groups = rated
+    plain = tiny(epochs=1).fit(images, y, groups=groups)
+    one = tiny(epochs=1).fit(images, y, groups=groups, datasets=np.zeros(len(y)))
+    np.testing.assert_array_equal(one.predict(images), plain.predict(images))
+    np.testing.assert_array_equal(one.predict(images, dataset=0.0), plain.predict(images))
+
+
+def test_refusals(rated, tmp_path):
     images, y, groups = rated
     with pytest.raises(ValueError, match="two groups or more"):
         tiny().fit(images, y, groups=np.zeros(len(y)))
@@ -144,6 +199,10 @@ def test_refusals(rated):
         tiny().fit(images, y, groups=groups[:3])
     with pytest.raises(TypeError, match="Ridge"):
         skiqa._regressor.FineTunedQualityRegressor(FrozenEstimator(Ridge()))._start(images)
+    with pytest.raises(ValueError, match="crop_size=None"):
+        tiny(maps_dir="maps", crop_size=48).fit(images, y, groups=groups)
+    with pytest.raises(ValueError, match="no chain of stages"):
+        tiny("test_vit", maps_dir=str(tmp_path)).fit(images, y, groups=groups)
     model = tiny()
     state = model.encoder.estimator.state_
     model.encoder.estimator.state_ = state.replace(networks=state.networks * 2)
