@@ -12,6 +12,7 @@ import torch
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context, clone
 from sklearn.callback import CallbackSupportMixin
 from sklearn.model_selection import GroupShuffleSplit
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import (
@@ -29,6 +30,7 @@ from skiqa._extract import image_digest
 from skiqa._finetune import FineTuner, FineTuning, cross_fitted, ridge_within, train_epoch
 from skiqa._images import ImageList, as_image_list, is_rows, iter_decoded, rows_as_images
 from skiqa._live_features import KeptMaps, Photos, Recipe
+from skiqa._official import fitted_ridge
 from skiqa._progress import progress_bar
 from skiqa._resume import TrainingFolder
 from skiqa._semantic_noise import matched_pairs
@@ -110,11 +112,10 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
 
     Attributes
     ----------
-    encoder_ : ContrastiveQualityEncoder
-        With the tuned network.
-    coef_ : ndarray of shape (n_features,), float64
-    intercept_ : float
-        The ridge on the features of the start, which predicts from those of `encoder_`.
+    pipeline_ : Pipeline
+        A ContrastiveQualityEncoder with the tuned network, and the ridge, fitted to the features
+        of the start: its scores are those of `predict`. Quality maps, reports, evaluations and
+        files of weights take it.
     dataset_scales_ : dict of {label: (slope, offset)}
         Scores of `predict` on the scale of each of `datasets`: slope * score + offset.
     history_ : list of dict
@@ -265,34 +266,37 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         parts = self._split(groups, seed)
         encoder = self._start(images)
         rows = encoder.transform(images)
-        self._set_head(rows, data, level, spread, names)
+        ridge = self._fit_ridge(rows, data, level, spread, names)
         held_out = self._held_out(rows[parts[1]], rows, data, parts)
         self.history_ = [{"loss": np.nan, "validation_srocc": held_out}]
         context = self._init_callback_context(max_subtasks=self.epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        self._train(encoder, rows, data, parts, seed, context, X)
+        self._train(make_pipeline(encoder, ridge), rows, data, parts, seed, context, X)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
-    def _set_head(self, rows, data, level, spread, names):
-        """Set the ridge on the features of the start, on the scale of the largest dataset."""
+    def _fit_ridge(self, rows, data, level, spread, names):
+        """Return the ridge on the features of the start, on the scale of the largest dataset."""
         _, y, _, datasets = data
         coef, intercept = ridge_within(rows, y, datasets, data.n_datasets, self.alpha)
         largest = np.bincount(datasets).argmax()
-        self.coef_ = spread[largest] * coef
-        self.intercept_ = float(level[largest] + spread[largest] * intercept[largest])
         slope = spread / spread[largest]
         offset = level + spread * (intercept - intercept[largest]) - slope * level[largest]
         scales = zip(slope.tolist(), offset.tolist(), strict=True)
         self.dataset_scales_ = dict(zip(names, scales, strict=False))
+        base = float(level[largest] + spread[largest] * intercept[largest])
+        return fitted_ridge(spread[largest] * coef, base, self.alpha)
 
-    def _train(self, encoder, rows, data, parts, seed, context, X):
+    def _train(self, pipeline, rows, data, parts, seed, context, X):
         """Train, and note each epoch in `history_`; set what the best network gives."""
         images, y, groups, datasets = data
         train, test = parts
+        encoder = pipeline[0]
         start = best = encoder.state_
+        card = {"fine_tuned": f"on {len(train)} rated images", "start": start.card}
+        tuned = {"card": card, "head": {}}
         kept = None  # the best network as checkpoints hold it; None: the start
-        vars(self).update(self._taken(encoder, best))
+        vars(self).update(self._taken(pipeline, best))
         if not self.epochs:
             return
         plan = FineTuning(**{k: getattr(self, k) for k in FineTuning.__dataclass_fields__})
@@ -314,7 +318,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
                 self.history_, kept = content["history"], content["best"]
                 if kept is not None:
                     arrays = {name: tensor.numpy() for name, tensor in kept.items()}
-                    best = start.replace(networks=[arrays])
+                    best = start.replace(networks=[arrays], **tuned)
             advance(len(self.history_) - 1)
             for epoch in range(len(self.history_) - 1, self.epochs):
                 epoch_context = context.subcontext(task_name="epoch")
@@ -325,7 +329,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
                 )  # fmt: skip
                 with tuner.averaged() as network:
                     arrays = to_arrays(network.model)
-                    state = start.replace(networks=[arrays])
+                    state = start.replace(networks=[arrays], **tuned)
                     value = self._held_out(source.rows(network, state, test), rows, data, parts)
                 if value > max(h["validation_srocc"] for h in self.history_):
                     kept = {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -337,10 +341,10 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
                 advance(1, f"SROCC {value:.3f}")
                 if epoch_context.call_on_fit_task_end(
                     estimator=self, X=X, y=y,
-                    reconstruction_attributes=partial(self._taken, encoder, best),
+                    reconstruction_attributes=partial(self._taken, pipeline, best),
                 ):  # fmt: skip
                     break
-            vars(self).update(self._taken(encoder, best))
+            vars(self).update(self._taken(pipeline, best))
             if folder is not None:
                 folder.remove()
 
@@ -423,15 +427,17 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         return scores, np.array(spread)
 
     def _score(self, images):
-        return self.encoder_.transform(images).astype(np.float64) @ self.coef_ + self.intercept_
+        encoder, ridge = self.pipeline_[0], self.pipeline_[1]
+        rows = encoder.transform(images).astype(np.float64)  # as `fit` saw them
+        return ridge.predict(rows)
 
-    def _taken(self, encoder, best):
+    def _taken(self, pipeline, best):
         """Return the fitted attributes that the best network so far gives."""
-        encoder = copy.copy(encoder)
+        encoder = copy.copy(pipeline[0])
         encoder.state_ = best
         scores = [h["validation_srocc"] for h in self.history_]
         return {
-            "encoder_": encoder, "best_epoch_": int(np.argmax(scores)),
+            "pipeline_": make_pipeline(encoder, pipeline[1]), "best_epoch_": int(np.argmax(scores)),
             "n_iter_": len(scores) - 1, "history_": self.history_,
         }  # fmt: skip
 
@@ -472,7 +478,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
 
     def _open(self, X, y=None):
         """Return X as an ImageList and, in `fit`, y as float64."""
-        fitting = y is not None or not hasattr(self, "encoder_")
+        fitting = y is not None or not hasattr(self, "pipeline_")
         if is_rows(X):
             dtype = np.float32 if self.image_shape is None else None
             if fitting:

@@ -1,4 +1,5 @@
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -68,6 +69,24 @@ def test_fits_ratings_and_says_how_well(rated, tmp_path):
     assert "bad.png" in done.output
     same = load_model(other).predict([str(folder / row[0]) for row in rows])
     np.testing.assert_allclose(same, predicted, atol=1e-4)
+
+
+def test_fine_tunes(rated, tmp_path):
+    folder, rows = rated
+    out, cache = tmp_path / "tuned.skiqa", tmp_path / "cache"
+    arguments = [folder / "ratings.csv", "--images", folder, "--cache-dir", cache]
+    done = run(*arguments, "--out", out, "--fine-tune", 1)
+    assert done.exit_code == 0, done.output
+    told = re.search(
+        r"fine-tuned: SROCC ([\d.]+) -> ([\d.]+) on held-out .* epoch (\d) of 1\n", done.output
+    )
+    start, best, epoch = map(float, told.groups())
+    assert start <= best
+    assert len(list(cache.glob("maps/*/*.npz"))) >= 40  # of 48; the rest is left over in a batch
+    assert not list(cache.glob("checkpoint/*"))  # it ended well
+    predicted = load_model(out).predict([str(folder / row[0]) for row in rows])
+    assert srocc_score(np.array([row[1] for row in rows], dtype=float), predicted) > 0.9
+    assert ("fine_tuned" in load_model(out)[0].state_.card) == bool(epoch)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skiqa._images
 import skiqa._regressor
-from skiqa import ContrastiveQualityEncoder, FineTunedQualityRegressor
+from skiqa import ContrastiveQualityEncoder, FineTunedQualityRegressor, persistence
 from skiqa._backbones import random_state_of
 from skiqa._checkpoints import state_to_tensors, write_file
 
@@ -83,7 +83,7 @@ def test_best_epoch_is_kept(rated, monkeypatch):
     )
     model = tiny().fit(images, y, groups=groups)
     assert model.best_epoch_ == 1
-    for name, array in model.encoder_.state_.networks[0].items():
+    for name, array in model.pipeline_[0].state_.networks[0].items():
         np.testing.assert_array_equal(array, seen[0][name])
 
 
@@ -103,6 +103,7 @@ def test_same_seed_same_scores_and_pickles(rated, backbone, parameters, tmp_path
     first = model.fit(images, y, groups=groups).predict(images)
     again = clone(model).set_params(n_jobs=2).fit(images, y, groups=groups)
     np.testing.assert_array_equal(again.predict(images), first)
+    np.testing.assert_array_equal(model.pipeline_.predict(images), first)
     assert b"torch._utils" not in pickle.dumps(model)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(images), first)
     losses = [h["loss"] for h in model.history_[1:]]
@@ -124,6 +125,17 @@ def test_spread_of_crops(rated):
     np.testing.assert_array_equal(score, model.predict([images[0], flat]))
     assert std[0] > 0
     assert std[1] == pytest.approx(0, abs=1e-5)
+
+
+def test_goes_into_a_file_of_weights(rated, tmp_path, monkeypatch):
+    images, y, groups = rated
+    values = iter([0.5, 0.9, 0.3])
+    monkeypatch.setattr(skiqa._regressor, "_mean_srocc", lambda *args: next(values))
+    model = tiny().fit(images, y, groups=groups)
+    persistence.save(model.pipeline_, tmp_path / "tuned.skiqa")
+    loaded = persistence.load(tmp_path / "tuned.skiqa")
+    np.testing.assert_allclose(loaded.predict(images), model.predict(images), rtol=1e-6)
+    assert loaded[0].state_.card["fine_tuned"] == "on 21 rated images"
 
 
 def test_a_file_is_an_encoder(rated, tmp_path):

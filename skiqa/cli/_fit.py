@@ -1,6 +1,7 @@
 """``skiqa fit``."""
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -58,9 +59,18 @@ def load_table(
     help="Of the encoder: default (the bundled ones) or a file, as of skiqa pretrain.",
 )
 @click.option("--cache-dir", metavar="DIR", help="Keep features there for another run.")
+@click.option(
+    "--fine-tune",
+    type=click.IntRange(0),
+    default=0,
+    metavar="EPOCHS",
+    help="Train the last stages of the network too, so many passes; 4 is a good start. An hour or "
+    "so for 3,000 small photos on two cores; with --cache-dir, faster, and the same command goes "
+    "on where it was interrupted.",
+)
 @jobs_option
 @click.option("--overwrite", is_flag=True, help="Replace the --out FILE of an earlier run.")
-def fit(ratings, images, out, weights, cache_dir, jobs, overwrite, **columns):
+def fit(ratings, images, out, weights, cache_dir, fine_tune, jobs, overwrite, **columns):
     """Fit a scorer to ratings of one's own.
 
     RATINGS is a .csv or .xlsx file with a row for each image: its file name, its rating and, if
@@ -80,8 +90,12 @@ def fit(ratings, images, out, weights, cache_dir, jobs, overwrite, **columns):
         for index in unreadable:
             click.echo(f"cannot be read, left out: {printable(data.data[index])}", err=True)
         kept = [i for i in range(len(X)) if i not in unreadable]
-        model, found = _fitted(encoder, X[kept], data.target[kept], data.groups[kept])
+        rated = (data.target[kept], data.groups[kept])
+        model, found = _fitted(encoder, X[kept], *rated)
         click.echo(found)
+        if fine_tune:
+            model, told = _tuned(model, data.data[kept], *rated, fine_tune, cache_dir, jobs)
+            click.echo(told)
         from skiqa.persistence import save
 
         try:
@@ -146,3 +160,27 @@ def _fitted(encoder, X, y, groups):
     found = evaluate(search, X, y, groups)
     search.fit(X, y, groups=groups)
     return make_pipeline(encoder, search.best_estimator_), found
+
+
+def _tuned(model, paths, y, groups, epochs, cache_dir, jobs):
+    """Return (the pipeline with a network trained on, what that did on held-out contents)."""
+    from sklearn.frozen import FrozenEstimator
+
+    from skiqa import FineTunedQualityRegressor
+
+    folders = {}
+    if cache_dir is not None:
+        folders = {f"{kind}_dir": Path(cache_dir) / kind for kind in ("checkpoint", "maps")}
+    tuned = FineTunedQualityRegressor(
+        FrozenEstimator(model[0]), alpha=model[-1].alpha, epochs=epochs, n_jobs=jobs,
+        random_state=0, verbose=int(sys.stderr.isatty()), **folders,
+    )  # fmt: skip
+    try:
+        tuned.fit(paths, y, groups=groups)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise Failure(str(error)) from None
+    start, best = (tuned.history_[k]["validation_srocc"] for k in (0, tuned.best_epoch_))
+    return tuned.pipeline_, (
+        f"fine-tuned: SROCC {start:.3f} -> {best:.3f} on held-out contents, which chose epoch "
+        f"{tuned.best_epoch_} of {tuned.n_iter_}"
+    )
