@@ -2,6 +2,7 @@
 
 import copy
 import os
+import time
 from contextlib import nullcontext
 from functools import partial
 from numbers import Integral, Real
@@ -37,6 +38,8 @@ from skiqa._semantic_noise import matched_pairs
 from skiqa._train import cut_window, sample_seeds
 from skiqa.metrics import srocc_score
 
+_RESAMPLES = 200  # of the bootstrap that says how much two SROCC may differ by chance
+
 
 class _Rated(NamedTuple):
     """What is fitted: n images and, (n,) each, what is known of them."""
@@ -51,13 +54,48 @@ class _Rated(NamedTuple):
         return int(self.datasets.max()) + 1
 
 
+class _HeldOut:
+    """The part that chooses the epoch, ranked by the ridge on the other part's first features."""
+
+    def __init__(self, rows, data, parts, alpha):
+        train, test = parts
+        of_train = (rows[train], data.y[train], data.datasets[train])
+        self.coef, _ = ridge_within(*of_train, data.n_datasets, alpha)
+        self.y, self.datasets = data.y[test], data.datasets[test]
+        self.start = self.rank(rows[test])
+        self.best = torch.from_numpy(rows[test] @ self.coef)  # scores of the best network so far
+
+    def rank(self, rows):
+        """Return the SROCC of features, the mean over datasets."""
+        return _mean_srocc(self.y, rows @ self.coef, self.datasets)
+
+    def takes(self, rows):
+        """Whether a network beats the start and is, to one standard error, as good as the best.
+
+        Such a later one is preferred: it has seen more, at smaller rates, and what epochs differ
+        by is mostly noise.
+        """
+        scores, best = rows @ self.coef, self.best.numpy()
+
+        def lead(i=slice(None)):
+            y, datasets = self.y[i], self.datasets[i]
+            return _mean_srocc(y, best[i], datasets) - _mean_srocc(y, scores[i], datasets)
+
+        if lead() < 0:
+            self.best = torch.from_numpy(scores)
+            return True
+        n, rng = len(self.y), np.random.default_rng(0)
+        error = np.std([lead(rng.integers(n, size=n)) for _ in range(_RESAMPLES)])
+        return self.rank(rows) > self.start and lead() <= error
+
+
 class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     """Scores of images from a network that is trained to them, end to end.
 
     It starts as ``make_pipeline(encoder, Ridge(alpha))``. The ridge stays, and the network learns
     what the ridge gets wrong on images it has not seen: in training each image is predicted by a
-    ridge fitted without it. After each epoch a held-out part is ranked, and the network that ranks
-    it best is kept, the starting one among them.
+    ridge fitted without it. After each epoch a held-out part is ranked; the last network is kept
+    that ranks it better than the start and, to one standard error, as well as any before it.
 
     Parameters
     ----------
@@ -119,7 +157,8 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
     dataset_scales_ : dict of {label: (slope, offset)}
         Scores of `predict` on the scale of each of `datasets`: slope * score + offset.
     history_ : list of dict
-        Of each epoch ``loss`` and ``validation_srocc``, the start first (its loss is NaN).
+        Of each epoch ``loss``, ``validation_srocc`` and ``seconds`` (of its last part, if it was
+        interrupted); the start first, with a loss of NaN.
     best_epoch_ : int
         Epochs behind the network that is kept; 0 is the start.
     n_iter_ : int
@@ -267,11 +306,17 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         encoder = self._start(images)
         rows = encoder.transform(images)
         ridge = self._fit_ridge(rows, data, level, spread, names)
-        held_out = self._held_out(rows[parts[1]], rows, data, parts)
-        self.history_ = [{"loss": np.nan, "validation_srocc": held_out}]
+        held_out = _HeldOut(rows, data, parts, self.alpha)
+        value = held_out.rank(rows[parts[1]])
+        start = {"loss": np.nan, "validation_srocc": value, "seconds": 0.0}
+        self.history_ = [start]
+        pipeline = make_pipeline(encoder, ridge)
+        vars(self).update(self._taken(pipeline, encoder.state_, 0))
         context = self._init_callback_context(max_subtasks=self.epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        self._train(make_pipeline(encoder, ridge), rows, data, parts, seed, context, X)
+        if self.epochs:
+            hooks = {"context": context, "X": X, "y": y}
+            self._train(pipeline, rows, data, parts, seed, held_out, **hooks)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
@@ -287,73 +332,72 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         base = float(level[largest] + spread[largest] * intercept[largest])
         return fitted_ridge(spread[largest] * coef, base, self.alpha)
 
-    def _train(self, pipeline, rows, data, parts, seed, context, X):
+    def _train(self, pipeline, rows, data, parts, seed, held_out, *, context, X, y):
         """Train, and note each epoch in `history_`; set what the best network gives."""
-        images, y, groups, datasets = data
         train, test = parts
-        encoder = pipeline[0]
-        start = best = encoder.state_
+        start = pipeline[0].state_
         card = {"fine_tuned": f"on {len(train)} rated images", "start": start.card}
-        tuned = {"card": card, "head": {}}
-        kept = None  # the best network as checkpoints hold it; None: the start
-        vars(self).update(self._taken(pipeline, best))
-        if not self.epochs:
-            return
-        plan = FineTuning(**{k: getattr(self, k) for k in FineTuning.__dataclass_fields__})
-        source = self._source(images, encoder)
-        tuner = FineTuner(build(start), plan, source, rows.shape[1])
-        of_train = (rows[train], y[train], groups[train], datasets[train])
-        heads = cross_fitted(*of_train, data.n_datasets, self.alpha, seed)
-        target = partial(heads.target, y[train], datasets[train], device=source.recipe.device)
-        partners = None
-        if self.semantic_noise:
-            partners, _ = matched_pairs(rows[train], y[train], groups=groups[train])
+        tuned = partial(start.replace, card=card, head={})
+        kept, chosen = None, 0  # the network as checkpoints hold it, and its epoch; None: the start
+        tuner, one_epoch = self._tuner(pipeline[0], rows, data, train, seed)
+
+        def noted():
+            return {"history": self.history_, "kept": kept, "chosen": chosen,
+                    "best": held_out.best}  # fmt: skip
+
+        def taken():
+            if kept is None:
+                return self._taken(pipeline, start, 0)
+            arrays = {name: tensor.numpy() for name, tensor in kept.items()}
+            return self._taken(pipeline, tuned(networks=[arrays]), chosen)
+
         progress = progress_bar(
             "Fine-tuning", self.epochs, enabled=bool(self.verbose), unit="epochs"
         )
-        with self._folder(encoder, data, plan, seed) as folder, progress as advance:
+        with self._folder(pipeline[0], data, tuner.plan, seed) as folder, progress as advance:
             content = None if folder is None else folder.load()
             if content is not None:
                 tuner.restore(content)
-                self.history_, kept = content["history"], content["best"]
-                if kept is not None:
-                    arrays = {name: tensor.numpy() for name, tensor in kept.items()}
-                    best = start.replace(networks=[arrays], **tuned)
+                self.history_, kept, chosen = (content[k] for k in ("history", "kept", "chosen"))
+                held_out.best = content["best"]
             advance(len(self.history_) - 1)
             for epoch in range(len(self.history_) - 1, self.epochs):
                 epoch_context = context.subcontext(task_name="epoch")
                 epoch_context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-                loss = train_epoch(
-                    tuner, train, target, partners, epoch=epoch, seed=seed, folder=folder,
-                    history={"history": self.history_, "best": kept},
-                )  # fmt: skip
+                began = time.monotonic()
+                loss = one_epoch(epoch=epoch, folder=folder, history=noted())
                 with tuner.averaged() as network:
                     arrays = to_arrays(network.model)
-                    state = start.replace(networks=[arrays], **tuned)
-                    value = self._held_out(source.rows(network, state, test), rows, data, parts)
-                if value > max(h["validation_srocc"] for h in self.history_):
+                    rows = tuner.source.rows(network, tuned(networks=[arrays]), test)
+                value = held_out.rank(rows)
+                if held_out.takes(rows):
                     kept = {name: torch.from_numpy(array) for name, array in arrays.items()}
-                    best = state
-                self.history_ = [*self.history_, {"loss": loss, "validation_srocc": value}]
+                    chosen = epoch + 1
+                seconds = time.monotonic() - began
+                of_epoch = {"loss": loss, "validation_srocc": value, "seconds": seconds}
+                self.history_ = [*self.history_, of_epoch]
                 if folder is not None:
-                    noted = {"history": self.history_, "best": kept}
-                    folder.save(tuner.step, tuner.content() | noted)
+                    folder.save(tuner.step, tuner.content() | noted())
                 advance(1, f"SROCC {value:.3f}")
                 if epoch_context.call_on_fit_task_end(
-                    estimator=self, X=X, y=y,
-                    reconstruction_attributes=partial(self._taken, pipeline, best),
-                ):  # fmt: skip
+                    estimator=self, X=X, y=y, reconstruction_attributes=taken
+                ):
                     break
-            vars(self).update(self._taken(pipeline, best))
+            vars(self).update(taken())
             if folder is not None:
                 folder.remove()
 
-    def _held_out(self, features, rows, data, parts):
-        """Return the SROCC of the held-out part's features, by the ridge on the other part."""
-        train, test = parts
-        of_train = (rows[train], data.y[train], data.datasets[train])
-        coef, _ = ridge_within(*of_train, data.n_datasets, self.alpha)
-        return _mean_srocc(data.y[test], features @ coef, data.datasets[test])
+    def _tuner(self, encoder, rows, data, train, seed):
+        """Return a FineTuner, and the function that trains it for an epoch."""
+        images, y, groups, datasets = (data.images, *(part[train] for part in data[1:]))
+        plan = FineTuning(**{k: getattr(self, k) for k in FineTuning.__dataclass_fields__})
+        tuner = FineTuner(build(encoder.state_), plan, self._source(images, encoder), rows.shape[1])
+        heads = cross_fitted(rows[train], y, groups, datasets, data.n_datasets, self.alpha, seed)
+        target = partial(heads.target, y, datasets, device=tuner.source.recipe.device)
+        partners = None
+        if self.semantic_noise:
+            partners, _ = matched_pairs(rows[train], y, groups=groups)
+        return tuner, partial(train_epoch, tuner, train, target, partners, seed=seed)
 
     def _source(self, images, encoder):
         """Return what the network in training sees of images."""
@@ -431,14 +475,13 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         rows = encoder.transform(images).astype(np.float64)  # as `fit` saw them
         return ridge.predict(rows)
 
-    def _taken(self, pipeline, best):
-        """Return the fitted attributes that the best network so far gives."""
+    def _taken(self, pipeline, state, epoch):
+        """Return the fitted attributes that the network of an epoch gives."""
         encoder = copy.copy(pipeline[0])
-        encoder.state_ = best
-        scores = [h["validation_srocc"] for h in self.history_]
+        encoder.state_ = state
         return {
-            "pipeline_": make_pipeline(encoder, pipeline[1]), "best_epoch_": int(np.argmax(scores)),
-            "n_iter_": len(scores) - 1, "history_": self.history_,
+            "pipeline_": make_pipeline(encoder, pipeline[1]), "best_epoch_": epoch,
+            "n_iter_": len(self.history_) - 1, "history_": self.history_,
         }  # fmt: skip
 
     def _split(self, groups, seed):
