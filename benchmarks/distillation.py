@@ -1,7 +1,7 @@
 """Does a small student learn from photos that only a larger teacher rated? BIQ2021, train -> val.
 
     python benchmarks/distillation.py --cache features
-    python benchmarks/distillation.py --cache features --teacher finetuned FILE
+    python benchmarks/distillation.py --cache features --teacher ridge
 
 Draws labels from the train split. The teacher learns from them and rates photos without a label:
 those of SKIQA_DATA/photos ("other photos", phone photos for the most part), or the train photos
@@ -14,10 +14,8 @@ Prints a Markdown table: mean and standard deviation of val SROCC over draws, an
 the student alone with two paired standard errors, over draws of the labels and over val photos
 (bootstrap).
 
-Teachers on frozen features see both scales: "ridge", or "kernel" (kernel ridge, Gaussian), tuned by
-cross-validation on the labels. "finetuned FILE" is a regressor from images, saved by
-skiqa.persistence.save, that was fitted to train photos only; its ratings are mapped to the labels
-by a straight line. It knows the labels that it was fitted to, however few are drawn here.
+Teachers see both scales: "ridge", or "kernel" (kernel ridge, Gaussian), tuned by cross-validation
+on the labels. A fine-tuned teacher: benchmarks/distill_finetuned.py.
 
 For speed, all features are their first 512 principal components over train and other photos. The
 data are read from the folder that SKIQA_DATA names (default ../shared/data from the project's
@@ -31,14 +29,13 @@ from linear_probe import DATA, draws, load_split, paired_bootstrap, table_row
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skiqa import ContrastiveQualityEncoder, PseudoLabelRegressor
 from skiqa.metrics import srocc_score, srocc_scorer
-from skiqa.persistence import load
 
 N_COMPONENTS = 512
 ALPHAS = np.logspace(-2, 2, 13)
@@ -59,16 +56,14 @@ def columns(start, stop, regressor):
 
 
 def tuned_teacher(kind, width, X, y):
-    """Return (teacher, folds that tell its spread) with the settings best on the labels."""
-    if kind == "finetuned":
-        return columns(0, width, LinearRegression()), None  # its spread would be the line's
+    """Return a teacher with the settings best on the labels."""
     grid = {"alpha": [0.03, 0.1, 0.3, 1.0, 3.0], "kernel": ["linear"]}
     if kind == "kernel":
         grid |= {"kernel": ["rbf"], "gamma": [0.1, 0.3, 1.0]}
     grid = {f"regressor__{name}": values for name, values in grid.items()}
     regressor = TransformedTargetRegressor(KernelRidge(), transformer=StandardScaler())
     search = GridSearchCV(regressor, grid, scoring=srocc_scorer, cv=3).fit(X[:, :width], y)
-    return columns(0, width, search.best_estimator_), 5
+    return columns(0, width, search.best_estimator_)
 
 
 def ridge_path(X, y, weights, test):
@@ -94,11 +89,9 @@ def students(model, X, rated, test):
             yield (weight, alpha), predicted
 
 
-def one_draw(teacher, n_folds, width, X, y, test, seed):
+def one_draw(teacher, width, X, y, test, seed):
     """Return (predictions of the student alone, of the distilled one, of the teacher, settings)."""
-    model = PseudoLabelRegressor(
-        teacher, columns(width, None, Ridge()), n_folds=n_folds, random_state=0
-    )
+    model = PseudoLabelRegressor(teacher, columns(width, None, Ridge()), random_state=0)
     labelled, scores = np.flatnonzero(~np.isnan(y)), {}
     for _, held in KFold(3, shuffle=True, random_state=seed).split(labelled):
         held = labelled[held]
@@ -120,16 +113,12 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--teacher", nargs="+", default=["kernel"], metavar="KIND [FILE]")
+    parser.add_argument("--teacher", choices=["ridge", "kernel"], default="kernel")
     parser.add_argument("--labels", nargs="+", type=int, default=[100, 400, 1600])
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--bootstrap", type=int, default=1000, help="resamples")
     parser.add_argument("--cache", help="folder of the feature cache")
     args = parser.parse_args()
-    kind, *file = args.teacher
-    if (kind, len(file)) not in {("ridge", 0), ("kernel", 0), ("finetuned", 1)}:
-        parser.error("--teacher is ridge, kernel, or finetuned FILE")
-
     train_paths, train_mos = load_split("train", None)
     val_paths, val_mos = load_split("val", None)
     suffixes = (".jpg", ".jpeg", ".png")
@@ -137,22 +126,19 @@ def main():
     paths = train_paths + others + val_paths
     n_train, n_known = len(train_paths), len(train_paths) + len(others)
     small = components(paths, n_known, args.cache, scales=(0.5,))
-    if kind == "finetuned":
-        large = np.asarray(load(file[0]).predict(paths))[:, None]
-    else:
-        large = components(paths, n_known, args.cache)
+    large = components(paths, n_known, args.cache)
     width = large.shape[1]
     X = np.hstack([large, small]).astype(np.float64)
     X, val = X[:n_known], X[n_known:]
 
     header = ["labels", "unlabelled", "draws", "teacher", "student alone", "distilled"]
     header += ["difference", "s.e. draws", "s.e. photos", "usual weight"]
-    print(f"BIQ2021, teacher: {' '.join(args.teacher)}; {len(val)} val photos, SROCC\n")
+    print(f"BIQ2021, teacher: {args.teacher}; {len(val)} val photos, SROCC\n")
     print(table_row(header))
     print(table_row(["---"] * len(header)), flush=True)
     for size in args.labels:
         chosen = draws(n_train, size, args.draws)
-        teachers = [tuned_teacher(kind, width, X[c], train_mos[c]) for c in chosen]
+        teachers = [tuned_teacher(args.teacher, width, X[c], train_mos[c]) for c in chosen]
         for pool in ("other photos", "same database"):
             results = []
             for seed, (c, teacher) in enumerate(zip(chosen, teachers, strict=True)):
@@ -163,7 +149,7 @@ def main():
                     rows = np.concatenate([rated, np.arange(n_train, n_known)])
                 y = np.full(n_known, np.nan)
                 y[c] = train_mos[c]
-                results.append(one_draw(*teacher, width, X[rows], y[rows], val, seed))
+                results.append(one_draw(teacher, width, X[rows], y[rows], val, seed))
             *predictions, settings = zip(*results, strict=True)
             alone, distilled, taught = map(np.stack, predictions)
             scores = [np.array([srocc_score(val_mos, row) for row in p])

@@ -7,11 +7,12 @@
 With and without semantic noise, three seeds; prints a Markdown table: val SROCC, and the gain over
 the frozen pipeline with its paired-bootstrap standard error. With semantic noise every other photo
 of a batch is a partner, so half as many epochs see as many photos. Run it as often as needed, or
-twice at once: finished fits are read from the JSON-lines file in --work, a killed one goes on. The
-regressors' pipelines are saved beside it, for benchmarks/distillation.py.
+twice at once with other --scales or --seeds: finished fits are read from the JSON-lines file in
+--work, a killed one goes on. The regressors' pipelines are saved beside it, for
+benchmarks/distill_finetuned.py.
 
---speed N prints, for N photos, what the second epoch costs with `maps_dir` and without, and the
-disk that the maps take.
+--speed N prints, for N photos, what an epoch costs with `maps_dir` and without, once the maps are
+there, and the disk that they take.
 
 The data are read from the folder that SKIQA_DATA names (default ../shared/data from the project's
 root), which must hold biq2021/mos.csv and biq2021/images.
@@ -56,7 +57,7 @@ def main():
     parser.add_argument("--n-val", type=int)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--semantic-noise", type=float, nargs="+", default=[0.0, 1.0])
+    parser.add_argument("--semantic-noise", type=float, nargs="+", default=[0.0, 0.1])
     args = parser.parse_args()
     if args.speed:
         return speed(args.speed)
@@ -86,6 +87,8 @@ def main():
                       "seconds": time.monotonic() - start,
                       "predicted": model.predict(X_val).tolist()}  # fmt: skip
             scales = "-".join(f"{scale:g}" for scale in args.scales)
+            if args.n_train or args.n_val:  # a quick look leaves those of a whole run alone
+                scales += f"-of-{len(y)}"
             save(model.pipeline_, args.work / f"{name}-{scales}-{noise:g}-{seed}.skiqa")
             with results.open("a") as file:
                 file.write(json.dumps(record) + "\n")

@@ -4,23 +4,32 @@ Either the photos themselves, decoded anew each time, or their maps in front of 
 kept in files: these stay as they are, and most of the work lies in them.
 """
 
+import errno
 import hashlib
 import math
 import os
+import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import PIL
 import torch
 from torch.nn.functional import normalize
+from torch.utils.checkpoint import checkpoint
 
 from skiqa._backbones import EncoderState, live_networks, to_input
-from skiqa._extract import EXTRACTION_VERSION, extract, image_digest, stage_constants
+from skiqa._extract import EXTRACTION_VERSION, extract, stage_constants
 from skiqa._images import iter_decoded, pad_to, resize
 from skiqa._pooling import POOLINGS, stage_statistics
+from skiqa._tiles import refuse_beyond_memory
 from skiqa._train import cut_window
+
+# Pixels of photos, or values of their largest maps, that a batch may have to run as one.
+_BUDGET = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -60,36 +69,75 @@ class Recipe:
         return to_input(copies, network, self.device, torch.float32)
 
 
-class Photos:
-    """Photos themselves: whole, or a random window that is mirrored at even odds.
+class _Source:
+    """Images as a network in training sees them.
 
     Parameters
     ----------
     images : ImageList
     recipe : Recipe
-    crop_size : int or None
-        Side of a window in pixels; None: whole.
     n_jobs : int or None
         Threads that decode.
     """
 
-    def __init__(self, images, recipe, crop_size, n_jobs):
-        self.images, self.recipe = images, recipe
-        self.crop_size, self.n_jobs = crop_size, n_jobs
+    def __init__(self, images, recipe, n_jobs):
+        self.images, self.recipe, self.n_jobs = images, recipe, n_jobs
+
+    def features(self, network, views):
+        """Return the features of views with their slopes: (n, d).
+
+        Views of one size run together, others one by one. Large ones are run again for their
+        slopes: a batch then takes the memory of one of them.
+        """
+        if sum(map(self._size, views)) > _BUDGET:
+            again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+            return torch.cat([again(self._together, network, [view]) for view in views])
+        if len({self._shape(view) for view in views}) > 1:
+            return torch.cat([self._together(network, [view]) for view in views])
+        return self._together(network, views)
+
+    def _size(self, view):
+        return math.prod(self._shape(view))
+
+    def _decoded(self, indices, whole):
+        """Yield decoded images; if they are to run whole, ImageError where memory has no room."""
+        network = live_networks(self.recipe.state, self.recipe.device, torch.float32)[0]
+        for index, image in iter_decoded(self.images, n_jobs=self.n_jobs, indices=indices):
+            if whole and self.recipe.device.type == "cpu":
+                with self.images.named(index):
+                    remedy = "Train on windows: crop_size."
+                    refuse_beyond_memory(network, image.shape[:2], remedy)
+            yield image
+
+
+class Photos(_Source):
+    """Photos themselves: whole, or a random window that is mirrored at even odds.
+
+    Parameters
+    ----------
+    images, recipe, n_jobs
+        As of any source.
+    crop_size : int or None
+        Side of a window in pixels; None: whole.
+    """
+
+    def __init__(self, images, recipe, n_jobs, crop_size):
+        super().__init__(images, recipe, n_jobs)
+        self.crop_size = crop_size
 
     def views(self, indices, seeds):
         """Yield uint8 arrays (h, w, 3), one for each index; a seed decides what is seen of it."""
-        decoded = iter_decoded(self.images, n_jobs=self.n_jobs, prefetch=16, indices=indices)
-        for (_, image), seed in zip(decoded, seeds, strict=True):
+        images = self._decoded(indices, whole=self.crop_size is None)
+        for image, seed in zip(images, seeds, strict=True):
             if self.crop_size is not None:
                 image = cut_window(image, self.crop_size, seed)
                 image = image[:, ::-1] if int(seed) & 1 else image
             yield image
 
-    def features(self, network, views):
-        """Return the features (n, d). Views of one size run together, others one by one."""
-        if len({view.shape for view in views}) > 1:
-            return torch.cat([self.features(network, [view]) for view in views])
+    def _shape(self, view):
+        return view.shape
+
+    def _together(self, network, views):
         recipe, blocks = self.recipe, []
         for scale in recipe.scales:
             maps = network.maps(recipe.input(views, scale, network))
@@ -114,46 +162,44 @@ class _Kept(NamedTuple):
     pooled: list
 
 
-class KeptMaps:
+class KeptMaps(_Source):
     """Whole photos as their maps in front of the trained stages.
 
-    A map is computed when it is first asked for, and lies in a file from then on, one for each
-    photo, as float16: another epoch, or another fit, costs what the trained stages cost.
+    A map is computed when it is first asked for, in float32, and lies in a file from then on, one
+    for each photo, as float16: another epoch, or another fit, costs what the trained stages cost.
 
     Parameters
     ----------
-    images : ImageList
-    recipe : Recipe
-        Its state holds the network whose front stages stay as they are.
+    images, recipe, n_jobs
+        As of any source. The recipe's state holds the network whose front stages stay as they are.
     trained_stages : int
         How many stages are left out.
     folder : str or path
         Where the files lie.
-    n_jobs : int or None
-        Threads that decode.
 
     Raises
     ------
+    ImageError
+        If a photo cannot be read.
     ValueError
         If the network is no chain of stages.
     """
 
-    def __init__(self, images, recipe, trained_stages, folder, n_jobs):
-        self.images, self.recipe, self.n_jobs = images, recipe, n_jobs
+    def __init__(self, images, recipe, n_jobs, trained_stages, folder):
+        super().__init__(images, recipe, n_jobs)
         self._network = live_networks(recipe.state, recipe.device, torch.float32)[0]
         _, stages = self._network.split()
         if stages is None:
             raise ValueError(
-                f"{recipe.state.backbone} is no chain of stages that could be cut: leave "
-                "maps_dir=None."
+                f"{recipe.state.backbone} is no chain of stages that could be cut: its maps cannot "
+                "be kept. Use maps_dir=None."
             )
         self._n_front = len(stages) - trained_stages
         parts = (recipe.state.digest, recipe.scales, self._n_front, EXTRACTION_VERSION,
                  PIL.__version__)  # fmt: skip
         self._folder = Path(folder) / hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
-        self._folder.mkdir(parents=True, exist_ok=True)
-        digests = [image_digest(images, i) for i in range(len(images))]
-        self._files = [self._folder / f"{d.hex() if d else i}.npz" for i, d in enumerate(digests)]
+        names = [f"{images.digest(i).hex()}.npz" for i in range(len(images))]
+        self._files = [self._folder / name for name in names]
 
     def views(self, indices, seeds):
         """Yield what is kept of each photo; seeds have nothing to decide.
@@ -168,14 +214,21 @@ class KeptMaps:
             If the folder has no room.
         """
         missing = dict.fromkeys(i for i in indices if not self._files[i].exists())
-        decoded = iter_decoded(self.images, n_jobs=self.n_jobs, indices=list(missing))
+        images = self._decoded(list(missing), whole=True)
         for index in indices:
             if index in missing:
                 del missing[index]
-                self._keep(index, next(decoded)[1])
-            with np.load(self._files[index]) as kept:
-                scales = range(len(self.recipe.scales))
-                yield _Kept(*([kept[f"{what}_{k}"] for k in scales] for what in _Kept._fields))
+                self._keep(index, next(images))
+            try:
+                yield self._read(index)
+            except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # damaged, or deleted
+                self._keep(index, next(self._decoded([index], whole=True)))
+                yield self._read(index)
+
+    def _read(self, index):
+        with open(self._files[index], "rb") as file, np.load(file) as kept:
+            scales = range(len(self.recipe.scales))
+            return _Kept(*([kept[f"{what}_{k}"] for k in scales] for what in _Kept._fields))
 
     @torch.inference_mode()
     def _keep(self, index, image):
@@ -192,29 +245,32 @@ class KeptMaps:
                 half = x[0].permute(1, 2, 0).cpu().numpy().astype(np.float16)
             if not np.isfinite(half).all():
                 raise ValueError(
-                    f"X[{index}] = {self.images.source(index)}: values of a map do not fit into "
-                    "float16: leave maps_dir=None."
+                    f"X[{index}] = {self.images.source(index)}: values of its maps do not fit into "
+                    "float16, so they cannot be kept. Use maps_dir=None."
                 )
             pooled = stage_statistics(maps)[0].cpu().numpy() if maps else np.empty(0, np.float32)
             arrays |= {f"maps_{k}": half, f"pooled_{k}": pooled}
-        temporary = self._files[index].with_suffix(f".{os.getpid()}.tmp")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = tempfile.NamedTemporaryFile(dir=self._folder, delete=False)  # noqa: SIM115
         try:
-            with open(temporary, "wb") as file:
+            with file:
                 np.savez(file, **arrays)
-            os.replace(temporary, self._files[index])  # whole or not there, whoever else writes
+            os.replace(file.name, self._files[index])  # whole or not there, whoever else writes
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            Path(file.name).unlink(missing_ok=True)
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
             total = sum(a.nbytes for a in arrays.values()) * len(self.images)
             raise OSError(
-                f"maps_dir: {self._folder.parent} has no room for the maps of photo {index + 1} "
-                f"of {len(self.images)} ({error}). They take about {total / 1e9:.1f} GB in all. "
-                "Name another folder, or None."
+                f"{self._folder.parent} has no room for the maps of X[{index}] ({error}). Those of "
+                f"all {len(self.images)} images take about {total / 1e9:.1f} GB. Name another "
+                "maps_dir, or None."
             ) from error
 
-    def features(self, network, views):
-        """Return the features (n, d). Maps of one size run together, others one by one."""
-        if len({view.maps[0].shape for view in views}) > 1:
-            return torch.cat([self.features(network, [view]) for view in views])
+    def _shape(self, view):
+        return view.maps[0].shape
+
+    def _together(self, network, views):
         recipe, blocks = self.recipe, []
         _, stages = network.split()
         for k in range(len(recipe.scales)):

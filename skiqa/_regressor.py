@@ -28,7 +28,14 @@ from skiqa._backbones import build, current_versions, to_arrays
 from skiqa._device import resolve_device
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._extract import image_digest
-from skiqa._finetune import FineTuner, FineTuning, cross_fitted, ridge_within, train_epoch
+from skiqa._finetune import (
+    FineTuner,
+    FineTuning,
+    batches,
+    cross_fitted,
+    ridge_within,
+    train_epoch,
+)
 from skiqa._images import ImageList, as_image_list, is_rows, iter_decoded, rows_as_images
 from skiqa._live_features import KeptMaps, Photos, Recipe
 from skiqa._official import fitted_ridge
@@ -62,11 +69,13 @@ class _HeldOut:
         of_train = (rows[train], data.y[train], data.datasets[train])
         self.coef, _ = ridge_within(*of_train, data.n_datasets, alpha)
         self.y, self.datasets = data.y[test], data.datasets[test]
+        _, groups = np.unique(data.groups[test], return_inverse=True)
+        self.groups = [np.flatnonzero(groups == g) for g in range(groups.max() + 1)]
         self.start = self.rank(rows[test])
         self.best = torch.from_numpy(rows[test] @ self.coef)  # scores of the best network so far
 
     def rank(self, rows):
-        """Return the SROCC of features, the mean over datasets."""
+        """Return the SROCC of features, the weighted mean over datasets."""
         return _mean_srocc(self.y, rows @ self.coef, self.datasets)
 
     def takes(self, rows):
@@ -84,9 +93,10 @@ class _HeldOut:
         if lead() < 0:
             self.best = torch.from_numpy(scores)
             return True
-        n, rng = len(self.y), np.random.default_rng(0)
-        error = np.std([lead(rng.integers(n, size=n)) for _ in range(_RESAMPLES)])
-        return self.rank(rows) > self.start and lead() <= error
+        n, rng = len(self.groups), np.random.default_rng(0)
+        drawn = [rng.integers(n, size=n) for _ in range(_RESAMPLES)]  # whole contents
+        error = np.std([lead(np.concatenate([self.groups[g] for g in d])) for d in drawn])
+        return self.rank(rows) > self.start and bool(lead() <= error)
 
 
 class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
@@ -137,7 +147,8 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
     n_jobs : int or None, default=None
         Threads that decode images. None is 1, -1 all cores.
     checkpoint_dir : str, path or None, default=None
-        Folder from which a killed `fit` goes on, bit for bit, when it is called again.
+        Folder from which a killed `fit` goes on, bit for bit, when it is called again. Needs an
+        int as `random_state`.
     maps_dir : str, path or None, default=None
         Folder that keeps, from fit to fit, the maps of whole images in front of the trained
         stages, in half precision: an epoch then costs what the trained stages cost, with the
@@ -176,7 +187,9 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
     times a gate per feature that is trained to do most harm, must not move the prediction.
 
     Cost: an epoch is one training pass and one extraction of the held-out part's features; with
-    `maps_dir`, both behind the maps only, from the second epoch on.
+    `maps_dir`, both behind the maps only, from the second epoch on. Images run whole, unless
+    `crop_size` is set: with the bundled network about .3 GB of memory for each megapixel of the
+    largest; of large ones a batch takes no more memory than one.
 
     References
     ----------
@@ -281,7 +294,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
             never partners. None: each its own.
         datasets : array-like of shape (n_samples,) or None, default=None
             Each has its own scale and level of y; `ranking` compares only within one, and the
-            held-out SROCC is their mean. None: all are of one.
+            held-out SROCC is their mean, weighted by size. None: all are of one.
 
         Returns
         -------
@@ -295,7 +308,12 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         ValueError
             If a parameter, y or the groups are of no use; the message says which.
         """
-        images, y = self._open(X, y)
+        images, y = self._open_rated(X, y)
+        if self.checkpoint_dir is not None and not isinstance(self.random_state, Integral):
+            raise ValueError(
+                f"checkpoint_dir needs random_state to be an int, not {self.random_state!r}: with "
+                "another seed at each call, no fit would go on where one was killed."
+            )
         n = len(images)
         _, groups = _labels(groups, n, "groups", np.arange(n))
         names, datasets = _labels(datasets, n, "datasets", np.zeros(n, np.intp))
@@ -304,100 +322,123 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         parts = self._split(groups, seed)
         encoder = self._start(images)
+        tuner = self._tuner(images, encoder)  # refuses what cannot be, before a long extraction
         rows = encoder.transform(images)
-        ridge = self._fit_ridge(rows, data, level, spread, names)
+        ridge, scales = self._fit_ridge(rows, data, level, spread)
         held_out = _HeldOut(rows, data, parts, self.alpha)
-        value = held_out.rank(rows[parts[1]])
-        start = {"loss": np.nan, "validation_srocc": value, "seconds": 0.0}
-        self.history_ = [start]
-        pipeline = make_pipeline(encoder, ridge)
-        vars(self).update(self._taken(pipeline, encoder.state_, 0))
+
+        def fitted(history, epoch, state):
+            """Return the fitted attributes that the network of an epoch gives."""
+            tuned = copy.copy(encoder)
+            tuned.state_ = state
+            return {
+                "pipeline_": make_pipeline(tuned, ridge), "best_epoch_": epoch,
+                "n_iter_": len(history) - 1, "history_": history,
+                "dataset_scales_": dict(zip(names, scales, strict=False)),
+            }  # fmt: skip
+
         context = self._init_callback_context(max_subtasks=self.epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        if self.epochs:
-            hooks = {"context": context, "X": X, "y": y}
-            self._train(pipeline, rows, data, parts, seed, held_out, **hooks)
+        hooks = {"context": context, "X": X, "y": y, "fitted": fitted}
+        attributes = self._train(encoder, tuner, rows, data, parts, seed, held_out, **hooks)
+        vars(self).update(attributes)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
-    def _fit_ridge(self, rows, data, level, spread, names):
-        """Return the ridge on the features of the start, on the scale of the largest dataset."""
+    def _fit_ridge(self, rows, data, level, spread):
+        """Return the ridge on the features of the start, on the scale of the largest dataset.
+
+        And (slope, offset) of each dataset's scale, from that one.
+        """
         _, y, _, datasets = data
         coef, intercept = ridge_within(rows, y, datasets, data.n_datasets, self.alpha)
         largest = np.bincount(datasets).argmax()
         slope = spread / spread[largest]
         offset = level + spread * (intercept - intercept[largest]) - slope * level[largest]
-        scales = zip(slope.tolist(), offset.tolist(), strict=True)
-        self.dataset_scales_ = dict(zip(names, scales, strict=False))
         base = float(level[largest] + spread[largest] * intercept[largest])
-        return fitted_ridge(spread[largest] * coef, base, self.alpha)
+        ridge = fitted_ridge(spread[largest] * coef, base, self.alpha)
+        return ridge, list(zip(slope.tolist(), offset.tolist(), strict=True))
 
-    def _train(self, pipeline, rows, data, parts, seed, held_out, *, context, X, y):
-        """Train, and note each epoch in `history_`; set what the best network gives."""
+    def _train(
+        self, encoder, tuner, rows, data, parts, seed, held_out, *, context, X, y, fitted
+    ):  # fmt: skip
+        """Train, and return the fitted attributes."""
         train, test = parts
-        start = pipeline[0].state_
+        start = encoder.state_
+        value = held_out.rank(rows[test])
+        history = [{"loss": np.nan, "validation_srocc": value, "seconds": 0.0}]
+        if not self.epochs:
+            return fitted(history, 0, start)
         card = {"fine_tuned": f"on {len(train)} rated images", "start": start.card}
         tuned = partial(start.replace, card=card, head={})
         kept, chosen = None, 0  # the network as checkpoints hold it, and its epoch; None: the start
-        tuner, one_epoch = self._tuner(pipeline[0], rows, data, train, seed)
+        one_epoch, n_steps = self._one_epoch(tuner, rows, data, train, seed)
 
         def noted():
-            return {"history": self.history_, "kept": kept, "chosen": chosen,
-                    "best": held_out.best}  # fmt: skip
+            return {"history": history, "kept": kept, "chosen": chosen, "best": held_out.best}
 
         def taken():
             if kept is None:
-                return self._taken(pipeline, start, 0)
+                return fitted(history, 0, start)
             arrays = {name: tensor.numpy() for name, tensor in kept.items()}
-            return self._taken(pipeline, tuned(networks=[arrays]), chosen)
+            return fitted(history, chosen, tuned(networks=[arrays]))
 
         progress = progress_bar(
-            "Fine-tuning", self.epochs, enabled=bool(self.verbose), unit="epochs"
+            "Fine-tuning", self.epochs * n_steps, enabled=bool(self.verbose), unit="steps"
         )
-        with self._folder(pipeline[0], data, tuner.plan, seed) as folder, progress as advance:
+        with self._folder(encoder, data, tuner.plan, seed) as folder, progress as advance:
             content = None if folder is None else folder.load()
             if content is not None:
                 tuner.restore(content)
-                self.history_, kept, chosen = (content[k] for k in ("history", "kept", "chosen"))
+                history, kept, chosen = (content[k] for k in ("history", "kept", "chosen"))
                 held_out.best = content["best"]
-            advance(len(self.history_) - 1)
-            for epoch in range(len(self.history_) - 1, self.epochs):
+            advance(tuner.step)
+            for epoch in range(len(history) - 1, self.epochs):
                 epoch_context = context.subcontext(task_name="epoch")
                 epoch_context.call_on_fit_task_begin(estimator=self, X=X, y=y)
                 began = time.monotonic()
-                loss = one_epoch(epoch=epoch, folder=folder, history=noted())
+                loss = one_epoch(epoch=epoch, folder=folder, history=noted(), advance=advance)
                 with tuner.averaged() as network:
                     arrays = to_arrays(network.model)
-                    rows = tuner.source.rows(network, tuned(networks=[arrays]), test)
-                value = held_out.rank(rows)
-                if held_out.takes(rows):
+                    features = tuner.source.rows(network, tuned(networks=[arrays]), test)
+                value = held_out.rank(features)
+                if held_out.takes(features):
                     kept = {name: torch.from_numpy(array) for name, array in arrays.items()}
                     chosen = epoch + 1
                 seconds = time.monotonic() - began
                 of_epoch = {"loss": loss, "validation_srocc": value, "seconds": seconds}
-                self.history_ = [*self.history_, of_epoch]
+                history = [*history, of_epoch]
                 if folder is not None:
                     folder.save(tuner.step, tuner.content() | noted())
-                advance(1, f"SROCC {value:.3f}")
+                advance(0, f"SROCC {value:.3f}")
                 if epoch_context.call_on_fit_task_end(
                     estimator=self, X=X, y=y, reconstruction_attributes=taken
                 ):
                     break
-            vars(self).update(taken())
             if folder is not None:
                 folder.remove()
+        return taken()
 
-    def _tuner(self, encoder, rows, data, train, seed):
-        """Return a FineTuner, and the function that trains it for an epoch."""
-        images, y, groups, datasets = (data.images, *(part[train] for part in data[1:]))
+    def _tuner(self, images, encoder):
+        """Return what trains the network of an encoder, or None without epochs."""
+        if not self.epochs:
+            return None
         plan = FineTuning(**{k: getattr(self, k) for k in FineTuning.__dataclass_fields__})
-        tuner = FineTuner(build(encoder.state_), plan, self._source(images, encoder), rows.shape[1])
-        heads = cross_fitted(rows[train], y, groups, datasets, data.n_datasets, self.alpha, seed)
-        target = partial(heads.target, y, datasets, device=tuner.source.recipe.device)
-        partners = None
+        source = self._source(images, encoder)
+        return FineTuner(build(encoder.state_), plan, source, encoder._n_features_out)
+
+    def _one_epoch(self, tuner, rows, data, train, seed):
+        """Return the function that trains for an epoch, and its number of steps."""
+        rows, y, groups, datasets = (part[train] for part in (rows, *data[1:]))
+        plan, device = tuner.plan, tuner.source.recipe.device
+        heads = cross_fitted(rows, y, groups, datasets, data.n_datasets, self.alpha, seed)
+        target, partners = partial(heads.target, y, datasets, device=device), None
         if self.semantic_noise:
-            partners, _ = matched_pairs(rows[train], y, groups=groups)
-        return tuner, partial(train_epoch, tuner, train, target, partners, seed=seed)
+            # of equal quality: equal y in two datasets may stand on different levels of it
+            _, level = ridge_within(rows, y, datasets, data.n_datasets, self.alpha)
+            partners, _ = matched_pairs(rows, y - level[datasets], groups=groups)
+        n_steps = len(batches(seed, 0, len(train), plan.batch_size, partners))
+        return partial(train_epoch, tuner, train, target, partners, seed=seed), n_steps
 
     def _source(self, images, encoder):
         """Return what the network in training sees of images."""
@@ -406,14 +447,14 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
             resolve_device(self.device, strict=True), encoder.precision,
         )  # fmt: skip
         if self.maps_dir is None:
-            return Photos(images, recipe, self.crop_size, self.n_jobs)
+            return Photos(images, recipe, self.n_jobs, self.crop_size)
         if self.crop_size is not None or self.trained_stages is None:
             raise ValueError(
                 f"maps_dir keeps maps of whole images in front of the trained stages: it needs "
                 f"crop_size=None (now {self.crop_size}) and a number of trained_stages (now "
                 f"{self.trained_stages})."
             )
-        return KeptMaps(images, recipe, self.trained_stages, self.maps_dir, self.n_jobs)
+        return KeptMaps(images, recipe, self.n_jobs, self.trained_stages, self.maps_dir)
 
     def _folder(self, encoder, data, plan, seed):
         """Return the folder of this run's checkpoints, or a context of None."""
@@ -425,6 +466,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
             "maps": self.maps_dir is not None, "y": data.y.tolist(), "groups": data.groups.tolist(),
             "datasets": data.datasets.tolist(),
             "scales": list(encoder.scales), "pooling": encoder.pooling,
+            "precision": encoder.precision,
             "images": [image_digest(data.images, i) for i in range(len(data.images))],
         }  # fmt: skip
         return TrainingFolder(self.checkpoint_dir, identity)
@@ -455,11 +497,11 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
             If no such dataset was fitted.
         """
         check_is_fitted(self)
-        if dataset is not None and dataset not in self.dataset_scales_:
-            known = list(self.dataset_scales_)
+        known = list(self.dataset_scales_)
+        if dataset is not None and dataset not in known:
             raise ValueError(f"dataset={dataset!r}, but fitted were {known}.")
         slope, offset = (1.0, 0.0) if dataset is None else self.dataset_scales_[dataset]
-        images, _ = self._open(X)
+        images = self._open(X)
         scores = slope * self._score(images) + offset
         if not return_std:
             return scores
@@ -474,15 +516,6 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         encoder, ridge = self.pipeline_[0], self.pipeline_[1]
         rows = encoder.transform(images).astype(np.float64)  # as `fit` saw them
         return ridge.predict(rows)
-
-    def _taken(self, pipeline, state, epoch):
-        """Return the fitted attributes that the network of an epoch gives."""
-        encoder = copy.copy(pipeline[0])
-        encoder.state_ = state
-        return {
-            "pipeline_": make_pipeline(encoder, pipeline[1]), "best_epoch_": epoch,
-            "n_iter_": len(self.history_) - 1, "history_": self.history_,
-        }  # fmt: skip
 
     def _split(self, groups, seed):
         n_groups = len(np.unique(groups))
@@ -517,24 +550,35 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
                 "The encoder has several networks; one is fine-tuned. Use keep_start=False and "
                 "content_backbone=None."
             )
+        encoder.image_shape, encoder.on_error = self.image_shape, "raise"
+        if self.n_jobs is not None:
+            encoder.n_jobs = self.n_jobs
         return encoder
 
-    def _open(self, X, y=None):
-        """Return X as an ImageList and, in `fit`, y as float64."""
-        fitting = y is not None or not hasattr(self, "pipeline_")
+    def _open_rated(self, X, y):
+        """Return X as an ImageList and y as float64, for `fit`."""
+        if y is None:
+            raise ValueError(
+                "This FineTunedQualityRegressor requires y to be passed, but the target y is None."
+            )
         if is_rows(X):
             dtype = np.float32 if self.image_shape is None else None
-            if fitting:
-                X, y = validate_data(self, X, y, dtype=dtype, y_numeric=True)
-            else:
-                X = validate_data(self, X, dtype=dtype, reset=False)
-            return rows_as_images(X, self.image_shape), y if y is None else y.astype(np.float64)
+            X, y = validate_data(self, X, y, dtype=dtype, y_numeric=True)
+            return rows_as_images(X, self.image_shape), y.astype(np.float64)
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
         images = as_image_list(X)
-        if y is not None:
-            y = column_or_1d(y, dtype=np.float64, warn=True)
-            assert_all_finite(y, input_name="y")
-            check_consistent_length(images, y)
+        y = column_or_1d(y, dtype=np.float64, warn=True)
+        assert_all_finite(y, input_name="y")
+        check_consistent_length(images, y)
         return images, y
+
+    def _open(self, X):
+        """Return X as an ImageList, for `predict`."""
+        if not is_rows(X):
+            return as_image_list(X)
+        dtype = np.float32 if self.image_shape is None else None
+        return rows_as_images(validate_data(self, X, dtype=dtype, reset=False), self.image_shape)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -559,14 +603,18 @@ def _labels(labels, n, name, default):
 def _scales(y, datasets):
     """Return mean and standard deviation of each dataset's y, (n_datasets,); 1 where it is 0."""
     parts = [y[datasets == d] for d in range(datasets.max() + 1)]
-    return np.array([p.mean() for p in parts]), np.array([p.std() or 1.0 for p in parts])
+    spread = [p.std() if np.ptp(p) else 1.0 for p in parts]
+    return np.array([p.mean() for p in parts]), np.array(spread)
 
 
 def _mean_srocc(y, predicted, datasets):
-    """Return the mean SROCC of the datasets, -1 where nothing can be ranked."""
+    """Return the mean SROCC of the datasets, weighted by their sizes.
+
+    -1 where predictions are all equal: a network that ranks nothing is the worst.
+    """
+    parts = [datasets == d for d in np.unique(datasets)]
+    parts = [part for part in parts if np.ptp(y[part])]
     values = [
-        srocc_score(y[part], predicted[part])
-        for part in (datasets == d for d in np.unique(datasets))
-        if np.ptp(y[part]) and np.ptp(predicted[part])
+        srocc_score(y[part], predicted[part]) if np.ptp(predicted[part]) else -1.0 for part in parts
     ]
-    return float(np.mean(values)) if values else -1.0
+    return float(np.average(values, weights=[part.sum() for part in parts])) if parts else -1.0

@@ -29,14 +29,26 @@ def needs_tiles(network, size):
         return False
     if tiling(network):
         return True
+    refuse_beyond_memory(
+        network,
+        size,
+        "Use a convolutional backbone, smaller photos, or a machine with more memory.",
+    )
+    return False
+
+
+def refuse_beyond_memory(network, size, remedy):
+    """Raise ImageError if memory does not hold a photo of (height, width) that runs whole."""
+    height, width = size
+    if height * width <= TILED_ABOVE:
+        return
     needed = height * width * bytes_per_pixel(network)
     if (available := available_memory()) is not None and needed > available:
         raise ImageError(
-            f"A photo of {width} x {height} pixels needs about {needed / 2**30:.1f} GiB in this "
-            f"network, which looks at the whole photo at once, and {available / 2**30:.1f} GiB are "
-            "free. Use a convolutional backbone, smaller photos, or a machine with more memory."
+            f"A photo of {width} x {height} pixels needs about {needed / 2**30:.1f} GiB where this "
+            f"network looks at the whole photo at once, and {available / 2**30:.1f} GiB are free. "
+            f"{remedy}"
         )
-    return False
 
 
 class Stage:

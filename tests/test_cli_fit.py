@@ -8,6 +8,8 @@ from PIL import Image, ImageFilter
 from sklearn.datasets import load_sample_images
 
 from skiqa import load_model
+from skiqa._backbones import random_state_of
+from skiqa._checkpoints import state_to_tensors, write_file
 from skiqa.cli import main
 from skiqa.metrics import srocc_score
 
@@ -83,10 +85,25 @@ def test_fine_tunes(rated, tmp_path):
     start, best, epoch = map(float, told.groups())
     assert start <= best
     assert len(list(cache.glob("maps/*/*.npz"))) >= 40  # of 48; the rest is left over in a batch
-    assert not list(cache.glob("checkpoint/*"))  # it ended well
+    assert not list(cache.glob("checkpoints/*"))  # it ended well
     predicted = load_model(out).predict([str(folder / row[0]) for row in rows])
     assert srocc_score(np.array([row[1] for row in rows], dtype=float), predicted) > 0.9
     assert ("fine_tuned" in load_model(out)[0].state_.card) == bool(epoch)
+
+
+def test_fine_tunes_a_network_whose_maps_cannot_be_kept(rated, tmp_path):
+    folder, _ = rated
+    state = random_state_of("test_vit", 0)
+    tensors, header = state_to_tensors(state)
+    tensors = {f"encoder.{name}": array for name, array in tensors.items()}
+    write_file(tmp_path / "vit.skiqa", tensors, {"encoder": header})
+    done = run(
+        folder / "ratings.csv", "--images", folder, "--weights", tmp_path / "vit.skiqa",
+        "--cache-dir", tmp_path / "cache", "--fine-tune", 1, "--out", tmp_path / "tuned.skiqa",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "fine-tuned: SROCC" in done.output
+    assert not (tmp_path / "cache" / "maps").exists()
 
 
 @pytest.mark.parametrize(

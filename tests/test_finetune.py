@@ -1,6 +1,8 @@
 """Fine-tuning: the losses by hand, which layers move, what an epoch sees."""
 
+import errno
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +25,8 @@ from skiqa._finetune import (
 )
 from skiqa._images import as_image_list
 from skiqa._live_features import KeptMaps, Photos, Recipe
+from skiqa._regressor import FineTunedQualityRegressor, _Rated
+from skiqa.exceptions import ImageError
 
 PLAN = FineTuning(
     epochs=1, batch_size=4, crop_size=None, learning_rate=1e-3, layer_decay=0.5,
@@ -42,7 +46,7 @@ def windows(n=4, seed=0):
 
 def source(images=(), scales=(1.0, 0.5), pooling="stages", crop_size=None):
     recipe = Recipe(STATE, scales, pooling, CPU, "float32")
-    return Photos(as_image_list(list(images) or windows()), recipe, crop_size, None)
+    return Photos(as_image_list(list(images) or windows()), recipe, None, crop_size)
 
 
 def network():
@@ -153,7 +157,7 @@ def test_kept_maps_give_the_features_of_photos(tmp_path, pooling, trained_stages
     """Of both mirror images, of photos of two sizes; as the encoder's up to half precision."""
     images = [*windows(3), windows(1)[0][:48]]
     photos = source(images, pooling=pooling)
-    kept = KeptMaps(photos.images, photos.recipe, trained_stages, tmp_path, None)
+    kept = KeptMaps(photos.images, photos.recipe, None, trained_stages, tmp_path)
     assert len(network().split()[1]) == 5
     indices, seeds = [3, 0, 0, 1], [0, 0, 1, 7]
     for _ in range(2):  # computed, then read
@@ -172,20 +176,85 @@ def test_kept_maps_give_the_features_of_photos(tmp_path, pooling, trained_stages
 def test_kept_maps_of_a_full_disk(tmp_path, monkeypatch):
     def full(file, **arrays):
         file.write(b"torn")
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    kept = KeptMaps(source().images, source().recipe, 2, tmp_path, None)
+    kept = KeptMaps(source().images, source().recipe, None, 2, tmp_path)
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(OSError, match=r"maps_dir: .* of photo 1 of 4 .* GB in"):
+    with pytest.raises(OSError, match=r"no room for the maps of X\[0\] .* all 4 images .* GB"):
         list(kept.views([0], [0]))
     assert not list(tmp_path.glob("*/*"))
 
 
+def test_a_damaged_file_of_maps_is_made_again(tmp_path):
+    kept = KeptMaps(source().images, source().recipe, None, 2, tmp_path)
+    [first] = kept.views([1], [0])
+    [file] = tmp_path.glob("*/*.npz")
+    for damage in (b"", file.read_bytes()[:-200], b"no archive"):
+        file.write_bytes(damage)
+        [again] = kept.views([1], [0])
+        np.testing.assert_array_equal(again.maps[0], first.maps[0])
+        assert len(file.read_bytes()) > 200
+
+
+@pytest.mark.parametrize("kind", ["photos", "maps"])
+def test_large_batches_have_the_same_slopes_in_the_memory_of_one(tmp_path, monkeypatch, kind):
+    images = source()
+    if kind == "maps":
+        images = KeptMaps(images.images, images.recipe, None, 2, tmp_path)
+    slopes = []
+    for budget in (10**9, 0):
+        monkeypatch.setattr("skiqa._live_features._BUDGET", budget)
+        trained = network()
+        groups = parameter_groups(trained, PLAN)
+        rows = images.features(trained, list(images.views(range(4), range(4))))
+        rows.square().sum().backward()
+        slopes.append([p.grad for group in groups for p in group["params"]])
+    for a, b in zip(*slopes, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4 * float(a.abs().max()))
+
+
+def test_a_photo_that_memory_cannot_hold_is_named(monkeypatch):
+    monkeypatch.setattr("skiqa._tiles.available_memory", lambda: 1000)
+    monkeypatch.setattr("skiqa._tiles.TILED_ABOVE", 64 * 64)
+    images = [*windows(2), np.zeros((96, 96, 3), np.uint8)]
+    with pytest.raises(ImageError, match=r"X\[2\] = .* 96 x 96 .* crop_size"):
+        list(source(images).views([0, 1, 2], [0] * 3))
+    assert len(list(source(images, crop_size=64).views([0, 1, 2], [0] * 3))) == 3
+
+
 def test_maps_beyond_half_precision_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("skiqa._live_features._run", lambda stages, x: iter([x * 1e9]))
-    kept = KeptMaps(source().images, source().recipe, 2, tmp_path, None)
+    kept = KeptMaps(source().images, source().recipe, None, 2, tmp_path)
     with pytest.raises(ValueError, match=r"X\[2\] = .* float16"):
         list(kept.views([2], [0]))
+
+
+def test_training_goes_on_as_if_it_had_not_been_interrupted():
+    whole, first = (tuner(start_penalty=50.0, trained_stages=2) for _ in range(2))
+    goal = target([0.0, 1, 2, 3], len(whole.gate))
+    for factor in (1.0, 0.5):
+        whole.step_on(windows(), goal, factor)
+    first.step_on(windows(), goal, 1.0)
+    second = tuner(start_penalty=50.0, trained_stages=2)
+    second.restore(first.content())
+    second.step_on(windows(), goal, 0.5)
+    for a, b in zip(whole.trained, second.trained, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_partners_are_of_equal_quality_across_datasets():
+    """Equal standardised y on different levels: a bad database and a good one."""
+    rng = np.random.default_rng(0)
+    datasets = np.arange(400) % 2
+    quality = rng.normal(size=400) + 4.0 * datasets
+    rows = np.column_stack([quality, rng.normal(size=(400, 20))]).astype(np.float32)
+    y = quality - 4.0 * datasets
+    data = _Rated(None, y, np.arange(400), datasets)
+    stub = SimpleNamespace(plan=PLAN, source=source())
+    model = FineTunedQualityRegressor(semantic_noise=1.0)
+    one_epoch, _ = model._one_epoch(stub, rows, data, np.arange(400), 0)
+    partners = one_epoch.args[3]
+    assert np.abs(quality[partners] - quality).mean() < 0.5
 
 
 def test_a_head_has_not_seen_its_images():

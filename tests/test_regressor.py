@@ -22,6 +22,7 @@ import skiqa._regressor
 from skiqa import ContrastiveQualityEncoder, FineTunedQualityRegressor, persistence
 from skiqa._backbones import random_state_of
 from skiqa._checkpoints import state_to_tensors, write_file
+from skiqa.exceptions import ImageError
 
 
 def tiny(backbone="test_efficientnet", **parameters):
@@ -71,6 +72,35 @@ def test_training_that_only_harms_leaves_the_start(rated):
     np.testing.assert_array_equal(model.predict(images), frozen.predict(images))
 
 
+def test_the_error_of_a_rank_counts_contents_not_images():
+    rng = np.random.default_rng(3)
+    y, a, b = np.repeat(rng.normal(size=(3, 12)), 40, axis=1) + 0.3 * rng.normal(size=(3, 480))
+    taken = []
+    for groups in (np.arange(480), np.repeat(np.arange(12), 40)):
+        data = skiqa._regressor._Rated(None, y, groups, np.zeros(480, np.intp))
+        held_out = skiqa._regressor._HeldOut(y[:, None], data, (np.arange(480),) * 2, 1e-6)
+        held_out.start, held_out.best = -1.0, torch.from_numpy(y + 0.5 * a)
+        taken.append(bool(held_out.takes((y + 0.8 * b)[:, None])))  # .905 beside .952
+    assert taken == [False, True]
+
+
+def test_a_network_that_ranks_nothing_is_the_worst():
+    y, datasets = np.array([1.0, 2, 3, 1, 2, 3]), np.array([0, 0, 0, 1, 1, 1])
+    mean = skiqa._regressor._mean_srocc
+    assert mean(y, np.array([1.0, 2, 3, 3, 2, 1]), datasets) == pytest.approx(0)
+    assert mean(y, np.array([1.0, 2, 3, 5, 5, 5]), datasets) == pytest.approx(0)
+    assert mean(y[:4], np.array([1.0, 3, 2, 0]), datasets[:4]) == pytest.approx(0.5)  # one alone
+    assert mean(y[:1], y[:1], datasets[:1]) == -1
+
+
+def test_equal_ratings_have_no_scale():
+    level, spread = skiqa._regressor._scales(
+        np.array([0.1, 0.1, 0.1, 1, 3]), np.array([0] * 3 + [1] * 2)
+    )
+    np.testing.assert_allclose(level, [0.1, 2])
+    assert spread.tolist() == [1, 1]
+
+
 def taking(monkeypatch, *choices):
     """Let the held-out part take or leave each epoch, one after the other."""
     choices = iter(choices)
@@ -80,7 +110,7 @@ def taking(monkeypatch, *choices):
 def test_a_later_epoch_is_taken_unless_it_is_clearly_worse():
     rng = np.random.default_rng(0)
     y = rng.normal(size=200)
-    data = skiqa._regressor._Rated(None, y, None, np.zeros(200, np.intp))
+    data = skiqa._regressor._Rated(None, y, np.arange(200), np.zeros(200, np.intp))
     rows = (y + rng.normal(size=200))[:, None]
     held_out = skiqa._regressor._HeldOut(rows, data, (np.arange(200), np.arange(200)), 1.0)
 
@@ -158,6 +188,47 @@ def test_goes_into_a_file_of_weights(rated, tmp_path, monkeypatch):
     assert loaded[0].state_.card["fine_tuned"] == "on 21 rated images"
 
 
+def test_pipeline_takes_rows_of_pixels():
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (40, 8 * 8 * 3), np.uint8), rng.normal(size=40)
+    model = tiny(image_shape=(8, 8, 3), epochs=1).fit(X, y)
+    assert model.n_features_in_ == 192
+    np.testing.assert_array_equal(model.pipeline_.predict(X), model.predict(X))
+    model.fit(list(X.reshape(-1, 8, 8, 3)), y)
+    assert not hasattr(model, "n_features_in_")
+
+
+def test_unreadable_photos_are_named_whatever_the_encoder_does(rated):
+    images, y, groups = rated
+    model = tiny(epochs=0)
+    model.encoder.estimator.on_error = "nan"
+    with pytest.raises(ImageError, match=r"X\[1\] = .*none.jpg"):
+        model.fit([images[0], "none.jpg"], y[:2])
+    model.fit(images, y, groups=groups)
+    with pytest.raises(ImageError, match=r"X\[1\] = .*none.jpg"):
+        model.predict([images[0], "none.jpg"])
+    assert model.encoder.estimator.on_error == "nan"  # what was given stays as it is
+
+
+def test_a_fit_that_fails_leaves_what_was_fitted(rated, monkeypatch):
+    images, y, groups = rated
+    model = tiny(trained_stages=99)
+    monkeypatch.setattr(
+        ContrastiveQualityEncoder, "transform", lambda self, X: pytest.fail("not refused at once")
+    )
+    with pytest.raises(ValueError, match="trained_stages=99"):
+        model.fit(images, y, groups=groups)
+    assert not [name for name in vars(model) if name.endswith("_")]
+    monkeypatch.undo()
+    model.set_params(trained_stages=1, epochs=0).fit(images, y, groups=groups)
+    before = vars(model).copy()
+    monkeypatch.setattr(skiqa._regressor, "train_epoch", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.set_params(epochs=1).fit(images, y, groups=groups)
+    assert model.pipeline_ is before["pipeline_"]
+    assert model.history_ is before["history_"]
+
+
 def test_a_file_is_an_encoder(rated, tmp_path):
     images, y, groups = rated
     tensors, header = state_to_tensors(random_state_of("test_efficientnet", 0))
@@ -233,6 +304,10 @@ def test_refusals(rated, tmp_path):
         skiqa._regressor.FineTunedQualityRegressor(FrozenEstimator(Ridge()))._start(images)
     with pytest.raises(ValueError, match="crop_size=None"):
         tiny(maps_dir="maps", crop_size=48).fit(images, y, groups=groups)
+    with pytest.raises(ValueError, match="y to be passed"):
+        tiny().fit(images, None)
+    with pytest.raises(ValueError, match="random_state to be an int, not None"):
+        tiny(checkpoint_dir=tmp_path, random_state=None).fit(images, y)
     with pytest.raises(ValueError, match="no chain of stages"):
         tiny("test_vit", maps_dir=str(tmp_path)).fit(images, y, groups=groups)
     model = tiny()
@@ -242,7 +317,7 @@ def test_refusals(rated, tmp_path):
         model.fit(images, y)
 
 
-def test_callbacks_see_each_epoch(rated):
+def test_callbacks_see_each_epoch_and_may_stop(rated, tmp_path):
     class Log:
         def __init__(self):
             self.tasks = []
@@ -256,13 +331,22 @@ def test_callbacks_see_each_epoch(rated):
         def on_fit_task_begin(self, estimator, context, **kwargs):
             pass
 
-        def on_fit_task_end(self, estimator, context, **kwargs):
+        def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator=None, **kwargs):
             self.tasks.append(context.task_name)
+            if context.task_name == "epoch":
+                self.scores = fitted_estimator.predict(X)
+                self.y = y
+                return self.stop
 
-    log = Log()
     images, y, groups = rated
-    tiny().set_callbacks(log).fit(images, y, groups=groups)
-    assert log.tasks.count("epoch") == 2
+    for stop, n_epochs in ((False, 2), (True, 1)):
+        log = Log()
+        log.stop = stop
+        model = tiny(checkpoint_dir=tmp_path).set_callbacks(log).fit(images, y, groups=groups)
+        assert log.tasks.count("epoch") == n_epochs == model.n_iter_
+        np.testing.assert_array_equal(log.scores, model.predict(images))
+        np.testing.assert_array_equal(log.y, y)  # as given, not standardised
+        assert not list(tmp_path.iterdir())
 
 
 def test_the_best_network_outlives_an_interruption(rated, tmp_path, monkeypatch):

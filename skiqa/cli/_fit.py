@@ -167,10 +167,14 @@ def _tuned(model, paths, y, groups, epochs, cache_dir, jobs):
     from sklearn.frozen import FrozenEstimator
 
     from skiqa import FineTunedQualityRegressor
+    from skiqa._backbones import Stages
 
     folders = {}
     if cache_dir is not None:
-        folders = {f"{kind}_dir": Path(cache_dir) / kind for kind in ("checkpoint", "maps")}
+        folders["checkpoint_dir"] = Path(cache_dir) / "checkpoints"
+        _, stages = Stages(model[0].backbone_name_).split()
+        if stages is not None:  # a chain, which can be cut
+            folders["maps_dir"] = Path(cache_dir) / "maps"
     tuned = FineTunedQualityRegressor(
         FrozenEstimator(model[0]), alpha=model[-1].alpha, epochs=epochs, n_jobs=jobs,
         random_state=0, verbose=int(sys.stderr.isatty()), **folders,
