@@ -65,8 +65,8 @@ def load_table(
     default=0,
     metavar="EPOCHS",
     help="Train the last stages of the network too, so many passes; 4 is a good start. With "
-    "--cache-dir an hour or so for 3,000 photos of 512 x 512 on one core, and the same command goes "
-    "on where it was interrupted; without, hours.",
+    "--cache-dir an hour or so for 3,000 photos of 512 x 512 on one core, and the same command "
+    "goes on where it was interrupted; without, hours.",
 )
 @jobs_option
 @click.option("--overwrite", is_flag=True, help="Replace the --out FILE of an earlier run.")
