@@ -101,9 +101,10 @@ class _Source:
 
     def _decoded(self, indices, whole):
         """Yield decoded images; if they are to run whole, ImageError where memory has no room."""
-        network = live_networks(self.recipe.state, self.recipe.device, torch.float32)[0]
+        recipe = self.recipe
         for index, image in iter_decoded(self.images, n_jobs=self.n_jobs, indices=indices):
-            if whole and self.recipe.device.type == "cpu":
+            if whole and recipe.device.type == "cpu":
+                network = live_networks(recipe.state, recipe.device, torch.float32)[0]
                 with self.images.named(index):
                     remedy = "Train on windows: crop_size."
                     refuse_beyond_memory(network, image.shape[:2], remedy)
@@ -220,10 +221,11 @@ class KeptMaps(_Source):
                 del missing[index]
                 self._keep(index, next(images))
             try:
-                yield self._read(index)
+                kept = self._read(index)
             except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # damaged, or deleted
                 self._keep(index, next(self._decoded([index], whole=True)))
-                yield self._read(index)
+                kept = self._read(index)
+            yield kept
 
     def _read(self, index):
         with open(self._files[index], "rb") as file, np.load(file) as kept:

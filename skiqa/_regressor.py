@@ -1,4 +1,4 @@
-"""FineTunedQualityRegressor: images -> scores, the network trained with its linear head."""
+"""FineTunedQualityRegressor: images -> scores, the network trained to ratings."""
 
 import copy
 import os
@@ -334,7 +334,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
             return {
                 "pipeline_": make_pipeline(tuned, ridge), "best_epoch_": epoch,
                 "n_iter_": len(history) - 1, "history_": history,
-                "dataset_scales_": dict(zip(names, scales, strict=False)),
+                "dataset_scales_": dict(zip(names, scales, strict=False)),  # no names: empty
             }  # fmt: skip
 
         context = self._init_callback_context(max_subtasks=self.epochs)
@@ -365,8 +365,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         """Train, and return the fitted attributes."""
         train, test = parts
         start = encoder.state_
-        value = held_out.rank(rows[test])
-        history = [{"loss": np.nan, "validation_srocc": value, "seconds": 0.0}]
+        history = [{"loss": np.nan, "validation_srocc": held_out.start, "seconds": 0.0}]
         if not self.epochs:
             return fitted(history, 0, start)
         card = {"fine_tuned": f"on {len(train)} rated images", "start": start.card}
