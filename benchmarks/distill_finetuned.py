@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from linear_probe import DATA, load_split, paired_bootstrap, table_row
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
@@ -29,19 +30,27 @@ from skiqa.metrics import srocc_score
 from skiqa.persistence import load
 
 
-class Rated:
+class Rated(RegressorMixin, BaseEstimator):
     """A teacher whose ratings are kept, as both students ask for the same."""
 
-    def __init__(self, model, paths, file):
-        if not file.exists():
-            np.save(file, model.predict(paths))
-        self.scores = dict(zip(paths, np.load(file), strict=True))
+    def __init__(self, scores):
+        self.scores = scores
+
+    def __sklearn_is_fitted__(self):
+        return True
 
     def fit(self, X, y):
         return self
 
     def predict(self, X):
         return np.array([self.scores[path] for path in X])
+
+
+def rated(file, paths, model):
+    """Return the ratings of some photos as a dict, read from a file or made once."""
+    if not file.exists():
+        np.save(file, load(model).set_params(contrastivequalityencoder__verbose=1).predict(paths))
+    return dict(zip(paths, np.load(file).tolist(), strict=True))
 
 
 def main():
@@ -57,8 +66,9 @@ def main():
     others = sorted(str(p) for p in (DATA / "photos").rglob("*") if p.suffix.lower() in suffixes)
     X, y = train + others, np.concatenate([mos, np.full(len(others), np.nan)])
 
-    model = load(args.work / f"fine-tuned-1-0.5-0-{args.seed}.skiqa")
-    teacher = FrozenEstimator(Rated(model, others + val, args.work / f"teacher-{args.seed}.npy"))
+    model = args.work / f"fine-tuned-1-0.5-0-{args.seed}.skiqa"
+    scores = rated(args.work / f"teacher-{args.seed}.npy", others + val, model)
+    teacher = FrozenEstimator(Rated(scores))
     encoder = ContrastiveQualityEncoder(scales=(0.5,), cache_dir=args.work / "features")
     ridge = make_pipeline(encoder, Ridge())
     tuned = FineTunedQualityRegressor(

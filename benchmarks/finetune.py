@@ -4,12 +4,12 @@
     python benchmarks/finetune.py --work finetune.work --scales 0.5
     python benchmarks/finetune.py --speed 64
 
-With and without semantic noise, three seeds; prints a Markdown table: val SROCC, and the gain over
-the frozen pipeline with its paired-bootstrap standard error. With semantic noise every other photo
-of a batch is a partner, so half as many epochs see as many photos. Run it as often as needed, or
-twice at once with other --scales or --seeds: finished fits are read from the JSON-lines file in
---work, a killed one goes on. The regressors' pipelines are saved beside it, for
-benchmarks/distill_finetuned.py.
+With and without semantic noise, three seeds; prints Markdown tables: val SROCC, the gain over the
+frozen pipeline with its paired-bootstrap standard error, and mean and spread over seeds. With
+semantic noise every other photo of a batch is a partner, so half as many epochs see as many photos.
+Run it as often as needed, or twice at once with other --scales or --seeds: finished fits are read
+from the JSON-lines file in --work, a killed one goes on. The regressors' pipelines are saved beside
+it, for benchmarks/distill_finetuned.py.
 
 --speed N prints, for N photos, what an epoch costs with `maps_dir` and without, once the maps are
 there, and the disk that they take.
@@ -106,6 +106,15 @@ def main():
             f"{srocc_score(y_val, predicted):.4f}", f"{plcc_score(y_val, predicted):.4f}",
             f"{gain:+.4f}", f"{error:.4f}", f"{record['seconds']:.0f}",
         ]))  # fmt: skip
+    print(f"\nover {len(args.seeds)} seeds\n")
+    print(table_row(["semantic_noise", "val SROCC", "mean prediction"]))
+    print(table_row(["---"] * 3))
+    for noise in args.semantic_noise:
+        seeds = [r["predicted"] for r in records if r["key"][:2] == ["fine-tuned", noise]]
+        values = [srocc_score(y_val, predicted) for predicted in seeds]
+        spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+        ensemble = srocc_score(y_val, np.mean(seeds, axis=0))
+        print(table_row([f"{noise:g}", f"{np.mean(values):.4f}{spread}", f"{ensemble:.4f}"]))
 
 
 if __name__ == "__main__":

@@ -132,6 +132,21 @@ def test_an_endless_pull_holds_the_network_at_its_start():
         np.testing.assert_array_equal(array, before[name])
 
 
+def test_weights_are_averaged_over_steps_and_return_to_training():
+    run = tuner(averaging=0.2)
+    weight = run.trained[0]
+    average = weight.detach().clone()
+    for step in (1, 2, 3, 4):
+        run.step_on(windows(), target([0.0, 1, 2, 3], len(run.gate)), 1.0)
+        decay = min(0.2, step / (step + 10))  # the first steps leave the start behind sooner
+        average = decay * average + (1 - decay) * weight.detach()
+    last = weight.detach().clone()
+    assert (last - average).abs().max() > 1e-4
+    with run.averaged():
+        torch.testing.assert_close(weight.detach(), average, rtol=0, atol=1e-7)
+    assert torch.equal(weight, last)
+
+
 def test_gate_opens_where_the_noise_does_harm():
     run = tuner(semantic_noise=1.0)
     goal = target([0.0] * 4, len(run.gate))
