@@ -9,7 +9,7 @@ photos in SKIQA_DATA/photos, which have no scores. Students, a fifth of its cost
 ridge on frozen features, or a network fine-tuned itself. They learn from the train photos alone,
 or also, by PseudoLabelRegressor, from those that the teacher rated; the fine-tuning then has fewer
 epochs, so that it takes about as many steps. Prints val SROCC, and the difference to the same
-student alone with its paired-bootstrap standard error.
+student alone with its paired-bootstrap standard error. A killed fit goes on.
 
 The data are read from the folder that SKIQA_DATA names (default ../shared/data from the project's
 root), which must hold biq2021/ and photos/.
@@ -58,7 +58,8 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, default=Path("finetune.work"))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--teacher", type=int, default=0, metavar="SEED")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the students")
     parser.add_argument("--epochs", type=int, default=3)
     args = parser.parse_args()
     (train, mos), (val, val_mos) = load_split("train", None), load_split("val", None)
@@ -66,26 +67,27 @@ def main():
     others = sorted(str(p) for p in (DATA / "photos").rglob("*") if p.suffix.lower() in suffixes)
     X, y = train + others, np.concatenate([mos, np.full(len(others), np.nan)])
 
-    model = args.work / f"fine-tuned-1-0.5-0-{args.seed}.skiqa"
-    scores = rated(args.work / f"teacher-{args.seed}.npy", others + val, model)
+    model = args.work / f"fine-tuned-1-0.5-0-{args.teacher}.skiqa"
+    scores = rated(args.work / f"teacher-{args.teacher}.npy", others + val, model)
     teacher = FrozenEstimator(Rated(scores))
     encoder = ContrastiveQualityEncoder(scales=(0.5,), cache_dir=args.work / "features")
     ridge = make_pipeline(encoder, Ridge())
-    tuned = FineTunedQualityRegressor(
-        FrozenEstimator(encoder.fit(train)), epochs=args.epochs, random_state=args.seed, verbose=1,
-        checkpoint_dir=args.work / "checkpoints", maps_dir=args.work / "maps",
-    )  # fmt: skip
-    alone = {
-        "ridge": ridge.fit(train, mos),
-        "fine-tuned": load(args.work / f"fine-tuned-0.5-0-{args.seed}.skiqa"),
-    }
+    students = [("ridge", ridge, ridge.fit(train, mos))]
+    start = FrozenEstimator(encoder)  # `fit` of the pipeline has fitted it
+    for seed in args.seeds:
+        tuned = FineTunedQualityRegressor(
+            start, epochs=args.epochs, random_state=seed, verbose=1,
+            checkpoint_dir=args.work / "checkpoints", maps_dir=args.work / "maps",
+        )  # fmt: skip
+        alone = load(args.work / f"fine-tuned-0.5-0-{seed}.skiqa")
+        students.append((f"fine-tuned, seed {seed}", tuned, alone))
     print(f"{len(mos)} labels, {len(others)} photos rated by the teacher; {len(val)} val photos")
     print(f"teacher: {srocc_score(val_mos, teacher.predict(val)):.4f}\n")
     print(table_row(["student", "alone", "distilled", "difference", "s.e."]))
     print(table_row(["---"] * 5), flush=True)
-    for name, student in (("ridge", ridge), ("fine-tuned", tuned)):
+    for name, student, alone in students:
         distilled = PseudoLabelRegressor(teacher, student).fit(X, y)
-        predicted = [m.predict(val) for m in (distilled, alone[name])]
+        predicted = [m.predict(val) for m in (distilled, alone)]
         gain, error = paired_bootstrap(val_mos, *(p[None] for p in predicted), 1000)
         scores = [f"{srocc_score(val_mos, p):.4f}" for p in reversed(predicted)]
         print(table_row([name, *scores, f"{gain:+.4f}", f"{error:.4f}"]), flush=True)

@@ -17,6 +17,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import skiqa._encoder
 import skiqa._images
 import skiqa._regressor
 from skiqa import ContrastiveQualityEncoder, FineTunedQualityRegressor, persistence
@@ -240,6 +241,31 @@ def test_a_file_is_an_encoder(rated, tmp_path):
     model = FineTunedQualityRegressor(tmp_path / "start.skiqa", epochs=0, alpha=1e-3)
     expected = tiny(epochs=0).fit(images, y, groups=groups).predict(images)
     np.testing.assert_allclose(model.fit(images, y, groups=groups).predict(images), expected)
+
+
+def test_a_name_of_timm_is_an_encoder_with_its_own_weights(rated, monkeypatch):
+    images, y, groups = rated
+    state = random_state_of("test_efficientnet", 7)
+    monkeypatch.setattr(skiqa._encoder, "timm_state", {"test_efficientnet": state}.__getitem__)
+    model = FineTunedQualityRegressor("test_efficientnet", epochs=0, alpha=1e-3)
+    model.fit(images, y, groups=groups)
+    assert model.pipeline_[0].state_.backbone == "test_efficientnet"
+    np.testing.assert_array_equal(
+        model.pipeline_[0].state_.networks[0]["conv_stem.weight"],
+        state.networks[0]["conv_stem.weight"],
+    )
+
+
+def test_features_of_the_last_map_are_fine_tuned(rated):
+    images, y, groups = rated
+    model = tiny(alpha=0.1, learning_rate=1e-2, epochs=4)
+    model.encoder.estimator.set_params(pooling="avg")
+    model.fit(images, y, groups=groups)
+    losses = [h["loss"] for h in model.history_[1:]]
+    assert losses[-1] < 0.8 * losses[0]
+    assert model.best_epoch_ > 0
+    rows = model.pipeline_[0].transform(images)
+    np.testing.assert_allclose(model.pipeline_[1].predict(rows), model.predict(images), rtol=1e-4)
 
 
 def test_kept_maps_change_nothing_but_the_time(rated, tmp_path, monkeypatch):
