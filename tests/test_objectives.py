@@ -88,7 +88,7 @@ def test_skops_may_hold_every_objective():
     assert len(found) == len(SMALL) + len(spaces)
 
 
-RATES = {"arniqa": 0.3, "contrique": 2.0, "qpt": 0.01, "reiqa": 0.01, "weighted": 2.0}
+RATES = {"arniqa": 0.01, "contrique": 2.0, "qpt": 0.01, "reiqa": 0.01, "weighted": 2.0}
 """Of a step of 8 photos: far above those of long trainings."""
 
 
@@ -97,9 +97,9 @@ def test_training_lowers_the_loss(name, photos):
     objective = SMALL[name]
     batch = objective.learning_rate_batch
     encoder = curve(objective, photos, epochs=16, learning_rate=RATES[name] * batch / 8)
-    losses = encoder.loss_curve_
-    assert np.isfinite(losses).all()
-    assert np.mean(losses[-4:]) < np.mean(losses[1:5]) - 0.05  # the first has no queue yet
+    still = curve(objective, photos, epochs=16, learning_rate=1e-9)  # sees the same views
+    assert np.isfinite(encoder.loss_curve_).all()
+    assert np.mean(encoder.loss_curve_[-4:]) < np.mean(still.loss_curve_[-4:]) - 0.05
     assert np.isfinite(encoder.transform(photos[:1])).all()
 
 
