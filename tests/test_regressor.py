@@ -26,8 +26,8 @@ from skiqa._checkpoints import state_to_tensors, write_file
 from skiqa.exceptions import ImageError
 
 
-def tiny(backbone="test_efficientnet", **parameters):
-    encoder = ContrastiveQualityEncoder()
+def tiny(backbone="test_efficientnet", scales=(1.0, 0.5), **parameters):
+    encoder = ContrastiveQualityEncoder(scales=scales)
     encoder.state_ = random_state_of(backbone, 0)
     encoder.backbone_name_ = backbone
     defaults = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "random_state": 0,
@@ -35,7 +35,7 @@ def tiny(backbone="test_efficientnet", **parameters):
     return FineTunedQualityRegressor(FrozenEstimator(encoder), **defaults | parameters)
 
 
-@parametrize_with_checks([tiny(epochs=1, batch_size=32)])
+@parametrize_with_checks([tiny(scales=(1.0,), epochs=1, batch_size=32)])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
