@@ -160,6 +160,14 @@ def test_gate_opens_where_the_noise_does_harm():
     assert torch.equal(run.gate[clear].sign(), slope[clear].sign())
 
 
+def test_windows_are_mirrored_at_even_odds():
+    (image,) = windows(1)
+    views = list(source([image], crop_size=64).views([0] * 40, range(40)))
+    mirrored = [np.array_equal(view, image[:, ::-1]) for view in views]
+    assert all(m or np.array_equal(view, image) for m, view in zip(mirrored, views, strict=True))
+    assert 10 < sum(mirrored) < 30
+
+
 def test_views_of_any_size_and_one_size_agree():
     images = windows(3)
     mixed = source().features(network(), [*images, images[0][:40]])[:3]

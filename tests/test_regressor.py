@@ -77,12 +77,12 @@ def test_the_error_of_a_rank_counts_contents_not_images():
     rng = np.random.default_rng(3)
     y, a, b = np.repeat(rng.normal(size=(3, 12)), 40, axis=1) + 0.3 * rng.normal(size=(3, 480))
     taken = []
-    for groups in (np.arange(480), np.repeat(np.arange(12), 40)):
+    for groups in (np.arange(480), np.repeat(np.arange(12), 40), np.arange(480) % 12):
         data = skiqa._regressor._Rated(None, y, groups, np.zeros(480, np.intp))
         held_out = skiqa._regressor._HeldOut(y[:, None], data, (np.arange(480),) * 2, 1e-6)
         held_out.start, held_out.best = -1.0, torch.from_numpy(y + 0.5 * a)
         taken.append(bool(held_out.takes((y + 0.8 * b)[:, None])))  # .905 beside .952
-    assert taken == [False, True]
+    assert taken == [False, True, False]  # the last contents are all alike: which are drawn is one
 
 
 def test_a_network_that_ranks_nothing_is_the_worst():
@@ -395,6 +395,30 @@ def test_the_best_network_outlives_an_interruption(rated, tmp_path, monkeypatch)
     whole = tiny().fit(images, y, groups=groups)
     assert resumed.best_epoch_ == whole.best_epoch_ == 1
     np.testing.assert_array_equal(resumed.predict(images), whole.predict(images))
+
+
+def test_what_would_train_otherwise_has_its_own_checkpoints(rated, tmp_path, monkeypatch):
+    images, y, groups = rated
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(skiqa._regressor, "train_epoch", interrupted)
+
+    def folders(model, y=y, **more):
+        model.checkpoint_dir = tmp_path
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(images, y, groups=groups, **more)
+        return len(list(tmp_path.iterdir()))
+
+    assert folders(tiny()) == folders(tiny(n_jobs=2, verbose=1)) == 1
+    half = tiny()
+    half.encoder.estimator.precision = "bfloat16"
+    changed = [half, tiny(scales=(1.0,)), tiny(alpha=1.0), tiny(batch_size=5), tiny(random_state=1),
+               tiny(validation_fraction=0.3), tiny("test_resnet.r160_in1k")]  # fmt: skip
+    assert [folders(model) for model in changed] == [*range(2, 9)]
+    assert folders(tiny(), y=y[::-1]) == 9
+    assert folders(tiny(), datasets=groups % 2) == 10
 
 
 SCRIPT = """
