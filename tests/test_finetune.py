@@ -196,6 +196,18 @@ def test_kept_maps_give_the_features_of_photos(tmp_path, pooling, trained_stages
     np.testing.assert_array_equal(whole[1], [row for _, row in rows])
 
 
+def test_maps_of_one_network_are_not_those_of_another(tmp_path):
+    photos = source(windows(2))
+    for seed in (0, 1):
+        state = random_state_of("test_efficientnet", seed)
+        recipe = Recipe(state, photos.recipe.scales, "stages", CPU, "float32")
+        kept = KeptMaps(photos.images, recipe, None, 2, tmp_path).rows(
+            build(state).eval(), state, [0, 1]
+        )
+        rows = Photos(photos.images, recipe, None, None).rows(None, state, [0, 1])
+        np.testing.assert_allclose(kept, rows, rtol=5e-3, atol=5e-3 * np.abs(rows).max())
+
+
 def test_kept_maps_of_a_full_disk(tmp_path, monkeypatch):
     def full(file, **arrays):
         file.write(b"torn")
@@ -224,16 +236,25 @@ def test_large_batches_have_the_same_slopes_in_the_memory_of_one(tmp_path, monke
     images = source()
     if kind == "maps":
         images = KeptMaps(images.images, images.recipe, None, 2, tmp_path)
-    slopes = []
+    slopes, sizes = [], []
+
+    def note_size(tensor):
+        sizes[-1] += tensor.nbytes
+        return tensor
+
     for budget in (10**9, 0):
         monkeypatch.setattr("skiqa._live_features._BUDGET", budget)
         trained = network()
         groups = parameter_groups(trained, PLAN)
-        rows = images.features(trained, list(images.views(range(4), range(4))))
+        views = list(images.views(range(4), range(4)))
+        sizes.append(0)  # of what waits for the slopes
+        with torch.autograd.graph.saved_tensors_hooks(note_size, lambda tensor: tensor):
+            rows = images.features(trained, views)
         rows.square().sum().backward()
         slopes.append([p.grad for group in groups for p in group["params"]])
     for a, b in zip(*slopes, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4 * float(a.abs().max()))
+    assert sizes[1] < 0.1 * sizes[0]
 
 
 def test_a_photo_that_memory_cannot_hold_is_named(monkeypatch):
