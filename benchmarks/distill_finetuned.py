@@ -31,7 +31,7 @@ from skiqa.persistence import load
 
 
 class Rated(RegressorMixin, BaseEstimator):
-    """A teacher whose ratings are kept, as both students ask for the same."""
+    """A teacher whose ratings are kept, as all students ask for the same."""
 
     def __init__(self, scores):
         self.scores = scores

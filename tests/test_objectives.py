@@ -89,7 +89,7 @@ def test_skops_may_hold_every_objective():
 
 
 RATES = {"arniqa": 0.01, "contrique": 2.0, "qpt": 0.01, "reiqa": 0.01, "weighted": 2.0}
-"""Of a step of 8 photos: far above those of long trainings."""
+"""Of a step of 8 photos: far above those of long trainings, but for ARNIQA's."""
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -99,7 +99,8 @@ def test_training_lowers_the_loss(name, photos):
     encoder = curve(objective, photos, epochs=16, learning_rate=RATES[name] * batch / 8)
     still = curve(objective, photos, epochs=16, learning_rate=1e-9)  # sees the same views
     assert np.isfinite(encoder.loss_curve_).all()
-    assert np.mean(encoder.loss_curve_[-4:]) < np.mean(still.loss_curve_[-4:]) - 0.05
+    fall = np.mean(still.loss_curve_[-4:]) - np.mean(encoder.loss_curve_[-4:])
+    assert fall > (0.05 if name == "arniqa" else 0.15)  # uphill, two objectives fall by 0.07, too
     assert np.isfinite(encoder.transform(photos[:1])).all()
 
 
