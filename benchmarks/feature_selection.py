@@ -38,7 +38,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import FunctionTransformer
 
 from skiqa import ContrastiveQualityEncoder, SemanticNoiseRidge, SemanticNoiseSelector
-from skiqa._semantic_noise import matched_pairs
+from skiqa._matched_noise import matched_pairs
 from skiqa.metrics import srocc_score
 
 ALPHAS = np.logspace(-3, 1.5, 10)

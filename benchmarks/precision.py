@@ -16,7 +16,7 @@ import time
 
 import torch
 
-from skiqa._backbones import Stages, seeded
+from skiqa._network.stages import Stages, seeded
 
 NETWORKS = ("resnet18", "resnet50", "mobilenetv3_small_100", "tf_efficientnet_lite0")
 

@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from extract import chosen_photos
 
-from skiqa._backbones import random_state_of
-from skiqa._device import resolve_device, training_dtype
+from skiqa._network.stages import random_state_of
+from skiqa._network.device import resolve_device, training_dtype
 from skiqa._encoder import ContrastiveQualityEncoder
-from skiqa._images import as_image_list, iter_decoded
-from skiqa._train import Plan, Trainer, cut_window, sample_seeds, train
+from skiqa._inputs.images import as_image_list, iter_decoded
+from skiqa._training.trainer import Plan, Trainer, cut_window, sample_seeds, train
 from skiqa.objectives import OBJECTIVES
 
 

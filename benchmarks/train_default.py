@@ -29,11 +29,11 @@ from sklearn.pipeline import make_pipeline
 
 import skiqa
 from skiqa import ContrastiveQualityEncoder
-from skiqa._backbones import EncoderState, Stages, to_arrays
-from skiqa._checkpoints import load_state
-from skiqa._device import resolve_device
-from skiqa._extract import standardising_constants
-from skiqa._images import as_image_list
+from skiqa._network.stages import EncoderState, Stages, to_arrays
+from skiqa._network.weight_files import load_state
+from skiqa._network.device import resolve_device
+from skiqa._features.extract import standardising_constants
+from skiqa._inputs.images import as_image_list
 from skiqa.degradations.blur import gaussian_blur
 from skiqa.degradations.compression import jpeg
 from skiqa.degradations.noise import white_noise

@@ -9,9 +9,9 @@ __version__ = _version("skiqa")
 # costs milliseconds: neither torch nor scikit-learn is loaded until a name needs it.
 _PUBLIC = {
     "ContrastiveQualityEncoder": "skiqa._encoder",
-    "FineTunedQualityRegressor": "skiqa._regressor",
-    "PseudoLabelRegressor": "skiqa._distillation",
-    "ReferenceDifference": "skiqa._reference",
+    "FineTunedQualityRegressor": "skiqa._fine_tuned",
+    "PseudoLabelRegressor": "skiqa._pseudo_label",
+    "ReferenceDifference": "skiqa._reference_difference",
     "SemanticNoiseRidge": "skiqa._feature_selection",
     "SemanticNoiseSelector": "skiqa._feature_selection",
     "load_model": "skiqa.persistence",

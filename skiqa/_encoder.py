@@ -20,12 +20,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skiqa._backbones import EncoderState, current_versions, random_state_of, timm_state
-from skiqa._cache import FeatureCache
-from skiqa._checkpoints import BUNDLED, load_state
-from skiqa._device import resolve_device, training_dtype
-from skiqa._distributed import from_first, rank
-from skiqa._extract import (
+from skiqa._network.stages import EncoderState, current_versions, random_state_of, timm_state
+from skiqa._features.cache import FeatureCache
+from skiqa._network.weight_files import BUNDLED, load_state
+from skiqa._network.device import resolve_device, training_dtype
+from skiqa._training.distributed import from_first, rank
+from skiqa._features.extract import (
     EXTRACTION_VERSION,
     extract,
     extract_cached,
@@ -33,10 +33,10 @@ from skiqa._extract import (
     row_width,
     standardising_constants,
 )
-from skiqa._images import as_image_list, is_rows, rows_as_images
+from skiqa._inputs.images import as_image_list, is_rows, rows_as_images
 from skiqa._progress import progress_bar
-from skiqa._resume import TrainingFolder
-from skiqa._train import Plan, Trainer, train
+from skiqa._training.checkpoints import TrainingFolder
+from skiqa._training.trainer import Plan, Trainer, train
 from skiqa.objectives import OBJECTIVES
 
 _STATISTICS_PHOTOS = 512  # enough for means and deviations of features; more is only slower

@@ -16,7 +16,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skiqa._semantic_noise import adversarial_gates, blocks, matched_pairs, moments, noise_ratio
+from skiqa._matched_noise import adversarial_gates, blocks, matched_pairs, moments, noise_ratio
 
 _PAIRS = {
     "tolerance": [Interval(Real, 0, 1, closed="right")],

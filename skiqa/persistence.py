@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skiqa._checkpoints import (
+from skiqa._network.weight_files import (
     BUNDLED,
     read_file,
     state_to_tensors,
@@ -17,7 +17,7 @@ from skiqa._checkpoints import (
     write_file,
 )
 from skiqa._encoder import ContrastiveQualityEncoder
-from skiqa._official import fitted_ridge, load_regressor
+from skiqa._network.authors_files import fitted_ridge, load_regressor
 from skiqa.exceptions import ImageError
 
 __all__ = [
@@ -34,13 +34,13 @@ __all__ = [
 TRUSTED = [
     "pathlib.PosixPath",  # cache_dir and such
     "pathlib.WindowsPath",
-    "skiqa._backbones.EncoderState",
-    "skiqa._distillation.PseudoLabelRegressor",
+    "skiqa._network.stages.EncoderState",
+    "skiqa._pseudo_label.PseudoLabelRegressor",
     "skiqa._encoder.ContrastiveQualityEncoder",
     "skiqa._feature_selection.SemanticNoiseRidge",
     "skiqa._feature_selection.SemanticNoiseSelector",
-    "skiqa._reference.ReferenceDifference",
-    "skiqa._regressor.FineTunedQualityRegressor",
+    "skiqa._reference_difference.ReferenceDifference",
+    "skiqa._fine_tuned.FineTunedQualityRegressor",
     "skiqa.degradations.spaces.BankSpace",
     "skiqa.degradations.spaces.SequenceSpace",
     "skiqa.degradations.spaces.ShuffleSpace",

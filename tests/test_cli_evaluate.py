@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 import skiqa.persistence
 from skiqa import ContrastiveQualityEncoder
-from skiqa._images import REMEDY
+from skiqa._inputs.images import REMEDY
 from skiqa.cli import main
 from skiqa.exceptions import ImageError
 from skiqa.metrics import plcc_score, rmse_error

@@ -115,7 +115,7 @@ def test_interrupted_says_how_to_go_on(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skiqa._train.Trainer.check_finite", interrupt)
+    monkeypatch.setattr("skiqa._training.trainer.Trainer.check_finite", interrupt)
     output = _pretrain("photos", "--out", "a.skiqa", "--epochs", 1, *OPTIONS, status=130)
     assert "no checkpoint yet" in output
 

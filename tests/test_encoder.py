@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skiqa import ContrastiveQualityEncoder, _images
+from skiqa import ContrastiveQualityEncoder
 from skiqa.exceptions import ImageError
 from skiqa.objectives import Contrique
 from skiqa.persistence import load, save
@@ -328,13 +328,13 @@ def test_unreadable_images(fitted, crops, features, tmp_path):
 @pytest.fixture
 def opened(monkeypatch):
     """Indices of the images that were decoded."""
-    indices, load = [], _images.ImageList.load
+    indices, load = [], ImageList.load
 
     def counted(self, index):
         indices.append(index)
         return load(self, index)
 
-    monkeypatch.setattr(_images.ImageList, "load", counted)
+    monkeypatch.setattr(ImageList, "load", counted)
     return indices
 
 

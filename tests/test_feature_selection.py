@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skiqa import SemanticNoiseRidge, SemanticNoiseSelector
-from skiqa._semantic_noise import matched_pairs
+from skiqa._matched_noise import matched_pairs
 from skiqa.metrics import srocc_score, srocc_scorer
 from skiqa.persistence import load, save
 
@@ -166,7 +166,7 @@ def test_without_noise_penalty_it_is_ridge(d):
 
 
 def test_primal_and_dual_agree(monkeypatch):
-    import skiqa._semantic_noise as module
+    import skiqa._matched_noise as module
 
     X, y = _data(30, 59)
     wide = np.hstack([X, np.zeros((30, 2))])  # 61 > 2 * 30: dual

@@ -222,7 +222,7 @@ def test_what_is_wrong_is_said():
 @pytest.fixture
 def counted(monkeypatch):
     """How many images were extracted, and not found in a cache."""
-    import skiqa._extract as module
+    import skiqa._features.extract as module
 
     seen = []
     extract = module.extract

@@ -19,8 +19,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skiqa
-from skiqa import ContrastiveQualityEncoder, _backbones, _encoder
-from skiqa._checkpoints import read_file, write_file
+from skiqa import ContrastiveQualityEncoder, _encoder
+from skiqa._network import stages
+from skiqa._network.weight_files import read_file, write_file
 from skiqa.exceptions import ImageError
 from skiqa.persistence import iter_quality, load, load_model, predict_quality, save
 
@@ -52,7 +53,7 @@ def scores(model, crops):
 @pytest.fixture
 def cold(monkeypatch):
     """Forget the live networks, as a new process would."""
-    _backbones._LIVE.clear()
+    stages._LIVE.clear()
 
 
 # Round trips -------------------------------------------------------------------------------------
@@ -302,15 +303,15 @@ def test_bundled_model(crops, photo_paths):
 
 
 def test_iter_quality_streams_and_passes_over(model, crops, scores, monkeypatch):
-    from skiqa import _images
+    from skiqa._inputs.images import ImageList
 
-    opened, load_one = [], _images.ImageList.load
+    opened, load_one = [], ImageList.load
 
     def noted(self, index):
         opened.append(index)
         return load_one(self, index)
 
-    monkeypatch.setattr(_images.ImageList, "load", noted)
+    monkeypatch.setattr(ImageList, "load", noted)
     X = [*crops, "missing.jpg", *crops] * 3
     stream = iter_quality(model, X)
     index, score, error = next(stream)

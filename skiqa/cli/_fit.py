@@ -167,7 +167,7 @@ def _tuned(model, paths, y, groups, epochs, cache_dir, jobs):
     from sklearn.frozen import FrozenEstimator
 
     from skiqa import FineTunedQualityRegressor
-    from skiqa._backbones import Stages
+    from skiqa._network.stages import Stages
 
     folders = {}
     if cache_dir is not None:

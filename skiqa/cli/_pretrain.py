@@ -136,7 +136,7 @@ def pretrain(
     if weights is None:
         weights = "none" if backbone else "default"
 
-    from skiqa._distributed import from_first, process_group, rank
+    from skiqa._training.distributed import from_first, process_group, rank
 
     with process_group(), warnings_shown(who := f"process {rank()}: " if rank() else ""):
         if problem := from_first(_problem(out, files, overwrite)):
@@ -182,8 +182,8 @@ def _problem(out, files, overwrite):
 def _encoder(backbone, **parameters):
     """Return an encoder that says where its run goes on from, and knows it afterwards."""
     from skiqa import ContrastiveQualityEncoder
-    from skiqa._distributed import rank
-    from skiqa._resume import TrainingFolder
+    from skiqa._training.distributed import rank
+    from skiqa._training.checkpoints import TrainingFolder
 
     class Encoder(ContrastiveQualityEncoder):
         run = None

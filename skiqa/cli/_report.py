@@ -137,7 +137,7 @@ def _run(model, files, html, jobs, on_error, maps, about):
 
 def _not_linear(model):
     """Return why the scores of a model cannot be split over a photo; None if they can."""
-    from skiqa._quality_map import iter_quality_maps
+    from skiqa.inspection._score_split import iter_quality_maps
 
     try:
         iter_quality_maps(model, [b""], GRID).close()
@@ -148,7 +148,7 @@ def _not_linear(model):
 
 def _scored(model, photos, jobs, maps):
     """Yield (index, score, map or None, ImageError or None)."""
-    from skiqa._quality_map import iter_quality_maps
+    from skiqa.inspection._score_split import iter_quality_maps
     from skiqa.persistence import iter_quality
 
     if maps:
@@ -162,7 +162,7 @@ def _with_thumbnails(files):
     """Return the files as images that keep a thumbnail of each photo when it is decoded."""
     from PIL import Image
 
-    from skiqa._images import ImageList
+    from skiqa._inputs.images import ImageList
 
     class Photos(ImageList):
         def __init__(self, files):

@@ -4,7 +4,7 @@ Displays follow scikit-learn's: a class method computes and plots, ``plot`` plot
 computed stays on the display. They need matplotlib: ``pip install "skiqa[plot]"``.
 """
 
-from skiqa._quality_map import iter_quality_maps, quality_map
+from skiqa.inspection._score_split import iter_quality_maps, quality_map
 from skiqa.inspection._contact_sheet import ContactSheetDisplay
 from skiqa.inspection._embedding import EmbeddingDisplay
 from skiqa.inspection._gallery import DegradationGalleryDisplay

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from skiqa._images import as_image_list
-from skiqa._quality_map import quality_map
+from skiqa._inputs.images import as_image_list
+from skiqa.inspection._score_split import quality_map
 from skiqa.inspection._common import at_most, new_axes
 
 

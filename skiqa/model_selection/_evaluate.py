@@ -17,7 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
 from skiqa._encoder import ContrastiveQualityEncoder
-from skiqa._reference import ReferenceDifference
+from skiqa._reference_difference import ReferenceDifference
 from skiqa.metrics import fit_logistic, krocc_score, plcc_score, rmse_error, srocc_score
 from skiqa.model_selection._tables import METRICS, aligned, import_pandas, markdown, number
 

@@ -21,7 +21,7 @@ pair (queries, keys), both laid out as above, each view one row, and its loss is
 label, those of earlier ones.
 """
 
-from skiqa.objectives._momentum import info_nce
+from skiqa._training.momentum import info_nce
 from skiqa.objectives.arniqa import Arniqa
 from skiqa.objectives.contrique import Contrique, nt_xent, weighted_nt_xent
 from skiqa.objectives.qpt import Qpt

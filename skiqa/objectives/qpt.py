@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval
 from skiqa.degradations import Space, get_space
 from skiqa.degradations._random import spawn, uniform
 from skiqa.objectives._common import PlainProjector, average, crop
-from skiqa.objectives._momentum import info_nce
+from skiqa._training.momentum import info_nce
 
 _DRAWS, _ATTEMPTS = 1000, 100  # children of a seed that sequences are drawn from; most redraws
 

@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval
 from skiqa.degradations import Bank, BankSpace, apply_sequences
 from skiqa.degradations._random import spawn, uniform
 from skiqa.objectives._common import PlainProjector, average, cut, halved
-from skiqa.objectives._momentum import info_nce
+from skiqa._training.momentum import info_nce
 
 _OVERLAP = (0.1, 0.3)  # share of a crop's area that the other one shows too
 

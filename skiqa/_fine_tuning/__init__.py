@@ -1,0 +1,1 @@
+"""Training to opinion scores: what is seen, losses, heads and the loop."""

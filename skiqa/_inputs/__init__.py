@@ -1,0 +1,1 @@
+"""From anything that a user calls an image to RGB uint8."""

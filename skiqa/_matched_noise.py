@@ -1,0 +1,241 @@
+"""Semantic noise: how features differ between samples of equal quality and other content."""
+
+import numpy as np
+
+_BLOCK = 2**21  # numbers that a block of rows holds: 16 MB in double precision
+
+
+def matched_pairs(X, y, *, tolerance=0.05, n_candidates=8, groups=None, y_std=None):
+    """Give every sample a partner of nearly equal y and distant features.
+
+    Parameters
+    ----------
+    X : float array of shape (n_samples, n_features)
+    y : array of shape (n_samples,)
+        Quality.
+    tolerance : float in (0, 1], default=0.05
+        How far the y of a pair may lie apart, in quantiles of y.
+    n_candidates : int in [1, inf), default=8
+        How many samples, spread evenly over the tolerance, are looked at; the one with the most
+        distant features, each in units of its standard deviation, becomes the partner.
+    groups : array of shape (n_samples,) or None, default=None
+        Samples of one group share their content and are never matched.
+    y_std : array of shape (n_samples,) or None, default=None
+        Standard deviation of each y, in units of y.
+
+    Returns
+    -------
+    partners : intp array of shape (n_samples,)
+        Index of the partner.
+    weights : float64 array of shape (n_samples,)
+        Weights of the pairs, in [0, 1]: the product of the reliabilities of their two y, which is
+        ``Var(quality) / (Var(quality) + y_std**2)``; 0 where there is no partner.
+
+    Raises
+    ------
+    ValueError
+        If no sample has a partner, or `y_std` leaves nothing of the spread of y.
+
+    Notes
+    -----
+    ``O(n_samples * n_features * n_candidates)`` time and memory of a few MB: no distance is
+    computed that is not looked at. No random numbers are drawn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skiqa._matched_noise import matched_pairs
+    >>> X = np.array([[0.0], [5.0], [1.0], [0.0], [9.0]])
+    >>> matched_pairs(X, [1, 1, 1, 2, 2])[0]
+    array([1, 0, 1, 4, 3])
+    """
+    X, y = np.asarray(X), np.asarray(y, np.float64)
+    n = len(y)
+    weights = _reliabilities(y, y_std)
+    order = np.argsort(y, kind="stable")
+    sorted_y = y[order]
+    # equal y are at one quantile, the middle of theirs
+    first, last = (np.searchsorted(sorted_y, sorted_y, side) for side in ("left", "right"))
+    quantile = (first + last) / (2 * n)
+    low = np.searchsorted(quantile, quantile - tolerance)
+    high = np.searchsorted(quantile, quantile + tolerance, side="right")
+    place = np.arange(n)
+    alone = high - low < 2  # few samples: the next ones in y, whatever the tolerance
+    low = np.where(alone, np.maximum(place - 1, 0), low)
+    high = np.where(alone, np.minimum(place + 2, n), high)
+
+    width = high - low
+    n_candidates = min(n_candidates, int(width.max()) - 1)
+    scale = _inverse(np.sqrt(moments(X)[1])).astype(X.dtype)
+    partners, farthest = order.copy(), np.full(n, -1.0)
+    for k in range(n_candidates):
+        step = 1 + k * (width - 1) // n_candidates  # 1..width - 1: never the sample itself
+        candidate = order[low + (place - low + step) % width]
+        distance = np.empty(n)
+        for rows in blocks(X):
+            difference = (X[order[rows]] - X[candidate[rows]]) * scale
+            distance[rows] = np.einsum("ij,ij->i", difference, difference)
+        if groups is not None:
+            distance[np.asarray(groups)[order] == np.asarray(groups)[candidate]] = -1
+        nearer = distance <= farthest
+        partners = np.where(nearer, partners, candidate)
+        farthest = np.where(nearer, farthest, distance)
+    result, found = np.empty(n, np.intp), np.empty(n, bool)
+    result[order], found[order] = partners, farthest >= 0
+    weights = weights * weights[result] * found
+    if not weights.any():
+        raise ValueError(
+            f"No two samples of different groups have a y within tolerance={tolerance} (quantiles "
+            "of y) among the candidates: raise tolerance or n_candidates, or leave groups out."
+        )
+    return result, weights
+
+
+def _reliabilities(y, y_std):
+    if y_std is None:
+        return np.ones(len(y))
+    errors = np.square(np.asarray(y_std, np.float64))
+    quality = np.var(y) - np.mean(errors)
+    if quality <= 0:
+        raise ValueError(
+            f"The mean square of y_std, {np.mean(errors):.3g}, is not below the variance of y, "
+            f"{np.var(y):.3g}: then y says nothing about quality. y_std is in units of y."
+        )
+    return quality / (quality + errors)
+
+
+def blocks(X):
+    """Yield slices over the rows of X, each small enough to copy."""
+    size = max(1, _BLOCK // X.shape[1])
+    for start in range(0, len(X), size):
+        yield slice(start, min(start + size, len(X)))
+
+
+def moments(X, y=None):
+    """Return mean and variance of each feature and, with y, its covariance with y, in float64."""
+    n, d = X.shape
+    mean, variance, covariance = np.zeros(d), np.zeros(d), np.zeros(d)
+    for rows in blocks(X):
+        mean += X[rows].sum(axis=0, dtype=np.float64) / n
+    centered_y = np.zeros(n) if y is None else np.asarray(y, np.float64) - np.mean(y)
+    for rows in blocks(X):
+        centered = X[rows] - mean
+        variance += np.einsum("ij,ij->j", centered, centered) / n
+        covariance += centered_y[rows] @ centered / n
+    # rounding of the mean alone: the feature is constant
+    variance[variance <= (16 * np.finfo(X.dtype).eps * np.abs(mean)) ** 2] = 0
+    covariance[variance == 0] = 0
+    return (mean, variance) if y is None else (mean, variance, covariance)
+
+
+def _inverse(values):
+    """Return 1 / values, and 0 where a value is 0."""
+    return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
+
+
+def noise_ratio(X, y, partners, weights):
+    """Return the share of semantic noise in each feature: N / (N + Q).
+
+    N is the scatter of the matched differences, half their mean square: what moves at equal
+    quality. Q is the scatter of quality: the variance of the feature's best line in y.
+
+    Parameters
+    ----------
+    X : float array of shape (n_samples, n_features)
+    y : array of shape (n_samples,)
+    partners, weights : arrays of shape (n_samples,)
+        What :func:`matched_pairs` gives.
+
+    Returns
+    -------
+    float64 array of shape (n_features,)
+        In [0, 1]; 1 for a constant feature, which says nothing of quality.
+    """
+    noise = np.zeros(X.shape[1])
+    for rows in blocks(X):
+        difference = X[rows] - X[partners[rows]]
+        noise += (weights[rows] / weights.sum() / 2) @ np.square(difference, dtype=np.float64)
+    _, _, covariance = moments(X, y)
+    variance = np.var(y)
+    quality = np.square(covariance) / variance if variance else np.zeros_like(noise)
+    total = noise + quality
+    return np.where(quality > 0, noise * _inverse(total), 1.0)
+
+
+def adversarial_gates(
+    X, y, partners, weights, *, strength, n_steps, learning_rate, batch_size, generator
+):
+    """Train gates in (0, 1) with which a linear prediction withstands the worst matched noise.
+
+    Noise is added to a sample feature by feature: a share of its difference to the partner, each
+    feature's share anywhere in [0, `strength`]. The worst shares move all terms of the prediction
+    the same way, so they need no search: what the prediction moves is `strength` times the larger
+    of the sums of its positive and of its negative terms.
+
+    Parameters
+    ----------
+    X, y, partners, weights : arrays
+        As in :func:`noise_ratio`.
+    strength : float in [0, inf)
+    n_steps : int
+        Steps of Adam.
+    learning_rate : float
+        Of the gates' logits; weights move at the same rate, relative to their mean size.
+    batch_size : int
+        Samples a step; all, where there are no more.
+    generator : numpy.random.Generator
+        Draws batches where there are more.
+
+    Returns
+    -------
+    gates : float64 array of shape (n_features,)
+    loss_curve : list of float
+        Loss of each step: mean squared error, in units of Var(y), plus the mean square that the
+        worst noise moves.
+    """
+    import torch
+
+    mean, variance = moments(X)
+    scale = _inverse(np.sqrt(variance))
+    spread = np.std(y)
+    target = (np.asarray(y, np.float64) - np.mean(y)) / (spread if spread else 1.0)
+
+    def batch():
+        rows = slice(None)
+        if len(X) > batch_size:
+            rows = generator.choice(len(X), batch_size, replace=False)
+        samples = (X[rows] - mean) * scale
+        noise = (X[partners[rows]] - X[rows]) * scale
+        arrays = samples, noise, target[rows], weights[rows]
+        return [torch.from_numpy(np.asarray(array, np.float32)) for array in arrays]
+
+    current = batch()
+    samples, _, truth, _ = current
+    # from a ridge, whose penalty is a third of the mean variance of the sum of the features
+    gram = samples @ samples.T
+    gram += 0.3 * gram.diagonal().mean().clamp(min=1e-6) * torch.eye(len(gram))
+    logit = torch.full((X.shape[1],), 2.0)  # gates nearly open, and free to move
+    weight = samples.T @ torch.linalg.solve(gram, truth) / torch.sigmoid(logit)
+    pace = learning_rate * max(float(weight.abs().mean()), 1e-12)
+    logit.requires_grad_()
+    weight.requires_grad_()
+    optimizer = torch.optim.Adam(
+        [{"params": [logit], "lr": learning_rate}, {"params": [weight], "lr": pace}]
+    )
+    loss_curve = []
+    for step in range(n_steps):
+        if step and len(X) > batch_size:
+            current = batch()
+        samples, noise, truth, of_pair = current
+        gated = weight * torch.sigmoid(logit)
+        terms = noise * gated
+        rises = terms.clamp(min=0).sum(1)
+        moved = strength * torch.maximum(rises, rises - terms.sum(1))
+        error = (samples @ gated - truth).square().mean()
+        loss = error + (of_pair * moved.square()).sum() / of_pair.sum().clamp(min=1e-12)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss_curve.append(float(loss.detach()))
+    gates = torch.sigmoid(logit).detach().numpy().astype(np.float64)
+    return np.where(variance > 0, gates, 0.0), loss_curve

@@ -1,0 +1,1 @@
+"""Training by contrast: schedule, trainer, loop, and what lets it go on."""

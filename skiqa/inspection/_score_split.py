@@ -1,0 +1,348 @@
+"""Where a photo is good or bad: the exact split of a linear model's score over the photo.
+
+A linear model adds up features, and every feature is itself a mean over positions: the mean of a
+channel, and its standard deviation ``s = mean((x - m)**2) / s``, given the photo's own m and s. So
+the score is a sum over positions. Nothing is estimated, and no gradient is taken.
+"""
+
+import contextlib
+
+import numpy as np
+import torch
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from skiqa._network.stages import live_networks, to_input
+from skiqa._network.device import resolve_device, transform_dtype
+from skiqa._encoder import ContrastiveQualityEncoder
+from skiqa._features.extract import finisher, part_width, stage_constants
+from skiqa._inputs.images import iter_decoded, pad_to, resize
+from skiqa._network.pooling import POOLINGS
+from skiqa._network.tiles import needs_tiles, pool_moments, tiled_moments
+from skiqa.exceptions import ImageError
+
+
+def quality_map(model, image, grid=(16, 16)):
+    """Split the score of one photo over its area.
+
+    Parameters
+    ----------
+    model : Pipeline
+        Fitted: a :class:`~skiqa.ContrastiveQualityEncoder`, then a linear regressor such as Ridge.
+    image : image
+        A path, bytes, PIL image, array or tensor: anything that the encoder takes as one image.
+    grid : tuple of 2 int, default=(16, 16)
+        Rows and columns of the map.
+
+    Returns
+    -------
+    score : float
+        What ``model.predict`` gives.
+    map : ndarray of shape `grid`, float64
+        What each part of the photo gives to the score: the sum is the score, to rounding. Constants
+        of the model are spread evenly. So ``map * map.size`` reads as scores of parts, whose mean
+        is the score of the photo.
+
+    Raises
+    ------
+    TypeError
+        If the model is not of that kind.
+    ImageError
+        If the image cannot be read.
+
+    Notes
+    -----
+    Costs little more than ``predict``, in time and memory, with photos of any size. A cell says
+    what its neighbourhood, as far as the network looks, gives to the score *of this photo*; it is
+    not the score that the part would get alone: a standard deviation is measured against the mean
+    over the whole photo.
+
+    Examples
+    --------
+    >>> import skiqa
+    >>> from sklearn.datasets import load_sample_images
+    >>> from skiqa.inspection import quality_map
+    >>> model, china = skiqa.load_model(), load_sample_images().images[0]
+    >>> score, cells = quality_map(model, china)
+    >>> cells.shape, bool(abs(cells.sum() - score) < 1e-3)
+    ((16, 16), True)
+    """
+    with contextlib.closing(iter_quality_maps(model, [image], grid)) as results:
+        _, score, cells, error = next(results)
+    if error is not None:
+        raise error
+    return score, cells
+
+
+def iter_quality_maps(model, X, grid=(16, 16), n_jobs=None):
+    """Split the scores of photos over their area, one after the other.
+
+    Parameters
+    ----------
+    model : Pipeline
+        As in :func:`quality_map`.
+    X : array-like of images
+        What the encoder takes.
+    grid : tuple of 2 int, default=(16, 16)
+        Rows and columns of a map.
+    n_jobs : int or None, default=None
+        Decoding threads; None keeps the encoder's own.
+
+    Yields
+    ------
+    index : int
+        Position in X, counted up from 0.
+    score : float or None
+        None for an unreadable image.
+    map : ndarray of shape `grid`, float64, or None
+    error : ImageError or None
+        Why it is unreadable.
+
+    Raises
+    ------
+    TypeError
+        If the model is not of that kind.
+    """
+    split = _Split(model, grid)  # raises now, not at the first photo
+    images = split.encoder._open(X, reset=False)
+    return _iter(split, images, split.encoder.n_jobs if n_jobs is None else n_jobs)
+
+
+def _iter(split, images, n_jobs):
+    decoded = iter_decoded(images, n_jobs=n_jobs, on_error="nan")
+    with contextlib.closing(decoded):
+        for index, image in decoded:
+            try:
+                if isinstance(image, ImageError):
+                    raise image
+                with images.named(index):
+                    score, cells = split(image)
+            except ImageError as error:
+                yield index, None, None, error
+            else:
+                yield index, score, cells, None
+
+
+class _Split:
+    """A model and a grid; called with a photo (h, w, 3) uint8, returns its score and map."""
+
+    def __init__(self, model, grid):
+        self.encoder, self.regressor = _linear(model)
+        self.grid = tuple(int(side) for side in grid)
+        if len(self.grid) != 2 or min(self.grid) < 1:
+            raise ValueError(f"grid={grid!r}: give the rows and columns of the map, 1 or more.")
+        self.device = resolve_device(self.encoder.device, strict=False)
+        self.dtype = transform_dtype(self.encoder.precision)
+
+    def __call__(self, image):
+        state, scales, pooling = (
+            getattr(self.encoder, name) for name in ("state_", "scales", "pooling")
+        )
+        pooled, blocks = [], []
+        with torch.inference_mode():
+            scaled = [resize(image, scale) for scale in scales]
+            for network in live_networks(state, self.device, self.dtype):
+                for photo in scaled:
+                    features, moments = self._run(photo, network, pooling)
+                    pooled.append(features)
+                    blocks.append(moments)
+        row = np.concatenate(pooled, dtype=np.float32)
+        features = finisher(state, scales, pooling)(row)
+        score = float(self.regressor.predict(features[None])[0])
+        weights = _on_pooled(np.ravel(self.regressor.coef_), row, state, scales, pooling)
+        ends = np.cumsum([len(features) for features in pooled])
+        cells = sum(map(_contributions, np.split(weights, ends[:-1]), blocks))
+        # what no place can claim: the intercept, and the constants that center the features
+        return score, cells + (score - cells.sum()) / cells.size
+
+    def _run(self, photo, network, pooling):
+        """Return the pooled features of one scale, and the moments of the maps on the grid."""
+
+        def on_grid(x, place, size):  # x: part of a map that is `size` large, from `place` on
+            sides = zip(place, x.shape[2:], size, photo.shape[:2], self.grid, strict=True)
+            shares = [
+                _shares(n_cells, side, network.stride, n)[:, start : start + length]
+                for start, length, n_cells, side, n in sides
+            ]
+            return _grid_moments(x[0], *shares)
+
+        padded = pad_to(photo, network.stride)
+        if needs_tiles(network, padded.shape[:2]):
+            moments = tiled_moments(padded, network, self.device, self.dtype, on_grid)
+            whole = [[torch.as_tensor(a.sum((-2, -1))) for a in stage] for stage in moments]
+            features = pool_moments(whole, pooling).numpy()
+            return features, moments[-1:] if pooling == "avg" else moments
+        maps = network.maps(to_input(padded[None], network, self.device, self.dtype))
+        if pooling == "avg":
+            *_, last = maps
+            maps = [last]
+        features, moments = [], []
+        for x in maps:  # one at a time: memory
+            features.append(POOLINGS[pooling]([x])[0].cpu().numpy())
+            moments.append(on_grid(x, (0, 0), x.shape[2:]))
+        return np.concatenate(features), moments
+
+
+def _linear(model):
+    """Return (encoder, regressor) of a fitted pipeline of these two, the regressor linear."""
+    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
+    if len(steps) != 2 or not isinstance(steps[0], ContrastiveQualityEncoder):
+        kinds = " -> ".join(type(step).__name__ for step in steps)
+        raise TypeError(
+            "Only the score of a Pipeline of two steps, a ContrastiveQualityEncoder and a linear "
+            f"regressor such as Ridge, can be split over a photo; this model is {kinds}."
+        )
+    check_is_fitted(model)
+    encoder, regressor = steps
+    width = encoder._n_features_out
+    if not hasattr(regressor, "coef_") or not hasattr(regressor, "intercept_"):
+        problem = "has no coef_ and intercept_"
+    elif np.shape(regressor.coef_) not in ((width,), (1, width)):
+        problem = f"has a coef_ of shape {np.shape(regressor.coef_)}, not one for each feature"
+    elif not _predicts_linearly(regressor):
+        problem = "predicts something else than X @ coef_ + intercept_"
+    else:
+        return encoder, regressor
+    raise TypeError(
+        "Only the score of a linear regressor, such as Ridge, can be split over a photo; "
+        f"{type(regressor).__name__} {problem}."
+    )
+
+
+def _predicts_linearly(regressor):
+    """Whether it does, tried on two rows: a log link or a probability shows at once."""
+    coef, intercept = np.ravel(regressor.coef_), np.ravel(regressor.intercept_)
+    rows = np.zeros((2, coef.size), np.float32)
+    rows[1] = np.sign(coef) / coef.size
+    expected = rows.astype(np.float64) @ coef + intercept
+    found = np.asarray(regressor.predict(rows))
+    size = np.abs(expected).max()
+    return found.shape == (2,) and bool(np.allclose(found, expected, rtol=0, atol=1e-4 * size))
+
+
+def _on_pooled(coef, row, state, scales, pooling):
+    """Return the weights of the pooled features: those of the finished ones, `coef`, times slope.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (n_features,)
+        What the regressor multiplies the finished features by.
+    row : ndarray of shape (n_features,)
+        The photo's pooled features: a norm that they are divided by is taken as given.
+    state, scales, pooling
+        As for `skiqa._features.extract.extract`.
+
+    Returns
+    -------
+    ndarray of shape (n_features,), float64
+    """
+    parts = state.parts()
+    ends = np.cumsum([part_width(part, scales, pooling) for part in parts])[:-1]
+    slopes = []
+    for part, own in zip(parts, np.split(row.astype(np.float64), ends), strict=True):
+        if pooling == "stages":
+            _, scale = stage_constants(part, scales)
+            divisor = scale * np.sqrt(own.size * len(parts))
+            slopes.append(np.broadcast_to(1 / divisor, own.shape))
+        elif part.unit_norm:
+            blocks = own.reshape(len(part.networks) * len(scales), -1)
+            norms = np.maximum(np.linalg.norm(blocks, axis=1), 1e-12)
+            slopes.append(np.repeat(1 / norms, blocks.shape[1]))
+        else:
+            slopes.append(np.ones_like(own))
+    return coef * np.concatenate(slopes)
+
+
+def _shares(n_cells, side, minimum, n):
+    """Return how the cells of a map, along one axis, are divided among n parts of the photo.
+
+    Parameters
+    ----------
+    n_cells : int
+        Cells of the map.
+    side : int
+        Pixels of the photo; one shorter than `minimum` was padded.
+    minimum : int
+        Pixels.
+    n : int
+        Parts.
+
+    Returns
+    -------
+    ndarray of shape (n, n_cells), float64
+        Each column adds up to 1.
+    """
+    if side >= minimum:
+        return _overlaps(n_cells, n)
+    # what the network saw beyond a border is the photo mirrored: it belongs to the pixels it shows
+    pixels = np.broadcast_to(np.arange(side)[:, None, None], (side, minimum, 1))
+    shown = pad_to(pixels, minimum)[:, 0, 0]
+    own = np.zeros((side, n_cells))
+    np.add.at(own, shown, _overlaps(n_cells, minimum))
+    return _overlaps(side, n) @ own
+
+
+def _overlaps(n_cells, n):
+    """Return which share of each of n_cells equal parts of a line lies in each of n equal parts."""
+    cells, parts = np.arange(n_cells + 1) * n, np.arange(n + 1) * n_cells
+    shared = np.minimum(cells[1:], parts[1:, None]) - np.maximum(cells[:-1], parts[:-1, None])
+    return np.maximum(shared, 0) / n
+
+
+def _grid_moments(x, rows, columns):
+    """Sum a map and its square over the parts of a grid.
+
+    Parameters
+    ----------
+    x : tensor of shape (c, h, w)
+    rows, columns : ndarray of shape (n_rows, h) and (n_columns, w)
+        Shares, as :func:`_shares` returns them.
+
+    Returns
+    -------
+    sums, squares : ndarray of shape (c, n_rows, n_columns), float64
+    counts : ndarray of shape (n_rows, n_columns), float64
+        Cells of the map in each part.
+    """
+    counts = np.outer(rows.sum(1), columns.sum(1))
+    rows, columns = (torch.from_numpy(a).to(x.device) for a in (rows, columns.T.copy()))
+    sums, squares = [], []
+    for channel in x:  # one at a time: the first maps are large, in double precision twice so
+        channel = channel.double()
+        sums.append(rows @ channel @ columns)
+        squares.append(rows @ channel.square() @ columns)
+    return torch.stack(sums).cpu().numpy(), torch.stack(squares).cpu().numpy(), counts
+
+
+def _contributions(weights, moments):
+    """Return what the parts of a grid give to a score, constants apart.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_features,)
+        Of the pooled features of one network at one scale: of each stage its means, then (not for
+        ``pooling="avg"``) its standard deviations.
+    moments : list of (sums, squares, counts)
+        Of each stage, as :func:`_grid_moments` returns them.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_columns), float64
+    """
+    total, first = 0, 0
+    widths = [len(sums) for sums, _, _ in moments]
+    spreads = len(weights) == 2 * sum(widths)
+    for width, (sums, squares, counts) in zip(widths, moments, strict=True):
+        n = counts.sum()
+        total = total + np.tensordot(weights[first : first + width], sums, 1) / n
+        first += width
+        if spreads:
+            mean = sums.sum((1, 2)) / n
+            deviation = np.sqrt(np.maximum(squares.sum((1, 2)) / n - mean**2, 0))
+            slope = weights[first : first + width] / np.where(deviation > 0, deviation, np.inf)
+            first += width
+            # the squares of x - mean, summed over each part
+            total = total + np.tensordot(slope, squares, 1) / n
+            total = total - 2 * np.tensordot(slope * mean, sums, 1) / n
+            total = total + (slope @ mean**2) * counts / n
+    return total

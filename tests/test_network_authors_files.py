@@ -1,0 +1,352 @@
+"""Files in the authors' layouts, made here: the real ones cannot be had in a test."""
+
+import os
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from sklearn.linear_model import Ridge
+from torch import nn
+from torch.nn.functional import normalize
+from torchvision.transforms.functional import to_tensor
+
+from skiqa import ContrastiveQualityEncoder
+from skiqa._network.stages import EncoderState, array_shapes, random_state_of
+from skiqa._network.weight_files import load_state, state_to_tensors, tensors_to_state, write_file
+from skiqa._network.authors_files import LAYOUTS, official_state
+from skiqa.objectives import Contrique
+from skiqa.persistence import load, load_regressor, save
+
+TINY = "test_resnet.r160_in1k"
+IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    """A ResNet-50 of torchvision, with statistics and weights that do something."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        network = torchvision.models.resnet50(weights=None)
+        for name, value in network.state_dict().items():
+            if name.endswith("running_mean"):
+                value.normal_(0, 0.1)
+            elif name.endswith("running_var"):
+                value.uniform_(0.5, 1.5)
+            elif name.endswith("bn3.weight"):
+                value.fill_(0.3)  # 16 blocks add up: keep the maps near one, as trained ones are
+    return network.eval().requires_grad_(False)
+
+
+# The modules of the three papers, with their children in the papers' order, so that their
+# `state_dict` has the papers' names.
+
+
+class ContriqueModel(nn.Module):
+    def __init__(self, trunk):
+        super().__init__()
+        self.encoder = nn.Sequential(*list(trunk.children())[:-2])
+        self.projector = nn.Sequential(
+            nn.Linear(2048, 2048, bias=False), nn.BatchNorm1d(2048), nn.ReLU(),
+            nn.Linear(2048, 128, bias=False), nn.BatchNorm1d(128),
+        )  # fmt: skip
+
+    def features(self, x):
+        return normalize(self.encoder(x).mean(dim=(2, 3)), dim=1)
+
+
+class ArniqaModel(nn.Module):
+    def __init__(self, trunk):
+        super().__init__()
+        self.model = nn.Sequential(*list(trunk.children())[:-1])
+        self.projector = nn.Sequential(nn.Linear(2048, 2048), nn.ReLU(), nn.Linear(2048, 128))
+
+    def features(self, x):
+        return normalize(self.model((x - IMAGENET[0]) / IMAGENET[1]).flatten(1), dim=1)
+
+
+class ReIQAModel(nn.Module):
+    def __init__(self, trunk):
+        super().__init__()
+        self.encoder = nn.Module()
+        for name, child in list(trunk.named_children())[:-1]:
+            self.encoder.add_module(name, child)
+        self.head = nn.Sequential(nn.Linear(2048, 2048), nn.ReLU(), nn.Linear(2048, 128))
+
+    def features(self, x):
+        for layer in self.encoder.children():
+            x = layer(x)
+        return x.flatten(1)
+
+
+class ContentModel(ReIQAModel):
+    def features(self, x):
+        return super().features((x - IMAGENET[0]) / IMAGENET[1])
+
+
+def wrapped(state):
+    """A state dict as DistributedDataParallel and Re-IQA's training leave it."""
+    return {"model": {f"module.{key}": value for key, value in state.items()}, "epoch": 40}
+
+
+OFFICIAL = {
+    "CONTRIQUE_checkpoint25.tar": (ContriqueModel, dict, 330),
+    "ARNIQA.pth": (ArniqaModel, dict, 322),
+    "quality_aware_r50.pth": (ReIQAModel, wrapped, 322),
+    "content_aware_r50.pth": (ContentModel, wrapped, 322),
+}
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_features_are_the_papers(trunk, tmp_path, name):
+    make, wrap, n_tensors = OFFICIAL[name]
+    model = make(trunk).eval()
+    assert len(model.state_dict()) == n_tensors
+    torch.save(wrap(model.state_dict()), tmp_path / name)
+    photo = Image.fromarray(np.ascontiguousarray(load_sample_images().images[0][100:197, 200:265]))
+    half = photo.resize((photo.width // 2, photo.height // 2))  # Pillow's default: bicubic
+    with torch.no_grad():
+        row = torch.cat([model.features(to_tensor(image)[None]) for image in (photo, half)], dim=1)
+    encoder = ContrastiveQualityEncoder(weights=tmp_path / name, pooling="avg").fit([photo])
+    found = encoder.transform([photo])
+    assert found.shape == (1, 4096)
+    assert np.abs(found - row.numpy()).max() <= 1e-5
+    norms = np.linalg.norm(found.reshape(2, 2048), axis=1)
+    assert np.allclose(norms, 1) == (name in ("CONTRIQUE_checkpoint25.tar", "ARNIQA.pth"))
+
+
+def thin(layout, dtype=torch.float32):
+    """A checkpoint of the right names and shapes that takes no room: one number, repeated."""
+    one = torch.full((1,), 0.5, dtype=dtype)
+    return {layout.key(k): one.expand(shape) for k, shape in array_shapes("resnet50").items()}
+
+
+def test_names_and_shapes_of_the_papers():
+    """What methods of the four layouts are known by: the published loaders ask for these."""
+    shapes = {x.paper + x.prefix: {k: tuple(v.shape) for k, v in thin(x).items()} for x in LAYOUTS}
+    assert all(len(names) == 265 for names in shapes.values())  # 318, less 53 counters of batches
+    assert shapes["CONTRIQUEencoder."]["encoder.0.weight"] == (64, 3, 7, 7)
+    assert shapes["CONTRIQUEencoder."]["encoder.6.5.conv2.weight"] == (256, 256, 3, 3)
+    assert shapes["ARNIQAmodel."]["model.4.0.downsample.1.running_var"] == (256,)
+    assert shapes["ARNIQAencoder.model."]["encoder.model.7.2.bn3.bias"] == (2048,)
+    assert shapes["Re-IQAencoder."]["encoder.layer4.2.conv3.weight"] == (2048, 512, 1, 1)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda x: x.paper + x.prefix)
+def test_what_a_state_records(tmp_path, layout):
+    path = tmp_path / "some.pth"
+    # without counters of batches, in half precision, as parameters
+    content = {k: nn.Parameter(v) for k, v in thin(layout, torch.float16).items()}
+    content[layout.head + "0.weight"] = torch.ones(3, 2)
+    content["queue.weight"] = torch.zeros(2)  # of no network
+    torch.save({"state_dict": {f"module.{k}": v for k, v in content.items()}}, path)
+    state = load_state(path)
+    assert state.backbone == "resnet50"
+    assert state.card["paper"] == layout.paper
+    assert state.unit_norm == (layout.paper != "Re-IQA")
+    assert (state.mean == (0, 0, 0)) == (layout.paper != "ARNIQA")
+    assert state.networks[0]["conv1.weight"].dtype == np.float32
+    assert list(state.head) == ["0.weight"]
+    again = tensors_to_state(*state_to_tensors(state))
+    assert (again.digest, again.unit_norm) == (state.digest, state.unit_norm)
+
+
+def test_training_goes_on_without_norm(tmp_path):
+    start = random_state_of(TINY, 0)
+    fields = {"backbone": TINY, "networks": start.networks, "mean": start.mean, "std": start.std}
+    tensors, header = state_to_tensors(EncoderState(**fields, unit_norm=False))
+    path = tmp_path / "raw.skiqa"
+    write_file(path, {f"encoder.{k}": v for k, v in tensors.items()}, {"encoder": header})
+    photos = [image[:80, :96] for image in load_sample_images().images]
+    encoder = ContrastiveQualityEncoder(
+        weights=path, pooling="avg", epochs=1, crop_size=64, random_state=0, keep_start=True
+    )
+    rows = encoder.fit(photos).transform(photos)
+    assert not encoder.state_.unit_norm
+    assert (np.abs(np.linalg.norm(rows.reshape(8, -1), axis=1) - 1) > 1e-3).all()
+    save(encoder, tmp_path / "trained.skiqa")
+    np.testing.assert_array_equal(load(tmp_path / "trained.skiqa").transform(photos), rows)
+
+
+def test_old_format_of_torch(tmp_path):
+    torch.save(thin(LAYOUTS[0]), tmp_path / "x.tar", _use_new_zipfile_serialization=False)
+    assert load_state(tmp_path / "x.tar").card["paper"] == "CONTRIQUE"
+
+
+def test_contrique_goes_on_with_its_own_projector(trunk):
+    own = {k: v.shape for k, v in Contrique().head(2048).state_dict().items()}
+    theirs = {k: v.shape for k, v in ContriqueModel(trunk).projector.state_dict().items()}
+    assert own == theirs
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model.0.weight": None}, r"ARNIQA's.*1 are missing \(model\.0\.weight\)"),
+        (
+            {"model.1.bias": torch.zeros(3)},
+            r"1 have another shape \(model\.1\.bias \(3,\) instead of \(64,\)\)",
+        ),
+        ({"model.6.6.bn1.bias": torch.zeros(3)}, r"1 are not expected \(model\.6\.6\.bn1\.bias\)"),
+    ],
+)
+def test_almost_a_checkpoint(tmp_path, change, message):
+    content = thin(LAYOUTS[1]) | change
+    torch.save({k: v for k, v in content.items() if v is not None}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"x\.pth.*" + message):
+        official_state(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"conv1.weight": torch.zeros(64, 3, 7, 7)}, r"Expected.*'encoder\.0\.weight'.*'model\.0"),
+        ({"a": torch.zeros(1), "b": 3}, r"Found 1 tensors \(a\)"),
+        ({}, "Found 0 tensors"),
+        ([torch.zeros(1)], "holds a list, expected a dict"),
+    ],
+)
+def test_no_checkpoint_known(tmp_path, content, message):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"x\.pth.*" + message):
+        ContrastiveQualityEncoder(weights=tmp_path / "x.pth").fit([np.zeros((8, 8))])
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = os.fspath(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_checkpoints_execute_nothing(tmp_path, zipped):
+    content = thin(LAYOUTS[0]) | {"encoder.0.weight": Evil(tmp_path / "made")}
+    torch.save(content, tmp_path / "x.tar", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=r"x\.tar' holds \w+\.mkdir.*nothing in it was executed"):
+        load_state(tmp_path / "x.tar")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("junk", [b"PK\3\4 no archive", b"\x80\x02\x8a\x0a torn", b"\x80\x02"])
+def test_damaged_checkpoints(tmp_path, junk):
+    (tmp_path / "x.pth").write_bytes(junk)
+    with pytest.raises(ValueError, match=r"x\.pth.*damaged"):
+        load_state(tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"x\.pth.*is no regressor known here"):
+        load_regressor(tmp_path / "x.pth")
+
+
+# Regressors --------------------------------------------------------------------------------------
+
+
+class Regressor(nn.Module):
+    def __init__(self, weights, biases):
+        super().__init__()
+        self.weights, self.biases = nn.Parameter(weights), nn.Parameter(biases)
+
+    def forward(self, x):
+        return x @ self.weights.T + self.biases
+
+
+def save_script(module, path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates what it still reads
+        torch.jit.script(module).save(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_arniqa_regressor(tmp_path, dtype):
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(3, 4096, generator=generator, dtype=dtype)[1:2]  # not at its file's start
+    module = Regressor(weights, torch.tensor(37.25, dtype=dtype))
+    save_script(module, tmp_path / "regressor_koniq10k.pth")
+    ridge = load_regressor(tmp_path / "regressor_koniq10k.pth")
+    assert type(ridge) is Ridge
+    assert ridge.coef_.shape == (4096,)
+    np.testing.assert_array_equal(ridge.coef_, weights[0].numpy())
+    assert ridge.intercept_ == 37.25
+    x = torch.randn(5, 4096, generator=generator, dtype=dtype)
+    expected = module(x).detach().numpy()[:, 0]
+    np.testing.assert_allclose(ridge.predict(x.numpy()), expected, rtol=1e-5, atol=1e-3)
+    with pytest.raises(ValueError, match=r"a TorchScript file.*load_regressor reads them"):
+        load_state(tmp_path / "regressor_koniq10k.pth")
+
+
+def test_other_scripts(tmp_path):
+    save_script(nn.Linear(3, 1), tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"expected weights, biases; found no weights.*weight, "):
+        load_regressor(tmp_path / "x.pth")
+    save_script(Regressor(torch.ones(2, 3), torch.tensor(0.0)), tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"one row of numbers, found shape \(2, 3\)"):
+        load_regressor(tmp_path / "x.pth")
+    torch.save({"weights": torch.zeros(1, 4096)}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match="no weights, biases"):
+        load_regressor(tmp_path / "x.pth")
+
+
+def ridge_of(dtype=np.float32):
+    rng = np.random.default_rng(0)
+    X, y = rng.random((6, 4096)), 100 * rng.random(6)
+    return Ridge(alpha=0.25).fit(X.astype(dtype), y.astype(dtype))
+
+
+@pytest.mark.parametrize("protocol", [3, 4])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_contrique_regressor(tmp_path, protocol, dtype):
+    ridge, path = ridge_of(dtype), tmp_path / "CLIVE.save"
+    data = pickle.dumps(ridge, protocol)
+    if protocol == 3:  # the authors' NumPy was 1: its modules had no underscore
+        assert b"numpy._core.multiarray" in data
+        data = data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    path.write_bytes(data)
+    found = load_regressor(path)
+    assert (found.alpha, found.intercept_) == (0.25, ridge.intercept_)
+    assert found.coef_.dtype == dtype
+    np.testing.assert_array_equal(found.coef_, ridge.coef_)
+    np.testing.assert_array_equal(found.predict(np.eye(3, 4096)), ridge.predict(np.eye(3, 4096)))
+    assert found.predict(np.zeros((1, 4096))) == ridge.intercept_  # reference = degraded
+
+
+@pytest.mark.parametrize("place", ["instead", "within"])
+def test_regressors_execute_nothing(tmp_path, place):
+    evil = Evil(tmp_path / "made")
+    ridge = ridge_of()
+    ridge.solver_ = evil
+    (tmp_path / "x.save").write_bytes(pickle.dumps(evil if place == "instead" else ridge, 3))
+    with pytest.raises(ValueError, match=r"x\.save.*names \w+\.mkdir, which has no place"):
+        load_regressor(tmp_path / "x.save")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"coef_": np.zeros((2, 3))}, r"found shapes \(2, 3\) and \(\)"),
+        ({"coef_": np.zeros(3, int)}, "expected floats, found int64"),
+        ({"coef_": "none"}, "expected numbers, found str"),
+        ({"coef_": np.ma.zeros(3)}, r"names numpy\.ma.*has no place"),
+    ],
+)
+def test_odd_ridges(tmp_path, change, message):
+    ridge = ridge_of()
+    vars(ridge).update(change)
+    (tmp_path / "x.save").write_bytes(pickle.dumps(ridge, 3))
+    with pytest.raises(ValueError, match=message):
+        load_regressor(tmp_path / "x.save")
+
+
+def test_what_is_no_regressor(tmp_path):
+    (tmp_path / "x.save").write_bytes(pickle.dumps({"coef_": 1.0}, 3))
+    with pytest.raises(ValueError, match=r"expected coef_, intercept_, alpha; found no"):
+        load_regressor(tmp_path / "x.save")
+    (tmp_path / "x.save").write_bytes(pickle.dumps(Ridge(), 3))
+    with pytest.raises(ValueError, match=r"found no coef_, intercept_ \(alpha, "):
+        load_regressor(tmp_path / "x.save")
+    with pytest.raises(FileNotFoundError, match=r"no file.*gone\.save"):
+        load_regressor(tmp_path / "gone.save")
