@@ -12,8 +12,8 @@ _PUBLIC = {
     "FineTunedQualityRegressor": "skiqa._fine_tuned",
     "PseudoLabelRegressor": "skiqa._pseudo_label",
     "ReferenceDifference": "skiqa._reference_difference",
-    "SemanticNoiseRidge": "skiqa._feature_selection",
-    "SemanticNoiseSelector": "skiqa._feature_selection",
+    "SemanticNoiseRidge": "skiqa._semantic_noise",
+    "SemanticNoiseSelector": "skiqa._semantic_noise",
     "load_model": "skiqa.persistence",
     "predict_quality": "skiqa.persistence",
 }

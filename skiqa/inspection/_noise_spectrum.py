@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skiqa._feature_selection import SemanticNoiseSelector
+from skiqa._semantic_noise import SemanticNoiseSelector
 from skiqa.inspection._common import new_axes
 
 
