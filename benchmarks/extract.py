@@ -87,7 +87,7 @@ def random_weights(backbone):
 def encoder_with(arrays, backbone, pooling, precision):
     """Return a fitted encoder with given weights, without input normalisation, as CONTRIQUE's."""
     from skiqa import ContrastiveQualityEncoder
-    from skiqa._network.stages import EncoderState
+    from skiqa._network.state import EncoderState
 
     encoder = ContrastiveQualityEncoder(
         backbone, weights=None, pooling=pooling, precision=precision, device="cpu"
@@ -219,7 +219,8 @@ def child(task, folder, pixels):
         import torch
         from PIL import Image
 
-        from skiqa._network.stages import build, to_input
+        from skiqa._network.live import to_input
+        from skiqa._network.state import build
 
         network = build(model[0].state_).eval()
         with torch.inference_mode():

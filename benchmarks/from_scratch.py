@@ -59,7 +59,7 @@ def main():
     parser.add_argument("--photos", type=int, default=320)
     parser.add_argument("--epochs", type=int, default=150)
     parser.add_argument("--batch-size", type=int, default=128)  # two photos of a class in a batch
-    parser.add_argument("--crop-size", type=int, default=64)
+    parser.add_argument("--view-size", type=int, default=64)
     parser.add_argument("--backbone", default="resnet18")
     args = parser.parse_args()
     paths = sorted(str(p) for p in (DATA / "photos").rglob("*") if p.suffix in (".jpg", ".png"))
@@ -68,7 +68,7 @@ def main():
     options = {"weights": None, "pooling": "avg", "random_state": 0}
     began = time.perf_counter()
     encoder = ContrastiveQualityEncoder(
-        args.backbone, epochs=args.epochs, batch_size=args.batch_size, crop_size=args.crop_size,
+        args.backbone, epochs=args.epochs, batch_size=args.batch_size, view_size=args.view_size,
         verbose=1, **options,
     ).fit(paths[: args.photos], authentic=[False] * args.photos)  # fmt: skip
     plateau = math.log(8 * args.batch_size - 1)

@@ -24,7 +24,7 @@ N_STEPS = EPOCHS * N_PHOTOS // BATCH
 
 def train(objective, folder):
     """Train in this process; print a line after each step, and the digest of the weights."""
-    import skiqa._training.trainer
+    import skiqa._training.loop
     from skiqa import ContrastiveQualityEncoder
     from skiqa.datasets import make_dead_leaves
 
@@ -42,11 +42,11 @@ def train(objective, folder):
             if context.task_name == "batch":
                 print("step", flush=True)
 
-    skiqa._training.trainer._CHECKPOINT_SECONDS = 0.1  # a minute is longer than this training
+    skiqa._training.loop._CHECKPOINT_SECONDS = 0.1  # a minute is longer than this training
     photos = list(make_dead_leaves(N_PHOTOS, image_shape=(160, 160), min_radius=3, random_state=0))
     encoder = ContrastiveQualityEncoder(
         "mobilenetv3_small_100", weights=None, objective=objective, epochs=EPOCHS,
-        batch_size=BATCH, crop_size=64, checkpoint_dir=folder, random_state=0,
+        batch_size=BATCH, view_size=64, checkpoint_dir=folder, random_state=0,
     )  # fmt: skip
     encoder.set_callbacks(Steps()).fit(photos)
     print("digest", encoder.state_.digest, flush=True)

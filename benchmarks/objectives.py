@@ -121,7 +121,7 @@ def trained(objective, source, seed, args, work):
     began, cpu = time.perf_counter(), time.process_time()
     encoder = ContrastiveQualityEncoder(
         args.backbone, weights=None, objective=objective, epochs=epochs,
-        crop_size=args.crop_size, checkpoint_dir=work, random_state=seed, n_jobs=1, verbose=1,
+        view_size=args.view_size, checkpoint_dir=work, random_state=seed, n_jobs=1, verbose=1,
     ).fit(X, authentic=[False] * len(X))  # fmt: skip
     record = {
         "photos": epochs * len(X),
@@ -136,7 +136,7 @@ def untrained(args, seed, work):
     """Return a network of random weights: BatchNorm has seen photos, nothing else has learned."""
     return ContrastiveQualityEncoder(
         args.backbone, weights=None, epochs=1, learning_rate=1e-12, batch_size=32,
-        crop_size=args.crop_size, random_state=seed,
+        view_size=args.view_size, random_state=seed,
     ).fit(photos(work)[:512], authentic=[False] * 512)  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="mobilenetv3_small_100")
     parser.add_argument("--views", type=int, default=38400, help="of a run, with gradient")
-    parser.add_argument("--crop-size", type=int, default=64)
+    parser.add_argument("--view-size", type=int, default=64)
     names = ["untrained", *VIEWS_A_PHOTO]
     parser.add_argument("--objectives", nargs="+", choices=names, default=names)
     parser.add_argument("--seeds", type=int, default=3)

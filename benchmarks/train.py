@@ -23,11 +23,14 @@ import numpy as np
 import torch
 from extract import chosen_photos
 
-from skiqa._network.stages import random_state_of
-from skiqa._network.device import resolve_device, training_dtype
 from skiqa._encoder import ContrastiveQualityEncoder
-from skiqa._inputs.images import as_image_list, iter_decoded
-from skiqa._training.trainer import Plan, Trainer, cut_window, sample_seeds, train
+from skiqa._inputs.containers import as_image_list
+from skiqa._inputs.prefetch import iter_decoded
+from skiqa._network.device import resolve_device, training_dtype
+from skiqa._network.state import random_state_of
+from skiqa._training.loop import train
+from skiqa._training.schedule import Plan, cut_window, sample_seeds
+from skiqa._training.trainer import Trainer
 from skiqa.objectives import OBJECTIVES
 
 
@@ -38,7 +41,7 @@ def trainer_of(args, batch_size, micro_batch_size=None):
     depthwise = any(a.ndim == 4 and a.shape[1] == 1 for a in state.networks[0].values())
     dtype = training_dtype(args.precision, device, depthwise=depthwise)
     plan = Plan(
-        epochs=1, batch_size=batch_size, crop_size=args.crop_size, learning_rate=1e-3,
+        epochs=1, batch_size=batch_size, view_size=args.view_size, learning_rate=1e-3,
         weight_decay=1e-4, train_statistics=True, micro_batch_size=micro_batch_size,
     )  # fmt: skip
     return Trainer(state, OBJECTIVES[args.objective](), plan, device, dtype, 0)
@@ -79,7 +82,7 @@ def speed(args):
         photos = as_image_list(chosen_photos(args, scratch)[: args.n])
         trainer, n = trainer_of(args, args.batch_size), args.batch_size
         device, objective = trainer.device, trainer.objective
-        size, clock = objective.window_size(args.crop_size), Clock(device)
+        size, clock = objective.window_size(args.view_size), Clock(device)
         seeds = sample_seeds(0, 0, range(n))
         marks = torch.zeros(n, dtype=torch.int64)
         for _ in range(args.rounds):
@@ -96,7 +99,7 @@ def speed(args):
                 images = torch.from_numpy(windows).to(device).permute(0, 3, 1, 2).float().div_(255)
                 views, labels = objective.views(
                     images, torch.arange(n).to(device), marks.to(device), seeds.to(device),
-                    args.crop_size,
+                    args.view_size,
                 )  # fmt: skip
             with clock("forward"), torch.no_grad():
                 trainer._outputs(views if trainer.memory is None else views[0], 0)
@@ -121,7 +124,7 @@ def speed(args):
     }
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"{args.objective}, {args.backbone}, {n} photos a step, {n_views} views with gradient of "
-          f"{args.crop_size} px, {trainer.dtype or torch.float32}, {where}, "
+          f"{args.view_size} px, {trainer.dtype or torch.float32}, {where}, "
           f"{torch.get_num_threads()} threads, decoding ahead in {args.jobs}\n")  # fmt: skip
     print("| part | ms a view | share of forward + backward |\n| --- | --- | --- |")
     for name, value in rows.items():
@@ -134,7 +137,7 @@ def one_step(args):
     """Take a step and print how far memory rose, as JSON: run in a process of its own."""
     trainer = trainer_of(args, args.batch_size, args.micro_batch_size)
     cuda = trainer.device.type == "cuda"
-    size = trainer.objective.window_size(args.crop_size)
+    size = trainer.objective.window_size(args.view_size)
     windows = np.random.default_rng(0).integers(0, 256, (args.batch_size, size, size, 3), np.uint8)
     seeds, index = sample_seeds(0, 0, range(args.batch_size)), torch.arange(args.batch_size)
     before = 0 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -146,13 +149,13 @@ def one_step(args):
 
 def memory(args):
     micro = args.micro_batch_size or 32
-    print(f"{args.objective}, {args.backbone}, {args.crop_size} px: GiB that one step takes\n")
+    print(f"{args.objective}, {args.backbone}, {args.view_size} px: GiB that one step takes\n")
     print(f"| photos a step | all at once | micro-batches of {micro} views |\n| --- | --- | --- |")
     for batch in (32, 64, 128, 256):
         cells = []
         for size in (0, micro):
             command = [sys.executable, __file__, "--part", "step", "--batch-size", str(batch)]
-            for name in ("objective", "backbone", "crop_size", "device", "precision"):
+            for name in ("objective", "backbone", "view_size", "device", "precision"):
                 command += ["--" + name.replace("_", "-"), str(getattr(args, name))]
             if size:
                 command += ["--micro-batch-size", str(size)]
@@ -168,7 +171,7 @@ def main():
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--batch-size", type=int, default=32, help="photos a step")
     parser.add_argument("--micro-batch-size", type=int, help="views that run at a time")
-    parser.add_argument("--crop-size", type=int, default=128)
+    parser.add_argument("--view-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=4, help="of the loop, each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--photos", help="a folder; default: generated ones, 512 x 512")

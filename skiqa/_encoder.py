@@ -20,23 +20,21 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skiqa._network.stages import EncoderState, current_versions, random_state_of, timm_state
 from skiqa._features.cache import FeatureCache
-from skiqa._network.weight_files import BUNDLED, load_state
+from skiqa._features.constants import standardising_constants
+from skiqa._features.extract import EXTRACTION_VERSION, extract, extract_cached, image_digest
+from skiqa._features.width import row_width
+from skiqa._inputs.containers import as_image_list, is_rows
+from skiqa._inputs.rows import rows_as_images
 from skiqa._network.device import resolve_device, training_dtype
-from skiqa._training.distributed import from_first, rank
-from skiqa._features.extract import (
-    EXTRACTION_VERSION,
-    extract,
-    extract_cached,
-    image_digest,
-    row_width,
-    standardising_constants,
-)
-from skiqa._inputs.images import as_image_list, is_rows, rows_as_images
+from skiqa._network.state import EncoderState, current_versions, random_state_of, timm_state
+from skiqa._network.weight_files import BUNDLED, load_state
 from skiqa._progress import progress_bar
 from skiqa._training.checkpoints import TrainingFolder
-from skiqa._training.trainer import Plan, Trainer, train
+from skiqa._training.distributed import from_first, rank
+from skiqa._training.loop import train
+from skiqa._training.schedule import Plan
+from skiqa._training.trainer import Trainer
 from skiqa.objectives import OBJECTIVES
 
 _STATISTICS_PHOTOS = 512  # enough for means and deviations of features; more is only slower
@@ -68,7 +66,7 @@ class ContrastiveQualityEncoder(
         What is trained for, see :mod:`skiqa.objectives`.
     batch_size : int in [2, inf) or None, default=None
         Images a step. None: the objective's own.
-    crop_size : int in [8, inf) or None, default=None
+    view_size : int in [8, inf) or None, default=None
         Side of a training view, in pixels. None: the objective's own.
     learning_rate : float in (0, inf) or None, default=None
         Peak rate of the network, per `objective.learning_rate_batch` images a step; scaled to
@@ -76,10 +74,10 @@ class ContrastiveQualityEncoder(
         behind which the projector, being new, learns at the published rate all the same.
     weight_decay : float in [0, inf) or None, default=None
         L2 penalty of matrices and kernels. None: the objective's own.
-    trained_stages : int in [1, inf) or None, default=None
+    trained_first_stages : int in [1, inf) or None, default=None
         Train only the first so many stages of the network; the others keep their weights. None:
         all of it.
-    distillation : float in [0, inf), default=0.0
+    start_penalty : float in [0, inf), default=0.0
         Weight of a term of the training loss that holds the stage features of each view to those
         of the starting weights: 0 at the start, 1 for features that have nothing to do with
         them. Costs one more forward pass a step.
@@ -180,11 +178,11 @@ class ContrastiveQualityEncoder(
         "epochs": [Interval(Integral, 0, None, closed="left")],
         "objective": [StrOptions(set(OBJECTIVES)), HasMethods(["views", "pool", "head", "loss"])],
         "batch_size": [Interval(Integral, 2, None, closed="left"), None],
-        "crop_size": [Interval(Integral, 8, None, closed="left"), None],
+        "view_size": [Interval(Integral, 8, None, closed="left"), None],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left"), None],
-        "trained_stages": [Interval(Integral, 1, None, closed="left"), None],
-        "distillation": [Interval(Real, 0, None, closed="left")],
+        "trained_first_stages": [Interval(Integral, 1, None, closed="left"), None],
+        "start_penalty": [Interval(Real, 0, None, closed="left")],
         "micro_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "scales": [tuple, list],
@@ -210,11 +208,11 @@ class ContrastiveQualityEncoder(
         epochs=0,
         objective="contrique",
         batch_size=None,
-        crop_size=None,
+        view_size=None,
         learning_rate=None,
         weight_decay=None,
-        trained_stages=None,
-        distillation=0.0,
+        trained_first_stages=None,
+        start_penalty=0.0,
         micro_batch_size=None,
         max_grad_norm=None,
         scales=(1.0, 0.5),
@@ -236,11 +234,11 @@ class ContrastiveQualityEncoder(
         self.epochs = epochs
         self.objective = objective
         self.batch_size = batch_size
-        self.crop_size = crop_size
+        self.view_size = view_size
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
-        self.trained_stages = trained_stages
-        self.distillation = distillation
+        self.trained_first_stages = trained_first_stages
+        self.start_penalty = start_penalty
         self.micro_batch_size = micro_batch_size
         self.max_grad_norm = max_grad_norm
         self.scales = scales
@@ -467,7 +465,7 @@ class ContrastiveQualityEncoder(
                 objective.defaults_scratch["learning_rate"] / value["learning_rate"]
             )
         value["learning_rate"] *= batch_size / objective.learning_rate_batch
-        own = ("trained_stages", "distillation", "micro_batch_size", "max_grad_norm")
+        own = ("trained_first_stages", "start_penalty", "micro_batch_size", "max_grad_norm")
         value |= {name: getattr(self, name) for name in own}
         return Plan(epochs=epochs, train_statistics=scratch, **value, **more)
 

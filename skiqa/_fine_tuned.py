@@ -6,7 +6,6 @@ import time
 from contextlib import nullcontext
 from functools import partial
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,79 +23,23 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skiqa._network.stages import build, current_versions, to_arrays
-from skiqa._network.device import resolve_device
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._features.extract import image_digest
-from skiqa._fine_tuning.tuner import (
-    FineTuner,
-    FineTuning,
-    batches,
-    cross_fitted,
-    ridge_within,
-    train_epoch,
-)
-from skiqa._inputs.images import ImageList, as_image_list, is_rows, iter_decoded, rows_as_images
+from skiqa._fine_tuning.heads import cross_fitted, ridge_within
+from skiqa._fine_tuning.held_out import HeldOut, Rated
+from skiqa._fine_tuning.loop import batches, train_epoch
 from skiqa._fine_tuning.sources import KeptMaps, Photos, Recipe
+from skiqa._fine_tuning.tuner import FineTuner, FineTuning
+from skiqa._inputs.containers import as_image_list, is_rows
+from skiqa._inputs.prefetch import iter_decoded
+from skiqa._inputs.rows import rows_as_images
+from skiqa._matched_noise import matched_pairs
 from skiqa._network.authors_files import fitted_ridge
+from skiqa._network.device import resolve_device
+from skiqa._network.state import build, current_versions, to_arrays
 from skiqa._progress import progress_bar
 from skiqa._training.checkpoints import TrainingFolder
-from skiqa._matched_noise import matched_pairs
-from skiqa._training.trainer import cut_window, sample_seeds
-from skiqa.metrics import srocc_score
-
-_RESAMPLES = 200  # of the bootstrap that says how much two SROCC may differ by chance
-
-
-class _Rated(NamedTuple):
-    """What is fitted: n images and, (n,) each, what is known of them."""
-
-    images: ImageList
-    y: np.ndarray  # standardised within datasets
-    groups: np.ndarray  # int
-    datasets: np.ndarray  # int
-
-    @property
-    def n_datasets(self):
-        return int(self.datasets.max()) + 1
-
-
-class _HeldOut:
-    """The part that chooses the epoch, ranked by the ridge on the other part's first features."""
-
-    def __init__(self, rows, data, parts, alpha):
-        train, test = parts
-        of_train = (rows[train], data.y[train], data.datasets[train])
-        self.coef, _ = ridge_within(*of_train, data.n_datasets, alpha)
-        self.y, self.datasets = data.y[test], data.datasets[test]
-        _, groups = np.unique(data.groups[test], return_inverse=True)
-        self.groups = [np.flatnonzero(groups == g) for g in range(groups.max() + 1)]
-        self.start = self.rank(rows[test])
-        self.best = torch.from_numpy(rows[test] @ self.coef)  # scores of the best network so far
-
-    def rank(self, rows):
-        """Return the SROCC of features, the weighted mean over datasets."""
-        return _mean_srocc(self.y, rows @ self.coef, self.datasets)
-
-    def takes(self, rows):
-        """Whether a network beats the start and is, to one standard error, as good as the best.
-
-        Such a later one is preferred: it has seen more, at smaller rates, and what epochs differ
-        by is mostly noise.
-        """
-        scores, best = rows @ self.coef, self.best.numpy()
-
-        def lead(i=slice(None)):
-            y, datasets = self.y[i], self.datasets[i]
-            return _mean_srocc(y, best[i], datasets) - _mean_srocc(y, scores[i], datasets)
-
-        if lead() < 0:
-            self.best = torch.from_numpy(scores)
-            return True
-        n, rng = len(self.groups), np.random.default_rng(0)
-        drawn = [rng.integers(n, size=n) for _ in range(_RESAMPLES)]  # whole contents
-        error = np.std([lead(np.concatenate([self.groups[g] for g in d])) for d in drawn])
-        return self.rank(rows) > self.start and bool(lead() <= error)
+from skiqa._training.schedule import cut_window, sample_seeds
 
 
 class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
@@ -119,14 +62,14 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         Passes over the images. 0: the frozen pipeline.
     batch_size : int in [2, inf), default=8
         Images a step.
-    crop_size : int in [8, inf) or None, default=None
+    window_size : int in [8, inf) or None, default=None
         Side of a training window, in pixels, at a random place and mirrored at even odds. None:
         whole images.
     learning_rate : float in (0, inf), default=1e-4
         Peak rate (Adam) of the last stage.
     layer_decay : float in (0, 1], default=1.0
         Rate of a stage over that of the one behind it.
-    trained_stages : int in [1, inf) or None, default=2
+    trained_last_stages : int in [1, inf) or None, default=2
         Train only the last so many stages (of a ViT, blocks). None: all, and the stem.
     averaging : float in [0, 1), default=0.99
         Decay, per step, of the running average of weights, which is what is kept.
@@ -138,7 +81,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         Weight of the consistency loss under QFM-IQM's matched noise. 0: QPT's protocol.
     validation_fraction : float in (0, 1), default=0.15
         Share of the groups that chooses the epoch.
-    n_crops : int in [2, inf), default=5
+    n_windows : int in [2, inf), default=5
         Windows of an image whose scores make the `return_std` of `predict`.
     image_shape : tuple of 2 or 3 int or None, default=None
         Shape of the images when X is a 2-D array of pixels.
@@ -188,7 +131,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
 
     Cost: an epoch is one training pass and one extraction of the held-out part's features; with
     `maps_dir`, both behind the maps only, from the second epoch on. Images run whole, unless
-    `crop_size` is set: with the bundled network about .3 GB of memory for each megapixel of the
+    `window_size` is set: with the bundled network about .3 GB of memory for each megapixel of the
     largest; of large ones a batch takes no more memory than one.
 
     References
@@ -213,16 +156,16 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         "alpha": [Interval(Real, 0, None, closed="neither")],
         "epochs": [Interval(Integral, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
-        "crop_size": [Interval(Integral, 8, None, closed="left"), None],
+        "window_size": [Interval(Integral, 8, None, closed="left"), None],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "layer_decay": [Interval(Real, 0, 1, closed="right")],
-        "trained_stages": [Interval(Integral, 1, None, closed="left"), None],
+        "trained_last_stages": [Interval(Integral, 1, None, closed="left"), None],
         "averaging": [Interval(Real, 0, 1, closed="left")],
         "start_penalty": [Interval(Real, 0, None, closed="left")],
         "ranking": [Interval(Real, 0, None, closed="left")],
         "semantic_noise": [Interval(Real, 0, None, closed="left")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_crops": [Interval(Integral, 2, None, closed="left")],
+        "n_windows": [Interval(Integral, 2, None, closed="left")],
         "image_shape": [tuple, list, None],
         "device": [str],
         "n_jobs": [Integral, None],
@@ -239,16 +182,16 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         alpha=1.0,
         epochs=4,
         batch_size=8,
-        crop_size=None,
+        window_size=None,
         learning_rate=1e-4,
         layer_decay=1.0,
-        trained_stages=2,
+        trained_last_stages=2,
         averaging=0.99,
         start_penalty=0.0,
         ranking=0.0,
         semantic_noise=0.0,
         validation_fraction=0.15,
-        n_crops=5,
+        n_windows=5,
         image_shape=None,
         device="auto",
         n_jobs=None,
@@ -261,16 +204,16 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         self.alpha = alpha
         self.epochs = epochs
         self.batch_size = batch_size
-        self.crop_size = crop_size
+        self.window_size = window_size
         self.learning_rate = learning_rate
         self.layer_decay = layer_decay
-        self.trained_stages = trained_stages
+        self.trained_last_stages = trained_last_stages
         self.averaging = averaging
         self.start_penalty = start_penalty
         self.ranking = ranking
         self.semantic_noise = semantic_noise
         self.validation_fraction = validation_fraction
-        self.n_crops = n_crops
+        self.n_windows = n_windows
         self.image_shape = image_shape
         self.device = device
         self.n_jobs = n_jobs
@@ -318,14 +261,14 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         _, groups = _labels(groups, n, "groups", np.arange(n))
         names, datasets = _labels(datasets, n, "datasets", np.zeros(n, np.intp))
         level, spread = _scales(y, datasets)
-        data = _Rated(images, (y - level[datasets]) / spread[datasets], groups, datasets)
+        data = Rated(images, (y - level[datasets]) / spread[datasets], groups, datasets)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         parts = self._split(groups, seed)
         encoder = self._start(images)
         tuner = self._tuner(images, encoder)  # refuses what cannot be, before a long extraction
         rows = encoder.transform(images)
         ridge, scales = self._fit_ridge(rows, data, level, spread)
-        held_out = _HeldOut(rows, data, parts, self.alpha)
+        held_out = HeldOut(rows, data, parts, self.alpha)
 
         def fitted(history, epoch, state):
             """Return the fitted attributes that the network of an epoch gives."""
@@ -446,14 +389,14 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
             resolve_device(self.device, strict=True), encoder.precision,
         )  # fmt: skip
         if self.maps_dir is None:
-            return Photos(images, recipe, self.n_jobs, self.crop_size)
-        if self.crop_size is not None or self.trained_stages is None:
+            return Photos(images, recipe, self.n_jobs, self.window_size)
+        if self.window_size is not None or self.trained_last_stages is None:
             raise ValueError(
                 f"maps_dir keeps maps of whole images in front of the trained stages: it needs "
-                f"crop_size=None (now {self.crop_size}) and a number of trained_stages (now "
-                f"{self.trained_stages})."
+                f"window_size=None (now {self.window_size}) and a number of trained_last_stages "
+                f"(now {self.trained_last_stages})."
             )
-        return KeptMaps(images, recipe, self.n_jobs, self.trained_stages, self.maps_dir)
+        return KeptMaps(images, recipe, self.n_jobs, self.trained_last_stages, self.maps_dir)
 
     def _folder(self, encoder, data, plan, seed):
         """Return the folder of this run's checkpoints, or a context of None."""
@@ -477,8 +420,8 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         ----------
         X : array-like of images
         return_std : bool, default=False
-            Also how much the scores of `n_crops` windows of each image differ: of side
-            `crop_size`, or half the image's shorter side.
+            Also how much the scores of `n_windows` windows of each image differ: of side
+            `window_size`, or half the image's shorter side.
         dataset : label or None, default=None
             On the scale of which of the fitted `datasets`; None: of the largest.
 
@@ -504,9 +447,9 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         scores = slope * self._score(images) + offset
         if not return_std:
             return scores
-        seeds, spread = sample_seeds(0, 0, range(self.n_crops)), []
+        seeds, spread = sample_seeds(0, 0, range(self.n_windows)), []
         for _, image in iter_decoded(images, n_jobs=self.n_jobs):
-            side = self.crop_size or max(8, min(image.shape[:2]) // 2)
+            side = self.window_size or max(8, min(image.shape[:2]) // 2)
             windows = as_image_list([cut_window(image, side, seed) for seed in seeds])
             spread.append(slope * self._score(windows).std())
         return scores, np.array(spread)
@@ -604,16 +547,3 @@ def _scales(y, datasets):
     parts = [y[datasets == d] for d in range(datasets.max() + 1)]
     spread = [p.std() if np.ptp(p) else 1.0 for p in parts]
     return np.array([p.mean() for p in parts]), np.array(spread)
-
-
-def _mean_srocc(y, predicted, datasets):
-    """Return the mean SROCC of the datasets, weighted by their sizes.
-
-    -1 where predictions are all equal: a network that ranks nothing is the worst.
-    """
-    parts = [datasets == d for d in np.unique(datasets)]
-    parts = [part for part in parts if np.ptp(y[part])]
-    values = [
-        srocc_score(y[part], predicted[part]) if np.ptp(predicted[part]) else -1.0 for part in parts
-    ]
-    return float(np.average(values, weights=[part.sum() for part in parts])) if parts else -1.0

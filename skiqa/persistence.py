@@ -9,6 +9,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skiqa._encoder import ContrastiveQualityEncoder
+from skiqa._network.authors_files import fitted_ridge, load_regressor
 from skiqa._network.weight_files import (
     BUNDLED,
     read_file,
@@ -16,8 +18,6 @@ from skiqa._network.weight_files import (
     tensors_to_state,
     write_file,
 )
-from skiqa._encoder import ContrastiveQualityEncoder
-from skiqa._network.authors_files import fitted_ridge, load_regressor
 from skiqa.exceptions import ImageError
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
 TRUSTED = [
     "pathlib.PosixPath",  # cache_dir and such
     "pathlib.WindowsPath",
-    "skiqa._network.stages.EncoderState",
+    "skiqa._network.state.EncoderState",
     "skiqa._pseudo_label.PseudoLabelRegressor",
     "skiqa._encoder.ContrastiveQualityEncoder",
     "skiqa._semantic_noise.SemanticNoiseRidge",

@@ -20,7 +20,7 @@ from skiqa.cli._pretrain import OBJECTIVES, ROWS
 from skiqa.objectives import OBJECTIVES as KNOWN
 
 TINY = "test_resnet.r160_in1k"
-OPTIONS = ["--backbone", TINY, "--batch-size", "4", "--crop-size", "64", "--device", "cpu"]
+OPTIONS = ["--backbone", TINY, "--batch-size", "4", "--view-size", "64", "--device", "cpu"]
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def _network(path):
 def test_gives_what_fit_gives():
     output = _pretrain("photos", "--out", "a.skiqa", "--epochs", 2, *OPTIONS)
     encoder = ContrastiveQualityEncoder(
-        TINY, weights=None, epochs=2, batch_size=4, crop_size=64, random_state=0, device="cpu"
+        TINY, weights=None, epochs=2, batch_size=4, view_size=64, random_state=0, device="cpu"
     ).fit([f"photos/{k}.png" for k in range(8)])
     for name, array in _network("a.skiqa").items():
         np.testing.assert_array_equal(array, encoder.state_.networks[0][name])

@@ -174,7 +174,7 @@ def test_bad_parameters(parameters, message):
 def test_an_encoder_takes_them():
     images = make_dead_leaves(8, image_shape=(64, 96), textured=True, random_state=0)
     encoder = ContrastiveQualityEncoder(
-        "test_resnet.r160_in1k", weights=None, epochs=1, batch_size=4, crop_size=64, random_state=0
+        "test_resnet.r160_in1k", weights=None, epochs=1, batch_size=4, view_size=64, random_state=0
     )
     assert np.isfinite(encoder.fit(images).loss_curve_).all()
     assert len(encoder.transform(images)) == 8

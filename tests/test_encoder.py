@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skiqa import ContrastiveQualityEncoder
+from skiqa._inputs.images import ImageList
 from skiqa.exceptions import ImageError
 from skiqa.objectives import Contrique
 from skiqa.persistence import load, save
@@ -24,7 +25,7 @@ TINY = "test_resnet.r160_in1k"  # timm's smallest chain of stages: 0.4 million w
 
 
 def tiny(**parameters):
-    defaults = {"weights": None, "epochs": 1, "batch_size": 4, "crop_size": 64, "random_state": 0}
+    defaults = {"weights": None, "epochs": 1, "batch_size": 4, "view_size": 64, "random_state": 0}
     return ContrastiveQualityEncoder(TINY, **defaults | parameters)
 
 

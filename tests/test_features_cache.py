@@ -302,7 +302,7 @@ warnings.simplefilter("error")
 from skiqa._features import cache as module
 from skiqa._features.cache import FeatureCache
 sys.path.insert(0, {tests!r})
-from test_cache import key
+from test_features_cache import key
 module.MANY = 5  # merge often
 folder, mine = sys.argv[1], int(sys.argv[2])
 cache = FeatureCache(folder, "ab" * 32)

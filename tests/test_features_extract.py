@@ -6,14 +6,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from skiqa._features import extract as module
-from skiqa._network.stages import EncoderState, random_state_of
-from skiqa._features.extract import (
-    extract,
-    feature_width,
-    standardiser,
-    standardising_constants,
-)
-from skiqa._inputs.images import as_image_list
+from skiqa._features.constants import standardising_constants
+from skiqa._features.extract import extract
+from skiqa._features.standardise import standardiser
+from skiqa._features.width import feature_width
+from skiqa._inputs.containers import as_image_list
+from skiqa._network.state import EncoderState, random_state_of
 
 TINY = "test_resnet.r160_in1k"
 CPU = torch.device("cpu")

@@ -18,10 +18,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skiqa._encoder
-import skiqa._inputs.images
 import skiqa._fine_tuned
+import skiqa._inputs.images
 from skiqa import ContrastiveQualityEncoder, FineTunedQualityRegressor, persistence
-from skiqa._network.stages import random_state_of
+from skiqa._fine_tuning.held_out import HeldOut, Rated, mean_srocc
+from skiqa._network.state import random_state_of
 from skiqa._network.weight_files import state_to_tensors, write_file
 from skiqa.exceptions import ImageError
 
@@ -31,7 +32,7 @@ def tiny(backbone="test_efficientnet", scales=(1.0, 0.5), **parameters):
     encoder.state_ = random_state_of(backbone, 0)
     encoder.backbone_name_ = backbone
     defaults = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "random_state": 0,
-                "trained_stages": 2, "alpha": 1e-3}  # fmt: skip
+                "trained_last_stages": 2, "alpha": 1e-3}  # fmt: skip
     return FineTunedQualityRegressor(FrozenEstimator(encoder), **defaults | parameters)
 
 
@@ -78,8 +79,8 @@ def test_the_error_of_a_rank_counts_contents_not_images():
     y, a, b = np.repeat(rng.normal(size=(3, 12)), 40, axis=1) + 0.3 * rng.normal(size=(3, 480))
     taken = []
     for groups in (np.arange(480), np.repeat(np.arange(12), 40), np.arange(480) % 12):
-        data = skiqa._fine_tuned._Rated(None, y, groups, np.zeros(480, np.intp))
-        held_out = skiqa._fine_tuned._HeldOut(y[:, None], data, (np.arange(480),) * 2, 1e-6)
+        data = Rated(None, y, groups, np.zeros(480, np.intp))
+        held_out = HeldOut(y[:, None], data, (np.arange(480),) * 2, 1e-6)
         held_out.start, held_out.best = -1.0, torch.from_numpy(y + 0.5 * a)
         taken.append(bool(held_out.takes((y + 0.8 * b)[:, None])))  # .905 beside .952
     assert taken == [False, True, False]  # the last contents are all alike: which are drawn is one
@@ -87,7 +88,7 @@ def test_the_error_of_a_rank_counts_contents_not_images():
 
 def test_a_network_that_ranks_nothing_is_the_worst():
     y, datasets = np.array([1.0, 2, 3, 1, 2, 3]), np.array([0, 0, 0, 1, 1, 1])
-    mean = skiqa._fine_tuned._mean_srocc
+    mean = mean_srocc
     assert mean(y, np.array([1.0, 2, 3, 3, 2, 1]), datasets) == pytest.approx(0)
     assert mean(y, np.array([1.0, 2, 3, 5, 5, 5]), datasets) == pytest.approx(0)
     assert mean(y[:4], np.array([1.0, 3, 2, 0]), datasets[:4]) == pytest.approx(0.5)  # one alone
@@ -105,15 +106,15 @@ def test_equal_ratings_have_no_scale():
 def taking(monkeypatch, *choices):
     """Let the held-out part take or leave each epoch, one after the other."""
     choices = iter(choices)
-    monkeypatch.setattr(skiqa._fine_tuned._HeldOut, "takes", lambda self, rows: next(choices))
+    monkeypatch.setattr(HeldOut, "takes", lambda self, rows: next(choices))
 
 
 def test_a_later_epoch_is_taken_unless_it_is_clearly_worse():
     rng = np.random.default_rng(0)
     y = rng.normal(size=200)
-    data = skiqa._fine_tuned._Rated(None, y, np.arange(200), np.zeros(200, np.intp))
+    data = Rated(None, y, np.arange(200), np.zeros(200, np.intp))
     rows = (y + rng.normal(size=200))[:, None]
-    held_out = skiqa._fine_tuned._HeldOut(rows, data, (np.arange(200), np.arange(200)), 1.0)
+    held_out = HeldOut(rows, data, (np.arange(200), np.arange(200)), 1.0)
 
     def noisy(scale, seed):
         return (y + scale * np.random.default_rng(seed).normal(size=200))[:, None]
@@ -143,9 +144,9 @@ def test_the_chosen_epoch_is_kept(rated, monkeypatch):
     ("backbone", "parameters"),
     [
         ("test_efficientnet", {"ranking": 1.0, "semantic_noise": 1.0}),
-        ("test_efficientnet", {"crop_size": 48, "start_penalty": 1.0}),
+        ("test_efficientnet", {"window_size": 48, "start_penalty": 1.0}),
         ("test_efficientnet", {"maps_dir": "maps"}),
-        ("test_vit", {"trained_stages": None}),
+        ("test_vit", {"trained_last_stages": None}),
     ],
 )
 def test_same_seed_same_scores_and_pickles(rated, backbone, parameters, tmp_path, monkeypatch):
@@ -213,15 +214,15 @@ def test_unreadable_photos_are_named_whatever_the_encoder_does(rated):
 
 def test_a_fit_that_fails_leaves_what_was_fitted(rated, monkeypatch):
     images, y, groups = rated
-    model = tiny(trained_stages=99)
+    model = tiny(trained_last_stages=99)
     monkeypatch.setattr(
         ContrastiveQualityEncoder, "transform", lambda self, X: pytest.fail("not refused at once")
     )
-    with pytest.raises(ValueError, match="trained_stages=99"):
+    with pytest.raises(ValueError, match="trained_last_stages=99"):
         model.fit(images, y, groups=groups)
     assert not [name for name in vars(model) if name.endswith("_")]
     monkeypatch.undo()
-    model.set_params(trained_stages=1, epochs=0).fit(images, y, groups=groups)
+    model.set_params(trained_last_stages=1, epochs=0).fit(images, y, groups=groups)
     before = vars(model).copy()
     monkeypatch.setattr(skiqa._fine_tuned, "train_epoch", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -328,8 +329,8 @@ def test_refusals(rated, tmp_path):
         tiny().fit(images, y, groups=groups[:3])
     with pytest.raises(TypeError, match="Ridge"):
         skiqa._fine_tuned.FineTunedQualityRegressor(FrozenEstimator(Ridge()))._start(images)
-    with pytest.raises(ValueError, match="crop_size=None"):
-        tiny(maps_dir="maps", crop_size=48).fit(images, y, groups=groups)
+    with pytest.raises(ValueError, match="window_size=None"):
+        tiny(maps_dir="maps", window_size=48).fit(images, y, groups=groups)
     with pytest.raises(ValueError, match="y to be passed"):
         tiny().fit(images, None)
     with pytest.raises(ValueError, match="random_state to be an int, not None"):
@@ -422,10 +423,11 @@ def test_what_would_train_otherwise_has_its_own_checkpoints(rated, tmp_path, mon
 
 
 SCRIPT = """
-import sys, pickle, numpy as np, skiqa._fine_tuning.tuner as f
+import sys, pickle, numpy as np, skiqa._fine_tuning.loop as loop
+import skiqa._fine_tuning.tuner as f
 sys.path.insert(0, {tests!r})
-from test_regressor import tiny
-f._CHECKPOINT_SECONDS = 0.0
+from test_fine_tuned import tiny
+loop._CHECKPOINT_SECONDS = 0.0
 images, y, groups = pickle.load(open({data!r}, "rb"))
 old = f.FineTuner.step_on
 def step_on(self, *args):

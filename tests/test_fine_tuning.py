@@ -10,27 +10,21 @@ import torch
 from scipy.stats import norm
 from sklearn.linear_model import Ridge
 
-from skiqa._network.stages import build, random_state_of, to_arrays
 from skiqa._features.extract import extract
-from skiqa._fine_tuning.tuner import (
-    FineTuner,
-    FineTuning,
-    Target,
-    batches,
-    consistency_loss,
-    cross_fitted,
-    fidelity_loss,
-    parameter_groups,
-    ridge_within,
-)
-from skiqa._inputs.images import as_image_list
+from skiqa._fine_tuned import FineTunedQualityRegressor
+from skiqa._fine_tuning.heads import Target, cross_fitted, ridge_within
+from skiqa._fine_tuning.held_out import Rated
+from skiqa._fine_tuning.loop import batches
+from skiqa._fine_tuning.losses import consistency_loss, fidelity_loss
 from skiqa._fine_tuning.sources import KeptMaps, Photos, Recipe
-from skiqa._fine_tuned import FineTunedQualityRegressor, _Rated
+from skiqa._fine_tuning.tuner import FineTuner, FineTuning, parameter_groups
+from skiqa._inputs.containers import as_image_list
+from skiqa._network.state import build, random_state_of, to_arrays
 from skiqa.exceptions import ImageError
 
 PLAN = FineTuning(
-    epochs=1, batch_size=4, crop_size=None, learning_rate=1e-3, layer_decay=0.5,
-    trained_stages=2, averaging=0.9, start_penalty=0.0, ranking=0.0, semantic_noise=0.0,
+    epochs=1, batch_size=4, window_size=None, learning_rate=1e-3, layer_decay=0.5,
+    trained_last_stages=2, averaging=0.9, start_penalty=0.0, ranking=0.0, semantic_noise=0.0,
 )  # fmt: skip
 STATE = random_state_of("test_efficientnet", 0)
 CPU = torch.device("cpu")
@@ -44,9 +38,9 @@ def windows(n=4, seed=0):
     return list(np.random.default_rng(seed).integers(0, 256, (n, 64, 64, 3), np.uint8))
 
 
-def source(images=(), scales=(1.0, 0.5), pooling="stages", crop_size=None):
+def source(images=(), scales=(1.0, 0.5), pooling="stages", window_size=None):
     recipe = Recipe(STATE, scales, pooling, CPU, "float32")
-    return Photos(as_image_list(list(images) or windows()), recipe, None, crop_size)
+    return Photos(as_image_list(list(images) or windows()), recipe, None, window_size)
 
 
 def network():
@@ -99,12 +93,12 @@ def test_last_stages_move_the_deeper_the_faster(backbone):
     moving = {id(p) for group in groups for p in group["params"]}
     assert moving == {id(p) for p in network.parameters() if p.requires_grad}
     assert len(moving) < len(list(network.parameters()))
-    every = parameter_groups(network, plan(trained_stages=None))
+    every = parameter_groups(network, plan(trained_last_stages=None))
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     trained = sum(len(group["params"]) for group in every)
     assert trained == len(list(network.parameters())) - len(norms)
     with pytest.raises(ValueError, match="stages"):
-        parameter_groups(network, plan(trained_stages=99))
+        parameter_groups(network, plan(trained_last_stages=99))
 
 
 def test_only_trained_weights_move_and_batchnorm_statistics_stay():
@@ -162,7 +156,7 @@ def test_gate_opens_where_the_noise_does_harm():
 
 def test_windows_are_mirrored_at_even_odds():
     (image,) = windows(1)
-    views = list(source([image], crop_size=64).views([0] * 40, range(40)))
+    views = list(source([image], window_size=64).views([0] * 40, range(40)))
     mirrored = [np.array_equal(view, image[:, ::-1]) for view in views]
     assert all(m or np.array_equal(view, image) for m, view in zip(mirrored, views, strict=True))
     assert 10 < sum(mirrored) < 30
@@ -175,12 +169,12 @@ def test_views_of_any_size_and_one_size_agree():
 
 
 @pytest.mark.parametrize("pooling", ["stages", "avg"])
-@pytest.mark.parametrize("trained_stages", [1, 2, 5])
-def test_kept_maps_give_the_features_of_photos(tmp_path, pooling, trained_stages):
+@pytest.mark.parametrize("trained_last_stages", [1, 2, 5])
+def test_kept_maps_give_the_features_of_photos(tmp_path, pooling, trained_last_stages):
     """Of both mirror images, of photos of two sizes; as the encoder's up to half precision."""
     images = [*windows(3), windows(1)[0][:48]]
     photos = source(images, pooling=pooling)
-    kept = KeptMaps(photos.images, photos.recipe, None, trained_stages, tmp_path)
+    kept = KeptMaps(photos.images, photos.recipe, None, trained_last_stages, tmp_path)
     assert len(network().split()[1]) == 5
     indices, seeds = [3, 0, 0, 1], [0, 0, 1, 7]
     for _ in range(2):  # computed, then read
@@ -261,9 +255,9 @@ def test_a_photo_that_memory_cannot_hold_is_named(monkeypatch):
     monkeypatch.setattr("skiqa._network.tiles.available_memory", lambda: 1000)
     monkeypatch.setattr("skiqa._network.tiles.TILED_ABOVE", 64 * 64)
     images = [*windows(2), np.zeros((96, 96, 3), np.uint8)]
-    with pytest.raises(ImageError, match=r"X\[2\] = .* 96 x 96 .* crop_size"):
+    with pytest.raises(ImageError, match=r"X\[2\] = .* 96 x 96 .* window_size"):
         list(source(images).views([0, 1, 2], [0] * 3))
-    assert len(list(source(images, crop_size=64).views([0, 1, 2], [0] * 3))) == 3
+    assert len(list(source(images, window_size=64).views([0, 1, 2], [0] * 3))) == 3
 
 
 def test_maps_beyond_half_precision_are_refused(tmp_path, monkeypatch):
@@ -274,12 +268,12 @@ def test_maps_beyond_half_precision_are_refused(tmp_path, monkeypatch):
 
 
 def test_training_goes_on_as_if_it_had_not_been_interrupted():
-    whole, first = (tuner(start_penalty=50.0, trained_stages=2) for _ in range(2))
+    whole, first = (tuner(start_penalty=50.0, trained_last_stages=2) for _ in range(2))
     goal = target([0.0, 1, 2, 3], len(whole.gate))
     for factor in (1.0, 0.5):
         whole.step_on(windows(), goal, factor)
     first.step_on(windows(), goal, 1.0)
-    second = tuner(start_penalty=50.0, trained_stages=2)
+    second = tuner(start_penalty=50.0, trained_last_stages=2)
     second.restore(first.content())
     second.step_on(windows(), goal, 0.5)
     for a, b in zip(whole.trained, second.trained, strict=True):
@@ -293,7 +287,7 @@ def test_partners_are_of_equal_quality_across_datasets():
     quality = rng.normal(size=400) + 4.0 * datasets
     rows = np.column_stack([quality, rng.normal(size=(400, 20))]).astype(np.float32)
     y = quality - 4.0 * datasets
-    data = _Rated(None, y, np.arange(400), datasets)
+    data = Rated(None, y, np.arange(400), datasets)
     stub = SimpleNamespace(plan=PLAN, source=source())
     model = FineTunedQualityRegressor(semantic_noise=1.0)
     one_epoch, _ = model._one_epoch(stub, rows, data, np.arange(400), 0)

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skiqa import _digests
+from skiqa._inputs import digests as module
 from skiqa._inputs.digests import bytes_digest, file_digest, pixels_digest
 
 
 @pytest.fixture(autouse=True)
 def fresh_memo(monkeypatch):
-    memo = type(_digests._MEMO)()
-    monkeypatch.setattr(_digests, "_MEMO", memo)
+    memo = type(module._MEMO)()
+    monkeypatch.setattr(module, "_MEMO", memo)
     return memo
 
 
@@ -71,7 +71,7 @@ def test_young_files_are_not_remembered(tmp_path, fresh_memo):
 
 
 def test_memo_is_bounded(tmp_path, monkeypatch, fresh_memo):
-    monkeypatch.setattr(_digests, "MEMO_ENTRIES", 3)
+    monkeypatch.setattr(module, "MEMO_ENTRIES", 3)
     paths = [aged(tmp_path / str(i), bytes([i])) for i in range(5)]
     for path in paths:
         file_digest(path)

@@ -15,15 +15,11 @@ from PIL import Image
 from scipy import sparse
 from sklearn.datasets import load_sample_images
 
-from skiqa._inputs.images import (
-    ImageList,
-    as_image_list,
-    is_rows,
-    iter_decoded,
-    pad_to,
-    resize,
-    rows_as_images,
-)
+from skiqa._inputs.containers import as_image_list, is_rows
+from skiqa._inputs.images import ImageList
+from skiqa._inputs.prefetch import iter_decoded
+from skiqa._inputs.resizing import pad_to, resize
+from skiqa._inputs.rows import rows_as_images
 from skiqa.exceptions import ImageError
 
 

@@ -9,12 +9,16 @@ from sklearn.preprocessing import StandardScaler
 
 import skiqa
 from skiqa import ContrastiveQualityEncoder
+from skiqa._features.standardise import finisher
+from skiqa._features.width import row_width
+from skiqa._inputs.resizing import pad_to
 from skiqa._network import tiles
-from skiqa._network.stages import live_networks, random_state_of, to_input
-from skiqa._features.extract import finisher, row_width
-from skiqa._inputs.images import pad_to
 from skiqa._network.authors_files import fitted_ridge
+from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
+from skiqa._network.state import random_state_of
+from skiqa.degradations import degrade
+from skiqa.exceptions import ImageError
 from skiqa.inspection._score_split import (
     _contributions,
     _grid_moments,
@@ -23,8 +27,6 @@ from skiqa.inspection._score_split import (
     iter_quality_maps,
     quality_map,
 )
-from skiqa.degradations import degrade
-from skiqa.exceptions import ImageError
 
 TINY = "test_resnet.r160_in1k"
 SIZES = [(97, 131), (140, 100), (33, 300), (20, 17), (1, 1), (5, 64)]

@@ -16,9 +16,9 @@ from torch.nn.functional import normalize
 from torchvision.transforms.functional import to_tensor
 
 from skiqa import ContrastiveQualityEncoder
-from skiqa._network.stages import EncoderState, array_shapes, random_state_of
-from skiqa._network.weight_files import load_state, state_to_tensors, tensors_to_state, write_file
 from skiqa._network.authors_files import LAYOUTS, official_state
+from skiqa._network.state import EncoderState, array_shapes, random_state_of
+from skiqa._network.weight_files import load_state, state_to_tensors, tensors_to_state, write_file
 from skiqa.objectives import Contrique
 from skiqa.persistence import load, load_regressor, save
 
@@ -163,7 +163,7 @@ def test_training_goes_on_without_norm(tmp_path):
     write_file(path, {f"encoder.{k}": v for k, v in tensors.items()}, {"encoder": header})
     photos = [image[:80, :96] for image in load_sample_images().images]
     encoder = ContrastiveQualityEncoder(
-        weights=path, pooling="avg", epochs=1, crop_size=64, random_state=0, keep_start=True
+        weights=path, pooling="avg", epochs=1, view_size=64, random_state=0, keep_start=True
     )
     rows = encoder.fit(photos).transform(photos)
     assert not encoder.state_.unit_norm

@@ -5,22 +5,18 @@ import pytest
 import timm
 import torch
 
-from skiqa import _backbones
-from skiqa._network.stages import (
+from skiqa._network import live
+from skiqa._network.batchnorm import absorb_batchnorm, fold_batchnorm
+from skiqa._network.live import live_networks, normalise, to_input
+from skiqa._network.stages import Stages, seeded
+from skiqa._network.state import (
     EncoderState,
-    Stages,
-    absorb_batchnorm,
     build,
     current_versions,
-    fold_batchnorm,
-    live_networks,
     load_arrays,
-    normalise,
     random_state_of,
-    seeded,
     timm_state,
     to_arrays,
-    to_input,
 )
 
 TINY = "test_resnet.r160_in1k"
@@ -33,8 +29,8 @@ def image(side=96):
 
 @pytest.fixture
 def empty_cache(monkeypatch):
-    _backbones._LIVE.clear()
-    return _backbones._LIVE
+    live._LIVE.clear()
+    return live._LIVE
 
 
 # Stages ------------------------------------------------------------------------------------------
@@ -255,7 +251,7 @@ def test_eight_threads_build_one_network(empty_cache, monkeypatch):
         built.append(args)
         return build(*args)
 
-    monkeypatch.setattr(_backbones, "build", counted)
+    monkeypatch.setattr(live, "build", counted)
 
     def ask():
         barrier.wait()

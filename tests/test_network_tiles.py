@@ -4,10 +4,17 @@ import torch
 from sklearn.datasets import load_sample_images
 
 from skiqa import ContrastiveQualityEncoder
+from skiqa._features.width import pool
 from skiqa._network import tiles as module
-from skiqa._network.stages import live_networks, random_state_of
-from skiqa._features.extract import pool
-from skiqa._network.tiles import available_memory, bytes_per_pixel, needs_tiles, tiled_features, tiling
+from skiqa._network.live import live_networks
+from skiqa._network.state import random_state_of
+from skiqa._network.tiles import (
+    available_memory,
+    bytes_per_pixel,
+    needs_tiles,
+    tiled_features,
+    tiling,
+)
 from skiqa.exceptions import ImageError
 
 CPU, FLOAT = torch.device("cpu"), torch.float32
@@ -104,7 +111,7 @@ def test_memory_is_an_error_of_the_image(monkeypatch):
     monkeypatch.setattr(module, "available_memory", lambda: 2**20)
     photos = [photo(40, 40), photo(300, 300), photo(50, 40)]
     encoder = ContrastiveQualityEncoder(
-        GLOBAL[0], weights=None, epochs=1, crop_size=64, random_state=0
+        GLOBAL[0], weights=None, epochs=1, view_size=64, random_state=0
     ).fit([photo(40, 40)] * 2)
     with pytest.raises(ImageError, match=r"X\[1\] = .*300 x 300 pixels needs.*on_error"):
         encoder.transform(photos)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from skiqa._network.stages import EncoderState, random_state_of
+from skiqa._network.state import EncoderState, random_state_of
 from skiqa._network.weight_files import (
     BUNDLED,
     FORMAT,

@@ -63,7 +63,7 @@ def test_everything_random_follows_from_the_seeds(objective, photos):
 
 
 def curve(objective, photos, **parameters):
-    defaults = {"device": "cpu", "precision": "float32", "crop_size": 64, "random_state": 0}
+    defaults = {"device": "cpu", "precision": "float32", "view_size": 64, "random_state": 0}
     encoder = ContrastiveQualityEncoder(
         "test_resnet.r160_in1k", weights=None, objective=objective, **defaults | parameters
     )
@@ -111,7 +111,7 @@ def test_names_and_defaults(name):
     assert getattr(skiqa.objectives, type(objective).__name__) is type(objective)
     objective._validate_params()
     for defaults in (objective.defaults_scratch, objective.defaults_pretrained):
-        assert sorted(defaults) == ["batch_size", "crop_size", "learning_rate", "weight_decay"]
+        assert sorted(defaults) == ["batch_size", "learning_rate", "view_size", "weight_decay"]
     assert (
         objective.defaults_pretrained["learning_rate"]
         < 0.1 * (objective.defaults_scratch["learning_rate"])

@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_sample_images
 
 from skiqa.objectives import Contrique
-from skiqa.objectives.contrique import (
-    COLOR_SPACES,
-    PRISTINE,
-    Projector,
-    crop,
-    nt_xent,
-    patch_features,
-    to_color_space,
-)
+from skiqa.objectives._common import Projector, patch_features
+from skiqa.objectives._losses import nt_xent
+from skiqa.objectives.contrique import COLOR_SPACES, PRISTINE, crop, to_color_space
 
 few = settings(database=None, deadline=None, max_examples=15)
 

@@ -45,10 +45,10 @@ def windows():
     return grid.expand(2, 3, -1, -1).contiguous()
 
 
-def call(objective, windows, crop_size):
+def call(objective, windows, view_size):
     n = len(windows)
     return objective.views(
-        windows, torch.arange(n), torch.full((n,), -1), torch.arange(n), crop_size
+        windows, torch.arange(n), torch.full((n,), -1), torch.arange(n), view_size
     )
 
 

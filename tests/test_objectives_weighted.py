@@ -117,10 +117,10 @@ def test_similarity_by_loops():
 # Views -------------------------------------------------------------------------------------------
 
 
-def call(objective, windows, mark, crop_size=16):
+def call(objective, windows, mark, view_size=16):
     n = len(windows)
     return objective.views(
-        windows, torch.arange(n), torch.full((n,), mark), torch.arange(n), crop_size
+        windows, torch.arange(n), torch.full((n,), mark), torch.arange(n), view_size
     )
 
 

@@ -20,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skiqa
 from skiqa import ContrastiveQualityEncoder, _encoder
-from skiqa._network import stages
+from skiqa._network import live
 from skiqa._network.weight_files import read_file, write_file
 from skiqa.exceptions import ImageError
 from skiqa.persistence import iter_quality, load, load_model, predict_quality, save
@@ -40,7 +40,7 @@ def crops():
 @pytest.fixture(scope="module")
 def model(crops):
     encoder = ContrastiveQualityEncoder(
-        TINY, weights=None, epochs=1, batch_size=4, crop_size=64, random_state=0, device="cpu"
+        TINY, weights=None, epochs=1, batch_size=4, view_size=64, random_state=0, device="cpu"
     )
     return make_pipeline(encoder, Ridge(alpha=0.1)).fit(crops, np.linspace(0, 1, 8))
 
@@ -53,7 +53,7 @@ def scores(model, crops):
 @pytest.fixture
 def cold(monkeypatch):
     """Forget the live networks, as a new process would."""
-    stages._LIVE.clear()
+    live._LIVE.clear()
 
 
 # Round trips -------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def test_skops_with_a_path_among_the_parameters(model, crops, tmp_path):
 
 def test_skops_after_partial_fit_goes_on_alike(crops, tmp_path):
     encoder = ContrastiveQualityEncoder(
-        TINY, weights=None, batch_size=4, crop_size=64, random_state=0
+        TINY, weights=None, batch_size=4, view_size=64, random_state=0
     ).partial_fit(crops)
     save(encoder, tmp_path / "encoder.skops")
     loaded = load(tmp_path / "encoder.skops").partial_fit(crops)
@@ -134,7 +134,7 @@ def test_saved_weights_start_another_training(model, crops, tmp_path):
     save(model, tmp_path / "start.skiqa")
     encoder = ContrastiveQualityEncoder(weights=tmp_path / "start.skiqa").fit(crops)
     np.testing.assert_array_equal(encoder.transform(crops), model[0].transform(crops))
-    trained = clone(encoder).set_params(epochs=1, batch_size=4, crop_size=64).fit(crops)
+    trained = clone(encoder).set_params(epochs=1, batch_size=4, view_size=64).fit(crops)
     assert trained.backbone_name_ == TINY
     assert trained.state_.digest != encoder.state_.digest
 

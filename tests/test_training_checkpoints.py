@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import load_sample_images
 
+import skiqa._training.loop
 import skiqa._training.trainer
 from skiqa import ContrastiveQualityEncoder
 from skiqa._training.checkpoints import TrainingFolder
@@ -21,13 +22,13 @@ def crops():
 
 
 def encoder(folder, **parameters):
-    defaults = {"weights": None, "epochs": 2, "batch_size": 4, "crop_size": 64, "random_state": 0}
+    defaults = {"weights": None, "epochs": 2, "batch_size": 4, "view_size": 64, "random_state": 0}
     return ContrastiveQualityEncoder(TINY, checkpoint_dir=folder, **defaults | parameters)
 
 
 @pytest.fixture
 def each_step(monkeypatch):
-    monkeypatch.setattr(skiqa._training.trainer, "_CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(skiqa._training.loop, "_CHECKPOINT_SECONDS", -1.0)
 
 
 class Stop(Exception):
@@ -162,7 +163,9 @@ def test_killed_after_the_last_epoch_loses_nothing(tmp_path, crops, monkeypatch)
         with pytest.raises(KeyboardInterrupt):
             encoder(tmp_path).fit(crops)
     again = []
-    monkeypatch.setattr(skiqa._training.trainer.Trainer, "step_on", lambda *args: again.append(1) or 1.0)
+    monkeypatch.setattr(
+        skiqa._training.trainer.Trainer, "step_on", lambda *args: again.append(1) or 1.0
+    )
     resumed = encoder(tmp_path).fit(crops)
     assert not again  # no step was left to do
     assert resumed.n_iter_ == 2
@@ -171,7 +174,7 @@ def test_killed_after_the_last_epoch_loses_nothing(tmp_path, crops, monkeypatch)
 
 @pytest.mark.parametrize(
     "change",
-    [{"random_state": 1}, {"epochs": 3}, {"crop_size": 72}, {"learning_rate": 0.3}, "images"],
+    [{"random_state": 1}, {"epochs": 3}, {"view_size": 72}, {"learning_rate": 0.3}, "images"],
 )
 def test_other_runs_have_other_folders(tmp_path, crops, monkeypatch, each_step, change):
     run = interrupted(monkeypatch, tmp_path, crops, after=2)

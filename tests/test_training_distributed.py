@@ -11,7 +11,7 @@ from sklearn.datasets import load_sample_images
 from timm.layers import BatchNormAct2d
 
 from skiqa import ContrastiveQualityEncoder
-from skiqa._network.stages import random_state_of
+from skiqa._network.state import random_state_of
 from skiqa._training.distributed import (
     from_first,
     gather,
@@ -22,7 +22,8 @@ from skiqa._training.distributed import (
     synchronise_batchnorm,
     world_size,
 )
-from skiqa._training.trainer import Plan, Trainer
+from skiqa._training.schedule import Plan
+from skiqa._training.trainer import Trainer
 from skiqa.objectives import OBJECTIVES
 
 TINY = "test_resnet.r160_in1k"
@@ -45,7 +46,7 @@ def of(views, mine):
 
 def step(name, numbers, mine):
     """Return loss, gradients, BatchNorm statistics and queue of one batch, in float64."""
-    plan = Plan(epochs=1, batch_size=N, crop_size=64, learning_rate=0.1, weight_decay=0.0,
+    plan = Plan(epochs=1, batch_size=N, view_size=64, learning_rate=0.1, weight_decay=0.0,
                 **{"train_statistics": False} | numbers)  # fmt: skip
     objective = OBJECTIVES[name]()
     trainer = Trainer(random_state_of(TINY, 0), objective, plan, torch.device("cpu"), None, 0)
@@ -100,7 +101,7 @@ def trained(checkpoint_dir):
         ]
     )
     encoder = ContrastiveQualityEncoder(
-        TINY, weights=None, epochs=2, batch_size=4, crop_size=64, learning_rate=1.0,
+        TINY, weights=None, epochs=2, batch_size=4, view_size=64, learning_rate=1.0,
         objective="qpt", random_state=0, precision="float32", device="cpu",
         checkpoint_dir=checkpoint_dir,
     )  # fmt: skip
@@ -189,8 +190,8 @@ def test_one_process_needs_no_group():
 
 
 def test_every_process_needs_all_images(monkeypatch):
-    monkeypatch.setattr("skiqa._training.trainer.from_first", lambda value: 5 if value == 3 else value)
-    encoder = ContrastiveQualityEncoder(TINY, weights=None, epochs=1, crop_size=64)
+    monkeypatch.setattr("skiqa._training.loop.from_first", lambda value: 5 if value == 3 else value)
+    encoder = ContrastiveQualityEncoder(TINY, weights=None, epochs=1, view_size=64)
     with pytest.raises(ValueError, match=r"given 3 images, the first one 5: .* the same X"):
         encoder.fit(np.zeros((3, 9, 9, 3), np.uint8))
 

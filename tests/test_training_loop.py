@@ -13,29 +13,22 @@ from sklearn.base import BaseEstimator
 from sklearn.datasets import load_sample_images
 
 from skiqa import ContrastiveQualityEncoder
-from skiqa._network.stages import EncoderState, build, random_state_of
-from skiqa._network.weight_files import BUNDLED, load_state
-from skiqa._inputs.images import as_image_list
+from skiqa._inputs.containers import as_image_list
 from skiqa._network.pooling import stage_statistics
-from skiqa._training.trainer import (
-    Plan,
-    Trainer,
-    cut_window,
-    epoch_order,
-    feature_drift,
-    rate,
-    sample_seeds,
-    train,
-)
+from skiqa._network.state import EncoderState, build, random_state_of
+from skiqa._network.weight_files import BUNDLED, load_state
+from skiqa._training.loop import train
+from skiqa._training.schedule import Plan, cut_window, epoch_order, rate, sample_seeds
+from skiqa._training.trainer import Trainer, feature_drift
 from skiqa.exceptions import ImageError
 from skiqa.objectives import Contrique, Qpt
-from skiqa.objectives.contrique import nt_xent
+from skiqa.objectives._losses import nt_xent
 
 TINY = "test_resnet.r160_in1k"
 
 
 def tiny(**parameters):
-    defaults = {"weights": None, "epochs": 2, "batch_size": 4, "crop_size": 64, "random_state": 0}
+    defaults = {"weights": None, "epochs": 2, "batch_size": 4, "view_size": 64, "random_state": 0}
     return ContrastiveQualityEncoder(TINY, **defaults | parameters)
 
 
@@ -54,7 +47,7 @@ def trainer():
 
 
 def make_trainer(dtype=None, objective=None, **changes):
-    numbers = {"epochs": 1, "batch_size": 4, "crop_size": 64, "learning_rate": 0.01,
+    numbers = {"epochs": 1, "batch_size": 4, "view_size": 64, "learning_rate": 0.01,
                "weight_decay": 0.1, "train_statistics": True}  # fmt: skip
     plan = Plan(**numbers | changes)
     state, objective = random_state_of(TINY, 0), objective or Contrique()
@@ -94,7 +87,7 @@ def test_a_new_projector_learns_as_from_scratch(crops, monkeypatch):
     monkeypatch.setattr("skiqa._encoder.train", note)
     for weights in ("default", None):
         backbone = None if weights else TINY
-        encoder = ContrastiveQualityEncoder(backbone, weights=weights, batch_size=4, crop_size=64)
+        encoder = ContrastiveQualityEncoder(backbone, weights=weights, batch_size=4, view_size=64)
         encoder.set_params(epochs=1, learning_rate=0.003).fit(crops)
     trained, scratch = plans
     assert trained.learning_rate == scratch.learning_rate == pytest.approx(0.003 * 4 / 512)
@@ -204,11 +197,12 @@ import time
 import numpy as np
 import torch
 torch.set_num_threads(1)
-import skiqa._training.trainer as loop
+import skiqa._training.loop as loop
+from skiqa._training.trainer import Trainer
 from skiqa import ContrastiveQualityEncoder
 from skiqa.objectives import Qpt
 loop._CHECKPOINT_SECONDS = -1.0  # every step is kept
-step_on = loop.Trainer.step_on
+step_on = Trainer.step_on
 
 def told(self, *args):
     loss = step_on(self, *args)
@@ -217,9 +211,9 @@ def told(self, *args):
         time.sleep(600)  # to be killed here, on however slow a machine
     return loss
 
-loop.Trainer.step_on = told
+Trainer.step_on = told
 ContrastiveQualityEncoder(
-    "test_resnet.r160_in1k", weights=None, epochs=3, batch_size=3, crop_size=64, random_state=0,
+    "test_resnet.r160_in1k", weights=None, epochs=3, batch_size=3, view_size=64, random_state=0,
     checkpoint_dir=sys.argv[2], objective=Qpt(queue_size=10),
 ).fit(np.load(sys.argv[1]), authentic=[True, False] * 4)
 """
@@ -317,8 +311,8 @@ def test_micro_batches_with_distillation_and_dropout():
     """The second run of the network draws the same dropout as the first."""
     slopes = []
     for size in (None, 3):
-        trainer = make_trainer(train_statistics=False, distillation=0.5, micro_batch_size=size)
-        with torch.no_grad():  # away from the start, where distillation has no slope
+        trainer = make_trainer(train_statistics=False, start_penalty=0.5, micro_batch_size=size)
+        with torch.no_grad():  # away from the start, where start_penalty has no slope
             for p in trainer.network.parameters():
                 p.mul_(1.01)
         views = torch.rand(10, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -414,17 +408,17 @@ def run(crops, **changes):
 
 def test_only_the_first_stages_are_trained(crops):
     start = random_state_of(TINY, 0).networks[0]
-    trainer = run(crops, trained_stages=2, learning_rate=0.1)
+    trainer = run(crops, trained_first_stages=2, learning_rate=0.1)
     network, _ = trainer.arrays()
     moved = {name.split(".")[0] for name in network if (network[name] != start[name]).any()}
     assert moved == {"conv1", "bn1", "layer1"}  # the stem is the first stage of a ResNet
     for count in (0, 6):
-        with pytest.raises(ValueError, match=f"trained_stages={count}, but .* has 5 stages"):
-            make_trainer(trained_stages=count)
+        with pytest.raises(ValueError, match=f"trained_first_stages={count}, but .* has 5 stages"):
+            make_trainer(trained_first_stages=count)
 
 
 def test_trained_stages_of_a_network_that_is_no_chain(crops):
-    encoder = tiny(trained_stages=1).set_params(backbone="test_vit.r160_in1k")
+    encoder = tiny(trained_first_stages=1).set_params(backbone="test_vit.r160_in1k")
     with pytest.raises(ValueError, match="no chain of stages"):
         encoder.fit(crops)
 
@@ -446,8 +440,8 @@ def test_distillation_holds_features_to_the_start(crops):
     start = build(state).eval()
 
     def drift(weight):
-        plan = Plan(epochs=3, batch_size=4, crop_size=64, learning_rate=0.0001, weight_decay=0.0,
-                    train_statistics=False, distillation=weight)  # fmt: skip
+        plan = Plan(epochs=3, batch_size=4, view_size=64, learning_rate=0.0001, weight_decay=0.0,
+                    train_statistics=False, start_penalty=weight)  # fmt: skip
         trainer = Trainer(state, Contrique(), plan, torch.device("cpu"), None, 0)
         train(trainer, as_image_list(crops), unknown(8), n_jobs=None, on_error="raise",
               hooks=Silent())  # fmt: skip
@@ -473,7 +467,7 @@ def test_loss_falls_below_the_plateau():
         for left in range(0, 560, 112)
     ]
     encoder = tiny(
-        epochs=30, batch_size=20, crop_size=64, learning_rate=2.0,
+        epochs=30, batch_size=20, view_size=64, learning_rate=2.0,
         objective=Contrique(color_spaces=("rgb",)),
     ).fit(photos, authentic=[True] * 20)  # fmt: skip
     last = np.mean(encoder.loss_curve_[-5:])
@@ -514,17 +508,17 @@ class Halves(BaseEstimator):
     """The smallest objective: two views of an image attract. Its network has dropout."""
 
     defaults_scratch = defaults_pretrained = {
-        "batch_size": 4, "crop_size": 64, "learning_rate": 0.1, "weight_decay": 0.0,
+        "batch_size": 4, "view_size": 64, "learning_rate": 0.1, "weight_decay": 0.0,
     }  # fmt: skip
     learning_rate_batch = 4
 
-    def window_size(self, crop_size):
-        return crop_size
+    def window_size(self, view_size):
+        return view_size
 
     def head(self, n_features):
         return torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(n_features, 8))
 
-    def views(self, windows, indices, authentic, seeds, crop_size):
+    def views(self, windows, indices, authentic, seeds, view_size):
         return torch.cat([windows, windows.flip(3)]), indices
 
     def pool(self, maps):

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skiqa.objectives import info_nce
 from skiqa._training.momentum import MomentumEncoder, enqueue, follow
+from skiqa.objectives import info_nce
 
 few = settings(database=None, deadline=None, max_examples=15)
 

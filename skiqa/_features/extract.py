@@ -1,16 +1,17 @@
-"""Images -> feature matrix: decode ahead, scale, run the network, pool."""
+"""Images -> feature rows: decode ahead, scale, run the network, pool."""
 
 from collections import deque
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize
 
-from skiqa._network.stages import live_networks, to_input
+from skiqa._features.standardise import finisher
+from skiqa._features.width import pool
+from skiqa._inputs.prefetch import iter_decoded
+from skiqa._inputs.resizing import pad_to, resize
 from skiqa._network.device import transform_dtype
-from skiqa._inputs.images import iter_decoded, pad_to, resize
-from skiqa._network.pooling import POOLINGS
-from skiqa._network.tiles import needs_tiles, tiled_features
+from skiqa._network.live import live_networks
+from skiqa._network.tiles import needs_tiles
 from skiqa.exceptions import ImageError
 
 # Changes whenever a feature would: part of the key of every cached row.
@@ -20,15 +21,6 @@ EXTRACTION_VERSION = 1
 # alone: bits then depend on no neighbour, and big batches only buy page faults.
 GPU_PIXEL_BUDGET = 8_000_000
 GPU_WINDOW = 64  # photos looked through for equal sizes
-
-
-def pool(images, network, pooling, device, dtype):
-    """Return the pooled features of uint8 images of one size: (n, h, w, 3) -> (n, d) float32."""
-    if needs_tiles(network, images.shape[1:3]):
-        return torch.stack(
-            [tiled_features(image, network, pooling, device, dtype) for image in images]
-        )
-    return POOLINGS[pooling](network.maps(to_input(images, network, device, dtype)))
 
 
 def extract(
@@ -124,128 +116,6 @@ def image_digest(images, index):
         return images.digest(index)
     except ImageError:
         return None
-
-
-def finisher(state, scales, pooling):
-    """Return what pooled features still need, as a function of a row: their weights say what."""
-    parts = state.parts()
-    if len(parts) == 1:
-        return _finisher_of_part(state, scales, pooling)
-    finishers = [_finisher_of_part(part, scales, pooling) for part in parts]
-    ends = np.cumsum([part_width(part, scales, pooling) for part in parts])[:-1]
-    # stage features of a row: about one in all, whatever stands beside whatever
-    weight = np.float32(len(parts) ** -0.5 if pooling == "stages" else 1.0)
-
-    def finish(row):
-        pieces = np.split(row, ends)
-        return weight * np.concatenate([f(x) for f, x in zip(finishers, pieces, strict=True)])
-
-    return finish
-
-
-def _finisher_of_part(state, scales, pooling):
-    if pooling == "stages":
-        return standardiser(state, scales)
-    if not state.unit_norm:
-        return lambda row: row
-    blocks = len(state.networks) * len(scales)  # each of norm one
-    return lambda row: normalize(torch.from_numpy(row).view(blocks, -1), dim=1).flatten().numpy()
-
-
-def standardiser(state, scales):
-    """Return the function that centres and scales a row of stage features.
-
-    Parameters
-    ----------
-    state : EncoderState
-        With constants at its reference scales, or without any (then only the division by the
-        square root of the width is left).
-    scales : tuple of float
-        The scales of the row; each takes the constants of the nearest reference scale.
-
-    Returns
-    -------
-    callable
-        (n_features,) -> (n_features,), float32.
-    """
-    center, scale = stage_constants(state, scales)
-    return lambda row: (row - center) / (scale * np.float32(np.sqrt(row.size)))
-
-
-def stage_constants(state, scales):
-    """Return (center, scale) of a row of stage features, float32: 0 and 1 where there are none."""
-    if state.center is None:
-        return np.float32(0), np.float32(1)
-    reference = np.log(state.reference_scales)
-    nearest = [int(np.abs(reference - np.log(s)).argmin()) for s in scales]
-    return state.center[:, nearest].reshape(-1), state.scale[:, nearest].reshape(-1)
-
-
-def standardising_constants(images, indices, state, *, device, n_jobs):
-    """Return (center, scale) of the stage features of some images, for their state.
-
-    Parameters
-    ----------
-    images : ImageList
-    indices : sequence of int
-        Which images.
-    state : EncoderState
-        Without constants.
-    device : torch.device
-    n_jobs : int or None
-
-    Returns
-    -------
-    center, scale : ndarray of shape (n_experts, n_reference_scales, d), float32
-        Mean and standard deviation; where all images agree, a deviation of 1.
-    """
-    options = {"scales": state.reference_scales, "pooling": "stages", "device": device,
-               "precision": "float32", "n_jobs": n_jobs, "on_error": "nan"}  # fmt: skip
-    rows = [row for _, row in extract(images, state=state, indices=indices, **options)]
-    rows = np.stack([row for row in rows if isinstance(row, np.ndarray)]).astype(np.float64)
-    rows *= np.sqrt(rows.shape[1])
-    deviation = rows.std(axis=0)
-    deviation[deviation < 1e-6 * np.abs(rows).max(axis=0)] = 1.0
-    deviation[deviation == 0] = 1.0
-    shape = (len(state.networks), len(state.reference_scales), -1)
-    return (
-        rows.mean(axis=0).astype(np.float32).reshape(shape),
-        deviation.astype(np.float32).reshape(shape),
-    )
-
-
-def row_width(state, scales, pooling):
-    """Return the number of features of an image: all networks, all scales."""
-    return sum(part_width(part, scales, pooling) for part in state.parts())
-
-
-def part_width(state, scales, pooling):
-    """Return the number of features of an image, those of the content beside `state` apart."""
-    return len(state.networks) * len(scales) * feature_width(state, pooling)
-
-
-def feature_width(state, pooling):
-    """Return the number of features of one network at one scale, content apart.
-
-    Raises
-    ------
-    ValueError
-        If the weights do not fit the network.
-    """
-    key = (state.digest, pooling)
-    if key not in _WIDTHS:
-        _WIDTHS[key] = _measured_width(state, pooling)
-    return _WIDTHS[key]
-
-
-_WIDTHS = {}  # two small numbers for each set of weights that a process has seen
-
-
-def _measured_width(state, pooling):
-    network = live_networks(state, torch.device("cpu"), torch.float32)[0]
-    image = np.zeros((1, network.stride, network.stride, 3), np.uint8)
-    with torch.inference_mode():
-        return pool(image, network, pooling, torch.device("cpu"), torch.float32).shape[1]
 
 
 def _windows(items, size):

@@ -21,12 +21,15 @@ import torch
 from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
-from skiqa._network.stages import EncoderState, live_networks, to_input
-from skiqa._features.extract import EXTRACTION_VERSION, extract, stage_constants
-from skiqa._inputs.images import iter_decoded, pad_to, resize
+from skiqa._features.extract import EXTRACTION_VERSION, extract
+from skiqa._features.standardise import stage_constants
+from skiqa._inputs.prefetch import iter_decoded
+from skiqa._inputs.resizing import pad_to, resize
+from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS, stage_statistics
+from skiqa._network.state import EncoderState
 from skiqa._network.tiles import refuse_beyond_memory
-from skiqa._training.trainer import cut_window
+from skiqa._training.schedule import cut_window
 
 # Pixels of photos, or values of their largest maps, that a batch may have to run as one.
 _BUDGET = 4_000_000
@@ -106,7 +109,7 @@ class _Source:
             if whole and recipe.device.type == "cpu":
                 network = live_networks(recipe.state, recipe.device, torch.float32)[0]
                 with self.images.named(index):
-                    remedy = "Train on windows: crop_size."
+                    remedy = "Train on windows: window_size."
                     refuse_beyond_memory(network, image.shape[:2], remedy)
             yield image
 
@@ -118,20 +121,20 @@ class Photos(_Source):
     ----------
     images, recipe, n_jobs
         As of any source.
-    crop_size : int or None
+    window_size : int or None
         Side of a window in pixels; None: whole.
     """
 
-    def __init__(self, images, recipe, n_jobs, crop_size):
+    def __init__(self, images, recipe, n_jobs, window_size):
         super().__init__(images, recipe, n_jobs)
-        self.crop_size = crop_size
+        self.window_size = window_size
 
     def views(self, indices, seeds):
         """Yield uint8 arrays (h, w, 3), one for each index; a seed decides what is seen of it."""
-        images = self._decoded(indices, whole=self.crop_size is None)
+        images = self._decoded(indices, whole=self.window_size is None)
         for image, seed in zip(images, seeds, strict=True):
-            if self.crop_size is not None:
-                image = cut_window(image, self.crop_size, seed)
+            if self.window_size is not None:
+                image = cut_window(image, self.window_size, seed)
                 image = image[:, ::-1] if int(seed) & 1 else image
             yield image
 
@@ -173,7 +176,7 @@ class KeptMaps(_Source):
     ----------
     images, recipe, n_jobs
         As of any source. The recipe's state holds the network whose front stages stay as they are.
-    trained_stages : int
+    trained_last_stages : int
         How many stages are left out.
     folder : str or path
         Where the files lie.
@@ -186,7 +189,7 @@ class KeptMaps(_Source):
         If the network is no chain of stages.
     """
 
-    def __init__(self, images, recipe, n_jobs, trained_stages, folder):
+    def __init__(self, images, recipe, n_jobs, trained_last_stages, folder):
         super().__init__(images, recipe, n_jobs)
         self._network = live_networks(recipe.state, recipe.device, torch.float32)[0]
         _, stages = self._network.split()
@@ -195,7 +198,7 @@ class KeptMaps(_Source):
                 f"{recipe.state.backbone} is no chain of stages that could be cut: its maps cannot "
                 "be kept. Use maps_dir=None."
             )
-        self._n_front = len(stages) - trained_stages
+        self._n_front = len(stages) - trained_last_stages
         parts = (recipe.state.digest, recipe.scales, self._n_front, EXTRACTION_VERSION,
                  PIL.__version__)  # fmt: skip
         self._folder = Path(folder) / hashlib.sha256(repr(parts).encode()).hexdigest()[:24]

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from sklearn.linear_model import Ridge
 
-from skiqa._network.stages import EncoderState, array_shapes
 from skiqa._network.pickles import Call, read_pickle
+from skiqa._network.state import EncoderState, array_shapes
 
 # Encoders -----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skiqa._network.stages import to_input
+from skiqa._network.live import to_input
 from skiqa.exceptions import ImageError
 
 TILED_ABOVE = 4_000_000  # pixels; up to here a photo runs whole

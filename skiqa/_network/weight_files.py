@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from skiqa._network.stages import EncoderState
 from skiqa._inputs.digests import file_key
 from skiqa._network.authors_files import is_torch_file, official_state
+from skiqa._network.state import EncoderState
 
 FORMAT = 1
 BUNDLED = Path(__file__).parents[1] / "weights" / "default.skiqa"

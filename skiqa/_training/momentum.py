@@ -3,62 +3,6 @@
 import copy
 
 import torch
-from torch.nn import functional as F
-
-from skiqa.objectives._common import at_least_float32
-
-
-def info_nce(queries, positives, negatives, queue, temperature=0.2, own=None):
-    """Return the contrastive loss of queries with positives and negatives of their own and a queue.
-
-    In float32 (float64 if that comes in).
-
-    Parameters
-    ----------
-    queries : tensor of shape (n, d)
-        All rows, here and below, are normalised here.
-    positives : tensor of shape (n, p, d), p >= 1
-        What each query is attracted to.
-    negatives : tensor of shape (n, v, d), v >= 0
-        What repels this query alone.
-    queue : tensor of shape (k, d), k >= 0
-        Keys of earlier steps, which repel all queries.
-    temperature : float in (0, inf), default=0.2
-    own : bool tensor of shape (n, k) or None, default=None
-        Which keys of the queue are not to repel a query.
-
-    Returns
-    -------
-    tensor, scalar
-        log(1 + v + k) when all rows are equal.
-
-    Notes
-    -----
-    With s(x) = q_n . x / t for the query q_n of n,
-    L = 1/(n p) sum_n sum_p -log[exp s(k+_np) / (exp s(k+_np) + sum_v exp s(k-_nv)
-    + sum_l exp s(m_l))]. With p = 1 and v = 0 it is InfoNCE as MoCo has it (He et al., CVPR 2020).
-    O(n p (v + k)) memory.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skiqa.objectives import info_nce
-    >>> q = torch.ones(2, 4)
-    >>> float(info_nce(q, q[:, None], q[:, None], torch.ones(6, 4)))  # log(1 + 1 + 6)
-    2.079...
-    """
-    q, p, v, m = (
-        F.normalize(at_least_float32(x), dim=-1) for x in (queries, positives, negatives, queue)
-    )
-    with torch.autocast(q.device.type, enabled=False):  # else the products round to 8 bits
-        attracted = torch.einsum("id,ipd->ip", q, p) / temperature
-        repelled = torch.einsum("id,ivd->iv", q, v) / temperature
-        earlier = torch.einsum("id,kd->ik", q, m) / temperature
-    if own is not None:
-        earlier = earlier.masked_fill(own, -torch.inf)
-    others = torch.cat([repelled, earlier], dim=1)[:, None].expand(-1, p.shape[1], -1)
-    everyone = torch.cat([attracted[:, :, None], others], dim=2).logsumexp(dim=2)
-    return (everyone - attracted).mean()
 
 
 def enqueue(queue, new, size):

@@ -1,130 +1,27 @@
-"""The one training loop: samples, optimiser, schedule, autocast, resume, history."""
+"""A network in training: a step on a batch, micro-batches, and what lets it go on later."""
 
 import math
-import time
-import warnings
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from skiqa._network.stages import build, load_arrays, normalise, seeded, to_arrays
+from skiqa._network.batchnorm import statistics_held
+from skiqa._network.live import normalise
+from skiqa._network.pooling import stage_statistics
+from skiqa._network.stages import seeded
+from skiqa._network.state import build, load_arrays, to_arrays
 from skiqa._training.distributed import (
     add_gradients,
     from_first,
     gather,
     most,
-    share,
     synchronise_batchnorm,
     world_size,
 )
-from skiqa._inputs.images import iter_decoded, pad_to
-from skiqa._network.pooling import stage_statistics
-from skiqa.objectives._common import at_least_float32
 from skiqa._training.momentum import MomentumEncoder
+from skiqa.objectives._common import at_least_float32
 
-_CHECKPOINT_SECONDS = 60.0
 _PHASES = 3  # independent streams of seeds: order, samples, initialisation
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The numbers of a training run.
-
-    Parameters
-    ----------
-    epochs : int
-        Passes over the images.
-    batch_size : int
-        Images a step.
-    crop_size : int
-        Side of a view, in pixels.
-    learning_rate : float
-        Peak rate, for `batch_size` images a step.
-    weight_decay : float
-        L2 penalty on matrices and kernels; never on biases or BatchNorm.
-    train_statistics : bool
-        Whether BatchNorm of the network normalises by the batch (from scratch) or by the
-        statistics of the weights it starts from.
-    constant : bool, default=False
-        A constant rate, instead of linear warm-up over 10 % and cosine to zero.
-    momentum : float, default=0.9
-        Of SGD.
-    first_epoch : int, default=0
-        Epochs already behind the network: they count for the seeds.
-    head_factor : float, default=1.0
-        The projector's rate over the network's: a new projector behind trained weights must learn
-        fast, or the network is bent to its random numbers instead.
-    trained_stages : int or None, default=None
-        Only the first so many stages change; None = all.
-    distillation : float, default=0.0
-        Weight of the term that holds the features to those of the weights at the start.
-    micro_batch_size : int or None, default=None
-        Views that run through the network at a time; None = all of a step's.
-    max_grad_norm : float or None, default=None
-        Longer gradients, over all parameters, are shortened to this.
-    """
-
-    epochs: int
-    batch_size: int
-    crop_size: int
-    learning_rate: float
-    weight_decay: float
-    train_statistics: bool
-    constant: bool = False
-    momentum: float = 0.9
-    first_epoch: int = 0
-    head_factor: float = 1.0
-    trained_stages: int | None = None
-    distillation: float = 0.0
-    micro_batch_size: int | None = None
-    max_grad_norm: float | None = None
-
-
-def rate(step, n_steps):
-    """Return the schedule's factor at a step: linear warm-up over 10 %, then cosine to zero."""
-    warmup = max(1, n_steps // 10)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, n_steps - warmup)))
-
-
-def sample_seeds(seed, epoch, positions):
-    """Return one int64 seed for each (epoch, position), whatever batch it falls in.
-
-    Parameters
-    ----------
-    seed : int
-        The run's seed.
-    epoch : int
-    positions : sequence of int
-        Places in the epoch's order.
-
-    Returns
-    -------
-    tensor of shape (n,), int64
-    """
-    draws = [
-        np.random.SeedSequence([seed, 1, epoch, int(p)]).generate_state(1, np.uint64)[0]
-        for p in positions
-    ]
-    return torch.from_numpy(np.array(draws, dtype=np.uint64).view(np.int64).copy())
-
-
-def epoch_order(seed, epoch, n):
-    """Return the order of n images in an epoch: a permutation that depends on nothing else."""
-    return np.random.default_rng([seed, 0, epoch]).permutation(n)
-
-
-def cut_window(image, size, seed):
-    """Cut a random size x size window from a uint8 image, reflect-padded where it is smaller."""
-    image = pad_to(image, size)
-    rng = np.random.default_rng(int(seed) & (2**63 - 1))
-    top = int(rng.integers(image.shape[0] - size + 1))
-    left = int(rng.integers(image.shape[1] - size + 1))
-    return image[top : top + size, left : left + size]
 
 
 def feature_drift(f, g):
@@ -177,9 +74,9 @@ class Trainer:
             side = self.network.stride
             n_features = objective.pool(self.network(torch.zeros(1, 3, side, side))).shape[1]
         least = side * getattr(objective, "grid", 1)
-        if plan.crop_size < least:
+        if plan.view_size < least:
             raise ValueError(
-                f"crop_size={plan.crop_size} is too small: {state.backbone!r} needs {least} pixels "
+                f"view_size={plan.view_size} is too small: {state.backbone!r} needs {least} pixels "
                 f"for views of {least // side} x {least // side} patches."
             )
         with seeded(seed):
@@ -192,10 +89,10 @@ class Trainer:
         self.network.train(plan.train_statistics)
         self.head.train()
         synchronise_batchnorm(self.network)  # the projector gets the rows of all processes
-        if plan.trained_stages is not None:
-            freeze_after(self.network, plan.trained_stages)
+        if plan.trained_first_stages is not None:
+            freeze_after(self.network, plan.trained_first_stages)
         self.start = None
-        if plan.distillation:
+        if plan.start_penalty:
             self.start = build(state).eval().requires_grad_(False)
             self.start.to(device, memory_format=torch.channels_last)
         groups = [
@@ -223,7 +120,7 @@ class Trainer:
         device, plan = self.device, self.plan
         images = torch.from_numpy(windows).to(device).permute(0, 3, 1, 2).float().div_(255.0)
         views, labels = self.objective.views(
-            images, indices.to(device), authentic.to(device), seeds.to(device), plan.crop_size
+            images, indices.to(device), authentic.to(device), seeds.to(device), plan.view_size
         )
         for group in self.optimizer.param_groups:
             group["lr"] = plan.learning_rate * group["factor"] * factor
@@ -332,7 +229,7 @@ class Trainer:
             loss = self.objective.loss(projections, labels, keys, *self.memory.queue(keys))
         if start is None:
             return loss
-        return loss + self.plan.distillation * feature_drift(statistics, start)
+        return loss + self.plan.start_penalty * feature_drift(statistics, start)
 
     def check_finite(self):
         """Raise if a weight is no longer a number: a loss can hide it, features would not."""
@@ -400,20 +297,6 @@ def _array(tensor):
     return tensor.detach().cpu().numpy().copy()
 
 
-@contextmanager
-def statistics_held(network):
-    """Let BatchNorm normalise as it does, but leave its running statistics where they are."""
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-
-
 def freeze_after(network, n_stages):
     """Let only the stem and the first stages of a network change.
 
@@ -425,7 +308,7 @@ def freeze_after(network, n_stages):
     stem, stages = network.split()
     if stages is None or not 1 <= n_stages <= len(stages):
         what = "is no chain of stages" if stages is None else f"has {len(stages)} stages"
-        raise ValueError(f"trained_stages={n_stages}, but the network {what}.")
+        raise ValueError(f"trained_first_stages={n_stages}, but the network {what}.")
     network.requires_grad_(False)
     for layer in [*stem, *(layer for stage in stages[:n_stages] for layer in stage)]:
         layer.requires_grad_(True)
@@ -433,105 +316,3 @@ def freeze_after(network, n_stages):
 
 def _shapes(arrays):
     return {name: array.shape for name, array in arrays.items()}
-
-
-def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
-    """Run the training loop.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        Changed in place. Its plan says how long.
-    images : ImageList
-        The photos.
-    authentic : int ndarray of shape (n,)
-        1 degraded by life, 0 pristine, -1 unknown.
-    n_jobs : int or None
-        Decoding threads.
-    on_error : {"raise", "nan"}
-        "nan": unreadable photos are passed over, with a warning once an epoch.
-    hooks : object
-        With ``epoch(epoch, n_steps)``, a context manager giving what is called after each step as
-        ``on_batch(loss, trainer)``; after each epoch ``end(trainer)`` is asked whether to stop;
-        ``resume(trainer)`` is called first if the run goes on from a checkpoint.
-    folder : TrainingFolder or None
-        Where checkpoints go; of several processes, the first one's alone.
-
-    Notes
-    -----
-    Where a process group is initialised, each process takes its part of every batch, and all must
-    be given the same images; they end with the same weights.
-
-    Same seed, machine and thread count: same weights, whatever `n_jobs`, killed and resumed or
-    not; the position in the run decides every random number.
-    """
-    plan, n = trainer.plan, len(images)
-    if (first := from_first(n)) != n:
-        raise ValueError(
-            f"This process was given {n} images, the first one {first}: give all processes "
-            "the same X. Each takes its part of it by itself."
-        )
-    batch = min(plan.batch_size, n)
-    per_epoch = max(1, n // batch)
-    n_steps = plan.epochs * per_epoch
-    size = trainer.objective.window_size(plan.crop_size)
-    losses, saved = [], time.monotonic()
-    content = from_first(None if folder is None else folder.load())
-    if content is not None:
-        losses = trainer.restore(content)
-        hooks.resume(trainer)
-    while len(trainer.history) < plan.epochs:
-        epoch = len(trainer.history)
-        order = epoch_order(trainer.seed, plan.first_epoch + epoch, n)
-        start, unreadable = time.monotonic(), 0
-        done = trainer.step - epoch * per_epoch
-        with hooks.epoch(epoch, per_epoch) as on_batch:
-            mine = share(batch)
-            todo = order[: per_epoch * batch].reshape(per_epoch, batch)[done:, mine].flatten()
-            decoded = iter_decoded(
-                images, n_jobs=n_jobs, prefetch=2 * len(mine), on_error=on_error, indices=todo
-            )
-            for k in range(done, per_epoch):
-                positions = range(k * batch + mine.start, k * batch + mine.stop)
-                seeds = sample_seeds(trainer.seed, plan.first_epoch + epoch, positions)
-                members = [next(decoded) for _ in positions]
-                good = [i for i, (_, image) in enumerate(members) if isinstance(image, np.ndarray)]
-                unreadable += len(mine) - len(good)
-                if len(good) < 2:
-                    raise ValueError(
-                        f"Only {len(good)} of {len(mine)} images of a batch can be read; contrast "
-                        "needs at least 2. Remove the unreadable files from X."
-                    )
-                windows = np.stack([cut_window(members[i][1], size, seeds[i]) for i in good])
-                indices = torch.tensor([members[i][0] for i in good])
-                factor = 1.0 if plan.constant else rate(trainer.step, n_steps)
-                marks = torch.from_numpy(authentic[indices.numpy()])
-                loss = trainer.step_on(windows, indices, marks, seeds[good], factor)
-                if not math.isfinite(loss):
-                    raise ValueError(
-                        f"The loss became {loss} in step {trainer.step}. Lower learning_rate "
-                        f"(now {plan.learning_rate:g})."
-                    )
-                losses.append(loss)
-                on_batch(loss, trainer)
-                if folder is not None and time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                    folder.save(trainer.step, trainer.content(losses))
-                    saved = time.monotonic()
-        if unreadable:
-            warnings.warn(
-                f"Passed over {unreadable} images that cannot be read in epoch {epoch + 1}.",
-                UserWarning,
-                stacklevel=2,
-            )
-        seconds = time.monotonic() - start
-        trainer.history.append(
-            {"loss": float(np.mean(losses)), "seconds": seconds,
-             "images_per_second": (per_epoch - done) * batch / max(seconds, 1e-9)}
-        )  # fmt: skip
-        losses = []
-        trainer.check_finite()
-        if folder is not None:
-            folder.save(trainer.step, trainer.content(losses))
-            saved = time.monotonic()
-        if from_first(bool(hooks.end(trainer))):
-            break

@@ -287,7 +287,8 @@ def _refuse_to_overwrite(files, out, written, gallery, overwrite):
 
 def _run(files, plan, out):
     """Write all variants and the table of them; return the exit status."""
-    from skiqa._inputs.images import as_image_list, iter_decoded
+    from skiqa._inputs.containers import as_image_list
+    from skiqa._inputs.prefetch import iter_decoded
     from skiqa._progress import progress_bar
     from skiqa.degradations import format_sequence
     from skiqa.exceptions import ImageError

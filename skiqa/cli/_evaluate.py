@@ -8,14 +8,7 @@ import sys
 
 import click
 
-from skiqa.cli._files import (
-    Failure,
-    in_the_way,
-    jobs_option,
-    printable,
-    unwritable,
-    warnings_shown,
-)
+from skiqa.cli._files import Failure, in_the_way, jobs_option, printable, unwritable, warnings_shown
 from skiqa.cli._fit import column_options, load_table
 from skiqa.cli._rows import csv_line
 from skiqa.cli._score import load_scorer, scores_of_files

@@ -44,12 +44,12 @@ _CHUNK = 20  # generated images between two steps of the progress bar
 )
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--batch-size", type=click.IntRange(2), help="Photos a step.")
-@click.option("--crop-size", type=click.IntRange(8), help="Side of a view, in pixels.")
+@click.option("--view-size", type=click.IntRange(8), help="Side of a view, in pixels.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Peak rate.")
 @click.option("--weight-decay", type=click.FloatRange(0), help="L2 penalty of the weights.")
-@click.option("--trained-stages", type=click.IntRange(1), help="Train the first stages only.")
+@click.option("--trained-first-stages", type=click.IntRange(1), help="Train the first stages only.")
 @click.option(
-    "--distillation",
+    "--start-penalty",
     type=click.FloatRange(0),
     default=0.0,
     show_default=True,
@@ -182,8 +182,8 @@ def _problem(out, files, overwrite):
 def _encoder(backbone, **parameters):
     """Return an encoder that says where its run goes on from, and knows it afterwards."""
     from skiqa import ContrastiveQualityEncoder
-    from skiqa._training.distributed import rank
     from skiqa._training.checkpoints import TrainingFolder
+    from skiqa._training.distributed import rank
 
     class Encoder(ContrastiveQualityEncoder):
         run = None
@@ -234,7 +234,7 @@ def _leaves(encoder, plan, n, textured, seed):
     from skiqa._progress import progress_bar
     from skiqa.datasets import make_dead_leaves
 
-    side = encoder._objective().window_size(plan.crop_size)
+    side = encoder._objective().window_size(plan.view_size)
     random, images = check_random_state(seed), []
     with progress_bar("Dead leaves", n, enabled=bool(encoder.verbose)) as advance:
         while len(images) < n:

@@ -5,14 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skiqa.datasets._base import (
-    SPLITS,
-    locate,
-    make_bunch,
-    numbers,
-    read_columns,
-    read_rows,
-)
+from skiqa.datasets._base import SPLITS, locate, make_bunch, numbers, read_columns, read_rows
 
 # what people call these columns; "dmos" is not here, for nobody can tell which way it runs
 _NAMES = {

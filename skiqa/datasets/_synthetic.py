@@ -4,15 +4,7 @@ import re
 
 import numpy as np
 
-from skiqa.datasets._base import (
-    find,
-    loader,
-    numbers,
-    read_columns,
-    read_mat,
-    read_rows,
-    texts,
-)
+from skiqa.datasets._base import find, loader, numbers, read_columns, read_mat, read_rows, texts
 
 TID_DEGRADATIONS = (
     "white_noise", "color_noise", "spatially_correlated_noise", "masked_noise",

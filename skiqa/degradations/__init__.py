@@ -5,13 +5,13 @@ function and its five levels, one :class:`Bank` per set of operators, one :class
 distribution over sequences of them. :func:`degrade` is for the prompt: any image, a name, a level.
 """
 
-from . import blur, brightness, color, compression, noise, sharpness, spatial
-from ._batching import batched
-from ._degrade import degrade
-from ._registry import Operator, get_operator, list_operators, register
-from .bank import ARNIQA, KADIS, QPT, REIQA, Bank, get_bank
-from .sequences import apply_sequences, format_sequence, parse_sequence
-from .spaces import BankSpace, SequenceSpace, ShuffleSpace, Space, get_space
+from skiqa.degradations import blur, brightness, color, compression, noise, sharpness, spatial
+from skiqa.degradations._batching import batched
+from skiqa.degradations._degrade import degrade
+from skiqa.degradations._registry import Operator, get_operator, list_operators, register
+from skiqa.degradations.bank import ARNIQA, KADIS, QPT, REIQA, Bank, get_bank
+from skiqa.degradations.sequences import apply_sequences, format_sequence, parse_sequence
+from skiqa.degradations.spaces import BankSpace, SequenceSpace, ShuffleSpace, Space, get_space
 
 __all__ = [
     "ARNIQA",

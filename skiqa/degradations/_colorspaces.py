@@ -2,7 +2,7 @@
 
 import torch
 
-from ._batching import samplewise
+from skiqa.degradations._batching import samplewise
 
 __all__ = [
     "hsv_to_rgb",

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ._pillow import to_bytes
-from ._registry import get_operator
+from skiqa.degradations._pillow import to_bytes
+from skiqa.degradations._registry import get_operator
 
 __all__ = ["degrade"]
 

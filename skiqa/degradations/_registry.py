@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ._batching import as_samples, check_images
+from skiqa.degradations._batching import as_samples, check_images
 
 __all__ = ["FAMILIES", "N_LEVELS", "Operator", "get_operator", "list_operators", "register"]
 

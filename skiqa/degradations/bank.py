@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ._batching import as_samples, check_images
-from ._registry import N_LEVELS, check_levels, get_operator, list_operators
+from skiqa.degradations._batching import as_samples, check_images
+from skiqa.degradations._registry import N_LEVELS, check_levels, get_operator, list_operators
 
 __all__ = ["ARNIQA", "KADIS", "QPT", "REIQA", "Bank", "get_bank"]
 

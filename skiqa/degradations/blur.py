@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from ._batching import batched
-from ._filters import (
+from skiqa.degradations._batching import batched
+from skiqa.degradations._filters import (
     anisotropic_kernel,
     defocus_kernel,
     disk_kernel,
@@ -15,8 +15,8 @@ from ._filters import (
     median_filter,
     motion_kernel,
 )
-from ._random import randint, uniform
-from ._registry import register
+from skiqa.degradations._random import randint, uniform
+from skiqa.degradations._registry import register
 
 __all__ = [
     "anisotropic_blur",

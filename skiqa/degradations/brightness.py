@@ -2,9 +2,15 @@
 
 import torch
 
-from ._batching import batched
-from ._colorspaces import lab_to_rgb, linear_to_srgb, power_, rgb_to_lab, srgb_to_linear
-from ._registry import register
+from skiqa.degradations._batching import batched
+from skiqa.degradations._colorspaces import (
+    lab_to_rgb,
+    linear_to_srgb,
+    power_,
+    rgb_to_lab,
+    srgb_to_linear,
+)
+from skiqa.degradations._registry import register
 
 __all__ = [
     "brighten",

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ._batching import batched
-from ._colorspaces import (
+from skiqa.degradations._batching import batched
+from skiqa.degradations._colorspaces import (
     hsv_to_rgb,
     lab_to_rgb,
     rgb_to_gray,
@@ -19,11 +19,11 @@ from ._colorspaces import (
     rgb_to_ycbcr,
     ycbcr_to_rgb,
 )
-from ._filters import enlarge, gaussian_filter, gradient_magnitude, replicate
-from ._palette import minimum_variance_palette
-from ._pillow import map_pillow
-from ._random import uniform
-from ._registry import register
+from skiqa.degradations._filters import enlarge, gaussian_filter, gradient_magnitude, replicate
+from skiqa.degradations._palette import minimum_variance_palette
+from skiqa.degradations._pillow import map_pillow
+from skiqa.degradations._random import uniform
+from skiqa.degradations._registry import register
 
 __all__ = [
     "banding",

@@ -5,10 +5,10 @@ import math
 
 from PIL import Image
 
-from ._batching import batched
-from ._filters import filter2d, sinc_kernel
-from ._pillow import map_pillow
-from ._registry import register
+from skiqa.degradations._batching import batched
+from skiqa.degradations._filters import filter2d, sinc_kernel
+from skiqa.degradations._pillow import map_pillow
+from skiqa.degradations._registry import register
 
 __all__ = ["jpeg", "jpeg2000", "ringing", "webp"]
 

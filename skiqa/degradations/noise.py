@@ -6,11 +6,11 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ._batching import batched
-from ._colorspaces import rgb_to_gray, rgb_to_ycbcr, ycbcr_to_rgb
-from ._filters import filter_axes, gaussian_filter
-from ._random import normal, randint, uniform
-from ._registry import register
+from skiqa.degradations._batching import batched
+from skiqa.degradations._colorspaces import rgb_to_gray, rgb_to_ycbcr, ycbcr_to_rgb
+from skiqa.degradations._filters import filter_axes, gaussian_filter
+from skiqa.degradations._random import normal, randint, uniform
+from skiqa.degradations._registry import register
 
 __all__ = [
     "denoise",

@@ -9,9 +9,9 @@ from numbers import Integral
 
 import torch
 
-from ._batching import as_samples, check_images
-from ._random import spawn
-from ._registry import N_LEVELS, get_operator
+from skiqa.degradations._batching import as_samples, check_images
+from skiqa.degradations._random import spawn
+from skiqa.degradations._registry import N_LEVELS, get_operator
 
 __all__ = ["PRISTINE", "apply_sequences", "format_sequence", "parse_sequence"]
 

@@ -2,10 +2,10 @@
 
 import torch
 
-from ._batching import batched
-from ._colorspaces import lab_to_rgb, rgb_to_gray, rgb_to_lab
-from ._filters import gaussian_filter, replicate
-from ._registry import register
+from skiqa.degradations._batching import batched
+from skiqa.degradations._colorspaces import lab_to_rgb, rgb_to_gray, rgb_to_lab
+from skiqa.degradations._filters import gaussian_filter, replicate
+from skiqa.degradations._registry import register
 
 __all__ = [
     "contrast",

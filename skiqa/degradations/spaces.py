@@ -12,11 +12,11 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
-from ._batching import check_images
-from ._random import uniform
-from ._registry import FAMILIES, N_LEVELS
-from .bank import Bank, get_bank
-from .sequences import apply_sequences
+from skiqa.degradations._batching import check_images
+from skiqa.degradations._random import uniform
+from skiqa.degradations._registry import FAMILIES, N_LEVELS
+from skiqa.degradations.bank import Bank, get_bank
+from skiqa.degradations.sequences import apply_sequences
 
 __all__ = ["BankSpace", "SequenceSpace", "ShuffleSpace", "Space", "get_space"]
 

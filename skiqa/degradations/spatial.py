@@ -5,11 +5,11 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ._batching import batched
-from ._random import normal, randint, uniform
-from ._registry import register
-from ._resampling import nearest, resample
-from ._thresholds import otsu_thresholds
+from skiqa.degradations._batching import batched
+from skiqa.degradations._random import normal, randint, uniform
+from skiqa.degradations._registry import register
+from skiqa.degradations._resampling import nearest, resample
+from skiqa.degradations._thresholds import otsu_thresholds
 
 __all__ = [
     "color_block",

@@ -2,7 +2,7 @@
 
 import torch
 
-from skiqa._inputs.images import resize
+from skiqa._inputs.resizing import resize
 from skiqa.degradations import get_bank, list_operators
 from skiqa.degradations._pillow import from_bytes, to_bytes
 

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from skiqa._inputs.images import as_image_list
+from skiqa._inputs.containers import as_image_list
 from skiqa.inspection._common import at_most, new_axes
 
 ROWS = ("best", "median", "worst")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skiqa._inputs.images import as_image_list
+from skiqa._inputs.containers import as_image_list
 from skiqa._progress import progress_bar
 from skiqa.inspection._common import LEVELS, at_most, checked_operators, degraded, pyplot
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skiqa._inputs.images import as_image_list
+from skiqa._inputs.containers import as_image_list
 from skiqa.inspection._common import at_most, new_axes
 from skiqa.metrics import fit_logistic, plcc_score, srocc_score
 

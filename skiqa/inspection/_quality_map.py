@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from skiqa._inputs.images import as_image_list
-from skiqa.inspection._score_split import quality_map
+from skiqa._inputs.containers import as_image_list
 from skiqa.inspection._common import at_most, new_axes
+from skiqa.inspection._score_split import quality_map
 
 
 class QualityMapDisplay:

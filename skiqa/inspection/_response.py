@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from skiqa._inputs.images import as_image_list, iter_decoded
+from skiqa._inputs.containers import as_image_list
+from skiqa._inputs.prefetch import iter_decoded
 from skiqa._progress import progress_bar
 from skiqa.degradations._random import spawn
 from skiqa.inspection._common import LEVELS, at_most, checked_operators, degraded, pyplot

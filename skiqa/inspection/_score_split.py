@@ -12,11 +12,13 @@ import torch
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skiqa._network.stages import live_networks, to_input
-from skiqa._network.device import resolve_device, transform_dtype
 from skiqa._encoder import ContrastiveQualityEncoder
-from skiqa._features.extract import finisher, part_width, stage_constants
-from skiqa._inputs.images import iter_decoded, pad_to, resize
+from skiqa._features.standardise import finisher, stage_constants
+from skiqa._features.width import part_width
+from skiqa._inputs.prefetch import iter_decoded
+from skiqa._inputs.resizing import pad_to, resize
+from skiqa._network.device import resolve_device, transform_dtype
+from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
 from skiqa._network.tiles import needs_tiles, pool_moments, tiled_moments
 from skiqa.exceptions import ImageError

@@ -54,3 +54,47 @@ class PlainProjector(nn.Sequential):
         super().__init__(
             nn.Linear(n_features, n_features), nn.ReLU(), nn.Linear(n_features, n_outputs)
         )
+
+
+class Projector(nn.Sequential):
+    """Linear - BatchNorm - ReLU - Linear - BatchNorm, no biases: the paper's projector."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__(
+            nn.Linear(n_features, n_features, bias=False),
+            nn.BatchNorm1d(n_features),
+            nn.ReLU(),
+            nn.Linear(n_features, n_outputs, bias=False),
+            nn.BatchNorm1d(n_outputs),
+        )
+
+
+def draw_degradations(authentic, draw, n_types=25):
+    """Draw type and level of each photo, or leave it alone.
+
+    Parameters
+    ----------
+    authentic : int tensor of shape (n,)
+        As in :meth:`Contrique.views`.
+    draw : tensor of shape (n, 3) in [0, 1)
+    n_types : int, default=25
+
+    Returns
+    -------
+    types : int64 tensor of shape (n,)
+        -1: not degraded.
+    levels : int64 tensor of shape (n,), 1..5
+    alone : bool tensor of shape (n,)
+        Not degraded because it is, or may be, degraded by life.
+    """
+    alone = torch.where(authentic < 0, draw[:, 0] < 0.5, authentic > 0)
+    pristine = (authentic == 0) & (draw[:, 0] < 1 / (5 * n_types + 1))
+    types = (draw[:, 1] * n_types).long().clamp(max=n_types - 1)
+    levels = (draw[:, 2] * 5).long().clamp(max=4) + 1
+    return torch.where(alone | pristine, -1, types), levels, alone
+
+
+def patch_features(maps, grid=2):
+    """Average a map over a grid of patches, L2-norm each: (n, c, h, w) -> (n * grid^2, c)."""
+    pooled = F.adaptive_avg_pool2d(at_least_float32(maps), grid)  # n c g g
+    return F.normalize(pooled.flatten(2).transpose(1, 2).flatten(0, 1), dim=1)  # row-major patches

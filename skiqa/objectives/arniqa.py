@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval
 from skiqa.degradations import Space, get_space
 from skiqa.degradations._random import spawn, uniform
 from skiqa.objectives._common import PlainProjector, average, crop, halved
-from skiqa.objectives.contrique import nt_xent
+from skiqa.objectives._losses import nt_xent
 
 
 class Arniqa(BaseEstimator):
@@ -56,10 +56,10 @@ class Arniqa(BaseEstimator):
     """
 
     defaults_scratch = {
-        "batch_size": 32, "crop_size": 224, "learning_rate": 0.03, "weight_decay": 1e-4,
+        "batch_size": 32, "view_size": 224, "learning_rate": 0.03, "weight_decay": 1e-4,
     }  # fmt: skip
     defaults_pretrained = {
-        "batch_size": 32, "crop_size": 224, "learning_rate": 0.001, "weight_decay": 1e-4,
+        "batch_size": 32, "view_size": 224, "learning_rate": 0.001, "weight_decay": 1e-4,
     }  # fmt: skip
     _parameter_constraints = {
         "temperature": [Interval(Real, 0, None, closed="neither")],
@@ -73,20 +73,20 @@ class Arniqa(BaseEstimator):
         self.space = space
         self.projection_dim = projection_dim
 
-    def window_size(self, crop_size):
+    def window_size(self, view_size):
         """Return the side of the square that is cut from a photo: half of it fills a crop."""
-        return 2 * crop_size
+        return 2 * view_size
 
     def head(self, n_features):
         """Return what is trained beside the network: the projector."""
         return PlainProjector(n_features, self.projection_dim)
 
-    def views(self, windows, indices, authentic, seeds, crop_size):
+    def views(self, windows, indices, authentic, seeds, view_size):
         """Cut windows into crops of two scales and degrade pairs of photos alike.
 
         Returns
         -------
-        views : tensor of shape (2 m, 3, crop_size, crop_size)
+        views : tensor of shape (2 m, 3, view_size, view_size)
             Full scale, then half scale; m = n, or n - 1 where n is odd: the last one has no
             partner.
         labels : int tensor of shape (m,)
@@ -96,7 +96,7 @@ class Arniqa(BaseEstimator):
         windows, seeds = windows[:m], seeds[:m]
         space = get_space(self.space)
         sequences = [sequence for sequence in space.sample(seeds[::2]) for _ in range(2)]
-        full = crop(windows, uniform(seeds, (2,), stream=1000), crop_size)
+        full = crop(windows, uniform(seeds, (2,), stream=1000), view_size)
         half = halved(windows, "bicubic").clamp(0, 1)
         views = [space.apply(x, sequences, spawn(seeds, k)) for k, x in enumerate((full, half))]
         return torch.cat(views), indices[:m:2].repeat_interleave(2)

@@ -5,95 +5,16 @@ from numbers import Integral, Real
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import nn
 from torch.nn import functional as F
 
 from skiqa.degradations import KADIS
 from skiqa.degradations._random import uniform
 from skiqa.degradations.color import rgb_to_gray, rgb_to_hsv, rgb_to_lab
-from skiqa.objectives._common import at_least_float32, crop, halved
+from skiqa.objectives._common import Projector, crop, draw_degradations, halved, patch_features
+from skiqa.objectives._losses import nt_xent
 
 COLOR_SPACES = ("gray", "lab", "hsv", "ms", "rgb")
 PRISTINE = 125  # classes 0..124 are (type, level), 125 is pristine, authentic images follow
-
-
-def nt_xent(projections, labels, temperature=0.1):
-    """Return the multi-positive normalised temperature-scaled cross entropy.
-
-    The "out" form of the supervised contrastive loss, in float32 (float64 if that comes in).
-
-    Parameters
-    ----------
-    projections : tensor of shape (n, d), n >= 2
-        One row for each patch; normalised here.
-    labels : int tensor of shape (n,)
-        Rows of equal label attract, all others repel. A row without a partner adds nothing but
-        its repulsion and is left out of the mean.
-    temperature : float in (0, inf), default=0.1
-
-    Returns
-    -------
-    tensor, scalar
-        log(n - 1) when all projections are equal. Lowest about mean_i log |P(i)|.
-
-    Notes
-    -----
-    With zhat_i = z_i / |z_i|, s_ij = zhat_i . zhat_j / t and P(i) = {j != i: c(j) = c(i)},
-    L = 1/n sum_i [log sum_{j != i} exp(s_ij) - 1/|P(i)| sum_{j in P(i)} s_ij]
-    (Madhusudana et al., IEEE TIP 2022, eq. 2). O(n^2) memory.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skiqa.objectives.contrique import nt_xent
-    >>> round(float(nt_xent(torch.ones(8, 4), torch.zeros(8))), 4)  # log 7
-    1.9459
-    """
-    return weighted_nt_xent(projections, labels[:, None] == labels[None, :], temperature)
-
-
-def weighted_nt_xent(projections, weights, temperature=0.1):
-    """Return the temperature-scaled cross entropy whose positives have weights.
-
-    In float32 (float64 if that comes in).
-
-    Parameters
-    ----------
-    projections : tensor of shape (n, d), n >= 2
-        Normalised here.
-    weights : tensor of shape (n, n), >= 0, or bool
-        How much row i is attracted to row j, relative to the others of the row; the diagonal is
-        not looked at. A row of zeros is left out of the mean.
-    temperature : float in (0, inf), default=0.1
-
-    Returns
-    -------
-    tensor, scalar
-        Never below the mean entropy of the rows of p.
-
-    Notes
-    -----
-    L = -1/n sum_i sum_{j != i} p_ij log [exp(s_ij) / sum_{k != i} exp(s_ik)], with s as in
-    :func:`nt_xent` and p_ij = w_ij / sum_{k != i} w_ik. With weights of 0 and 1, the loss of
-    CONTRIQUE. O(n^2) memory.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skiqa.objectives import weighted_nt_xent
-    >>> round(float(weighted_nt_xent(torch.ones(8, 4), torch.rand(8, 8))), 4)  # log 7
-    1.9459
-    """
-    z = F.normalize(at_least_float32(projections), dim=1)
-    with torch.autocast(z.device.type, enabled=False):  # else the products round to 8 bits
-        s = torch.einsum("id,jd->ij", z, z) / temperature  # i, j = rows, d = projection
-    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    weights = weights.to(z.dtype).masked_fill(itself, 0.0)
-    total = weights.sum(dim=1)
-    paired = total > 0
-    everyone = s.masked_fill(itself, -torch.inf).logsumexp(dim=1)
-    attraction = (weights * s).sum(dim=1) / torch.where(paired, total, 1.0)
-    return torch.where(paired, everyone - attraction, 0.0).sum() / paired.sum().clamp(min=1)
 
 
 def to_color_space(images, which):
@@ -139,19 +60,6 @@ def _local_mean(images):
     return F.conv2d(rows, taps.transpose(2, 3), groups=images.shape[1])
 
 
-class Projector(nn.Sequential):
-    """Linear - BatchNorm - ReLU - Linear - BatchNorm, no biases: the paper's projector."""
-
-    def __init__(self, n_features, n_outputs):
-        super().__init__(
-            nn.Linear(n_features, n_features, bias=False),
-            nn.BatchNorm1d(n_features),
-            nn.ReLU(),
-            nn.Linear(n_features, n_outputs, bias=False),
-            nn.BatchNorm1d(n_outputs),
-        )
-
-
 class Contrique(BaseEstimator):
     """CONTRIQUE's objective: patches of one degradation type and level attract.
 
@@ -186,10 +94,10 @@ class Contrique(BaseEstimator):
     # Published for training from scratch (512 images a step). From trained weights our choice:
     # small, as all rates tried on the bundled ones lowered their probe in the end (see their card).
     defaults_scratch = {
-        "batch_size": 256, "crop_size": 256, "learning_rate": 0.6, "weight_decay": 1e-4,
+        "batch_size": 256, "view_size": 256, "learning_rate": 0.6, "weight_decay": 1e-4,
     }  # fmt: skip
     defaults_pretrained = {
-        "batch_size": 64, "crop_size": 160, "learning_rate": 0.002, "weight_decay": 1e-4,
+        "batch_size": 64, "view_size": 160, "learning_rate": 0.002, "weight_decay": 1e-4,
     }  # fmt: skip
     _parameter_constraints = {
         "temperature": [Interval(Real, 0, None, closed="neither")],
@@ -215,20 +123,20 @@ class Contrique(BaseEstimator):
                 f"color_spaces={self.color_spaces!r}: give one or more of {COLOR_SPACES}."
             )
 
-    def window_size(self, crop_size):
+    def window_size(self, view_size):
         """Return the side of the square that is cut from a photo: half of it fills a crop."""
-        return 2 * crop_size
+        return 2 * view_size
 
     def head(self, n_features):
         """Return what is trained beside the network: the projector."""
         return Projector(n_features, self.projection_dim)
 
-    def views(self, windows, indices, authentic, seeds, crop_size):
+    def views(self, windows, indices, authentic, seeds, view_size):
         """Degrade windows and cut them into views.
 
         Parameters
         ----------
-        windows : tensor of shape (n, 3, 2 * crop_size, 2 * crop_size) in [0, 1]
+        windows : tensor of shape (n, 3, 2 * view_size, 2 * view_size) in [0, 1]
             A random part of each photo.
         indices : int tensor of shape (n,)
             Which photo it is: the class of one that is left alone.
@@ -237,12 +145,12 @@ class Contrique(BaseEstimator):
             shown as the pristine class); -1: unknown, degraded or left alone with equal chance.
         seeds : int64 tensor of shape (n,)
             One for each photo; everything random follows from it.
-        crop_size : int
+        view_size : int
             Side of a view.
 
         Returns
         -------
-        views : tensor of shape (2 n, 3, crop_size, crop_size)
+        views : tensor of shape (2 n, 3, view_size, view_size)
             First views of all photos, then the second ones.
         labels : int64 tensor of shape (n,)
         """
@@ -252,7 +160,7 @@ class Contrique(BaseEstimator):
         labels = torch.where(alone, PRISTINE + 1 + indices, labels)
         degraded = KADIS.apply(windows, types, levels, seeds, normalize=self.normalize)
 
-        full = crop(degraded, draw[:, 3:5], crop_size)
+        full = crop(degraded, draw[:, 3:5], view_size)
         half = halved(degraded)
         swap = (draw[:, 5] < 0.5)[:, None, None, None]  # which comes first is random
         pair = [torch.where(swap, half, full), torch.where(swap, full, half)]
@@ -278,34 +186,3 @@ class Contrique(BaseEstimator):
         """Return the loss of the projections of all patches of all views."""
         labels = labels.repeat(2).repeat_interleave(self.grid**2)
         return nt_xent(projections, labels, self.temperature)
-
-
-def draw_degradations(authentic, draw, n_types=25):
-    """Draw type and level of each photo, or leave it alone.
-
-    Parameters
-    ----------
-    authentic : int tensor of shape (n,)
-        As in :meth:`Contrique.views`.
-    draw : tensor of shape (n, 3) in [0, 1)
-    n_types : int, default=25
-
-    Returns
-    -------
-    types : int64 tensor of shape (n,)
-        -1: not degraded.
-    levels : int64 tensor of shape (n,), 1..5
-    alone : bool tensor of shape (n,)
-        Not degraded because it is, or may be, degraded by life.
-    """
-    alone = torch.where(authentic < 0, draw[:, 0] < 0.5, authentic > 0)
-    pristine = (authentic == 0) & (draw[:, 0] < 1 / (5 * n_types + 1))
-    types = (draw[:, 1] * n_types).long().clamp(max=n_types - 1)
-    levels = (draw[:, 2] * 5).long().clamp(max=4) + 1
-    return torch.where(alone | pristine, -1, types), levels, alone
-
-
-def patch_features(maps, grid=2):
-    """Average a map over a grid of patches, L2-norm each: (n, c, h, w) -> (n * grid^2, c)."""
-    pooled = F.adaptive_avg_pool2d(at_least_float32(maps), grid)  # n c g g
-    return F.normalize(pooled.flatten(2).transpose(1, 2).flatten(0, 1), dim=1)  # row-major patches

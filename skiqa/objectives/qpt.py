@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval
 from skiqa.degradations import Space, get_space
 from skiqa.degradations._random import spawn, uniform
 from skiqa.objectives._common import PlainProjector, average, crop
-from skiqa._training.momentum import info_nce
+from skiqa.objectives._losses import info_nce
 
 _DRAWS, _ATTEMPTS = 1000, 100  # children of a seed that sequences are drawn from; most redraws
 
@@ -64,10 +64,10 @@ class Qpt(BaseEstimator):
     """
 
     defaults_scratch = {
-        "batch_size": 256, "crop_size": 160, "learning_rate": 0.03, "weight_decay": 1e-4,
+        "batch_size": 256, "view_size": 160, "learning_rate": 0.03, "weight_decay": 1e-4,
     }  # fmt: skip
     defaults_pretrained = {
-        "batch_size": 64, "crop_size": 160, "learning_rate": 0.002, "weight_decay": 1e-4,
+        "batch_size": 64, "view_size": 160, "learning_rate": 0.002, "weight_decay": 1e-4,
     }  # fmt: skip
     _parameter_constraints = {
         "temperature": [Interval(Real, 0, None, closed="neither")],
@@ -90,20 +90,20 @@ class Qpt(BaseEstimator):
         self.momentum = momentum
         self.projection_dim = projection_dim
 
-    def window_size(self, crop_size):
+    def window_size(self, view_size):
         """Return the side of the square that is cut from a photo."""
-        return 2 * crop_size
+        return 2 * view_size
 
     def head(self, n_features):
         """Return what is trained beside the network: the projector."""
         return PlainProjector(n_features, self.projection_dim)
 
-    def views(self, windows, indices, authentic, seeds, crop_size):
+    def views(self, windows, indices, authentic, seeds, view_size):
         """Degrade windows and cut them into queries and keys; labels are the photos' indices.
 
         Returns
         -------
-        (queries, keys) : tensors of shape (n, 3, crop_size, crop_size) and (k n, ...)
+        (queries, keys) : tensors of shape (n, 3, view_size, view_size) and (k n, ...)
             k = n_positives + n_extra; positives first.
         indices : int tensor of shape (n,)
         """
@@ -114,7 +114,7 @@ class Qpt(BaseEstimator):
         for d in range(1 + self.n_extra):
             degraded = space.apply(windows, [row[d] for row in sequences], spawn(seeds, d))
             for _ in range(1 if d else 1 + self.n_positives):
-                views.append(crop(degraded, offsets[:, len(views)], crop_size))
+                views.append(crop(degraded, offsets[:, len(views)], view_size))
         return (views[0], torch.cat(views[1:])), indices
 
     def pool(self, maps):

@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval
 from skiqa.degradations import Bank, BankSpace, apply_sequences
 from skiqa.degradations._random import spawn, uniform
 from skiqa.objectives._common import PlainProjector, average, cut, halved
-from skiqa._training.momentum import info_nce
+from skiqa.objectives._losses import info_nce
 
 _OVERLAP = (0.1, 0.3)  # share of a crop's area that the other one shows too
 
@@ -70,10 +70,10 @@ class Reiqa(BaseEstimator):
     """
 
     defaults_scratch = {
-        "batch_size": 32, "crop_size": 160, "learning_rate": 0.03, "weight_decay": 1e-4,
+        "batch_size": 32, "view_size": 160, "learning_rate": 0.03, "weight_decay": 1e-4,
     }  # fmt: skip
     defaults_pretrained = {
-        "batch_size": 16, "crop_size": 160, "learning_rate": 0.002, "weight_decay": 1e-4,
+        "batch_size": 16, "view_size": 160, "learning_rate": 0.002, "weight_decay": 1e-4,
     }  # fmt: skip
     _parameter_constraints = {
         "temperature": [Interval(Real, 0, None, closed="neither")],
@@ -100,20 +100,20 @@ class Reiqa(BaseEstimator):
         """Photos a step that the rates are meant for: those that give 256 queries."""
         return 256 / ((1 + self.half_scale) * (1 + self.n_degradations))
 
-    def window_size(self, crop_size):
+    def window_size(self, view_size):
         """Return the side of the square that is cut from a photo."""
-        return (4 if self.half_scale else 2) * crop_size
+        return (4 if self.half_scale else 2) * view_size
 
     def head(self, n_features):
         """Return what is trained beside the network: the projector."""
         return PlainProjector(n_features, self.projection_dim)
 
-    def views(self, windows, indices, authentic, seeds, crop_size):
+    def views(self, windows, indices, authentic, seeds, view_size):
         """Degrade windows and cut them into overlapping queries and keys.
 
         Returns
         -------
-        (queries, keys) : tensors of shape (k n, 3, crop_size, crop_size)
+        (queries, keys) : tensors of shape (k n, 3, view_size, view_size)
             k = (1 + half_scale) (1 + n_degradations); the window as it is first.
         indices : int tensor of shape (n,)
         """
@@ -125,10 +125,10 @@ class Reiqa(BaseEstimator):
             if d:
                 steps = [row[d - 1] for row in sequences]
                 image = apply_sequences(windows, steps, spawn(seeds, d))
-            pair = _crops(image, draws[:, 0], crop_size)
+            pair = _crops(image, draws[:, 0], view_size)
             pairs.append(pair[::-1] if d < half else pair)
             if self.half_scale:
-                pair = _crops(halved(image, "bicubic").clamp(0, 1), draws[:, 1], crop_size)
+                pair = _crops(halved(image, "bicubic").clamp(0, 1), draws[:, 1], view_size)
                 pairs.append(pair[::-1] if d >= 1 + self.n_degradations - half else pair)
         return tuple(torch.cat(views) for views in zip(*pairs, strict=True)), indices
 

@@ -9,13 +9,8 @@ from torch.nn import functional as F
 
 from skiqa.degradations import Bank, get_bank
 from skiqa.degradations._random import uniform
-from skiqa.objectives._common import crop, halved
-from skiqa.objectives.contrique import (
-    Projector,
-    draw_degradations,
-    patch_features,
-    weighted_nt_xent,
-)
+from skiqa.objectives._common import Projector, crop, draw_degradations, halved, patch_features
+from skiqa.objectives._losses import weighted_nt_xent
 
 _C1, _C2 = 0.01**2, 0.03**2  # of SSIM, for pixels in [0, 1]
 
@@ -134,10 +129,10 @@ class Weighted(BaseEstimator):
     """
 
     defaults_scratch = {
-        "batch_size": 256, "crop_size": 256, "learning_rate": 0.6, "weight_decay": 1e-4,
+        "batch_size": 256, "view_size": 256, "learning_rate": 0.6, "weight_decay": 1e-4,
     }  # fmt: skip
     defaults_pretrained = {
-        "batch_size": 64, "crop_size": 160, "learning_rate": 0.002, "weight_decay": 1e-4,
+        "batch_size": 64, "view_size": 160, "learning_rate": 0.002, "weight_decay": 1e-4,
     }  # fmt: skip
     _parameter_constraints = {
         "temperature": [Interval(Real, 0, None, closed="neither")],
@@ -157,20 +152,20 @@ class Weighted(BaseEstimator):
         self.other = other
         self.projection_dim = projection_dim
 
-    def window_size(self, crop_size):
+    def window_size(self, view_size):
         """Return the side of the square that is cut from a photo: half of it fills a crop."""
-        return 2 * crop_size
+        return 2 * view_size
 
     def head(self, n_features):
         """Return what is trained beside the network: the projector."""
         return Projector(n_features, self.projection_dim)
 
-    def views(self, windows, indices, authentic, seeds, crop_size):
+    def views(self, windows, indices, authentic, seeds, view_size):
         """Degrade windows, cut them into views, and compare these with the clean ones.
 
         Returns
         -------
-        views : tensor of shape (2 n, 3, crop_size, crop_size)
+        views : tensor of shape (2 n, 3, view_size, view_size)
             A square at full scale of each photo, then the whole window at half scale.
         labels : float32 tensor of shape (n, 10)
             Type (-1: alone), level (0: none), and the quality of the four patches of both views.
@@ -180,7 +175,7 @@ class Weighted(BaseEstimator):
         windows = torch.where((draw[:, 5] < 0.5)[:, None, None, None], windows.flip(3), windows)
         types, levels, alone = draw_degradations(authentic, draw[:, :3], len(bank))
         degraded = bank.apply(windows, types, levels, seeds)
-        pairs = [(crop(x, draw[:, 3:5], crop_size), halved(x)) for x in (windows, degraded)]
+        pairs = [(crop(x, draw[:, 3:5], view_size), halved(x)) for x in (windows, degraded)]
         quality = [
             F.adaptive_avg_pool2d(structural_similarity(*pair), self.grid).flatten(1)
             for pair in zip(*pairs, strict=True)

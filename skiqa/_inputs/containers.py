@@ -1,0 +1,165 @@
+"""What is X? Any container of images to an ImageList."""
+
+import os
+from collections.abc import Sequence
+from numbers import Number
+
+import numpy as np
+from PIL import Image
+from scipy.sparse import issparse
+
+from skiqa._inputs import decode
+from skiqa._inputs.images import ImageList, refuse_none
+from skiqa._inputs.rows import rows_as_images
+
+
+def is_rows(X):
+    """Is X a table of numbers, one image a row, that scikit-learn should check first?
+
+    True for 2-D numbers in any container (array, list of lists, data frame, sparse matrix, anything
+    with ``__array__``), for a table of objects, and for numbers in fewer dimensions: scikit-learn
+    rejects the last with its own message. False for everything else, `X` empty included.
+
+    Examples
+    --------
+    >>> from skiqa._inputs.containers import is_rows
+    >>> is_rows([[0.0, 1.0], [2.0, 3.0]]), is_rows(["a.jpg", "b.jpg"])
+    (True, False)
+    """
+    if isinstance(X, ImageList) or _is_single(X):
+        return False
+    if issparse(X) or isinstance(X, Number):
+        return True
+    if decode.is_tensor(X):
+        return X.ndim <= 2 and X.shape != (0,)
+    if not _is_array_like(X):
+        return isinstance(X, Sequence) and _holds_numbers(X)
+    values = np.asarray(X)
+    if values.ndim == 0 or values.ndim >= 3:
+        return values.ndim == 0 and values.dtype.kind in "buifc"
+    if values.ndim == 1:
+        return values.size > 0 and (values.dtype.kind in "buifc" or _holds_numbers(values))
+    return values.size == 0 or not _is_image_like(_first(values[:, 0]))
+
+
+def as_image_list(X, *, image_shape=None):
+    """Decide what X is, and make it a list of images.
+
+    Parameters
+    ----------
+    X : array-like
+        - list, tuple, 1-D object or string array, pandas or polars Series, or one column (n, 1) of
+          paths, bytes of encoded files, PIL images, arrays (h, w), (h, w, 1), (h, w, 3), (h, w, 4)
+          or torch tensors (c, h, w), in any mixture and of any sizes;
+        - array (n, h, w) of grey images, array (n, h, w, c) or tensor (n, c, h, w);
+        - rows of numbers, see :func:`rows_as_images`.
+
+        A single image must be passed as ``[image]``. A 3-D array whose last axis is 1, 3 or 4 is
+        refused because it could be one image (h, w, c) or many grey ones of that width; the
+        message says how to write either. So is a tensor whose first axis is 3 or 4.
+    image_shape : tuple (h, w) or (h, w, c), optional
+        What a row of numbers is.
+
+    Returns
+    -------
+    images : ImageList
+
+    Raises
+    ------
+    TypeError
+        When X, or something in it, is not of a type known here.
+    ValueError
+        When X is empty, a single image, or holds an array whose shape is not an image's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skiqa._inputs.containers import as_image_list
+    >>> len(as_image_list(np.zeros((5, 32, 48))))
+    5
+    >>> as_image_list("a.jpg")
+    Traceback (most recent call last):
+    TypeError: X is a single image, 'a.jpg': pass [image], a list of one
+    """
+    if isinstance(X, ImageList):
+        return X
+    if _is_single(X):
+        if isinstance(X, str | os.PathLike) and os.path.isdir(X):
+            raise TypeError(f"X is a directory, {os.fspath(X)!r}: pass a list of its files' paths")
+        raise TypeError(f"X is a single image, {decode.describe(X)}: pass [image], a list of one")
+    if is_rows(X):
+        return rows_as_images(X, image_shape)
+    if not (decode.is_tensor(X) or _is_array_like(X) or isinstance(X, Sequence)):
+        raise TypeError(
+            "X must be a list, tuple, array, Series or one-column data frame of images, "
+            f"not {type(X).__name__}"
+        )
+    images = X
+    if _is_array_like(X) and not decode.is_tensor(X):
+        images = np.asarray(X)
+    refuse_none(len(images), "sample", tuple(getattr(images, "shape", (0,))))
+    if hasattr(images, "ndim"):
+        images = _split(images)
+    return ImageList(images)
+
+
+def _split(images):
+    """Check the axes of an array or tensor of images; what it gives when indexed is one image."""
+    shape, tensor = tuple(images.shape), decode.is_tensor(images)
+    if len(shape) == 1:
+        return images
+    if len(shape) == 2:  # not rows: objects
+        if shape[1] != 1:
+            raise ValueError(f"X has {shape[1]} columns: pass the one that holds the images")
+        return images[:, 0]
+    if len(shape) == 3 and tensor and shape[0] in (3, 4):
+        raise ValueError(
+            f"X is a tensor of shape {shape}, which looks like a single image (c, h, w): "
+            "pass [image], or X[:, None] when it is many grey images"
+        )
+    if len(shape) == 3 and not tensor and shape[2] in (1, 3, 4):
+        raise ValueError(
+            f"X is an array of shape {shape}, which looks like a single image (h, w, c): "
+            "pass [image], or X[..., None] when it is many grey images"
+        )
+    if len(shape) > 4 or (len(shape) == 4 and shape[1 if tensor else 3] not in (1, 3, 4)):
+        layout = "(n, c, h, w), as torch has it," if tensor else "(n, h, w, c)"
+        raise ValueError(f"X must be (n, h, w) or {layout} with c = 1, 3 or 4, not {shape}")
+    return images
+
+
+def _is_single(X):
+    return isinstance(X, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
+
+
+def _is_image_like(value):
+    """Can one cell of a table of objects be an image?"""
+    return _is_single(value) or decode.is_tensor(value) or isinstance(value, np.ndarray)
+
+
+def _is_array_like(X):
+    return hasattr(X, "__array__") or hasattr(X, "__array_interface__")
+
+
+def _holds_numbers(X):
+    """Does a sequence hold numbers or rows of numbers (and gaps), to judge by the first?"""
+    first = _first(X)
+    if first is None:  # empty, or nothing but gaps, which are numbers when they are NaN
+        return len(X) > 0 and all(isinstance(value, Number) for value in X)
+    if _is_single(first):
+        return False
+    if isinstance(first, Number | np.bool_):
+        return True
+    if isinstance(first, list | tuple):
+        inner = _first(first)
+        return inner is None or isinstance(inner, Number | np.bool_)
+    if decode.is_tensor(first):
+        return first.ndim <= 1
+    if _is_array_like(first):
+        first = np.asarray(first)
+        return first.ndim <= 1 and first.dtype.kind in "buifcO"
+    return False
+
+
+def _first(values):
+    return next((value for value in values if not decode.is_missing(value)), None)

@@ -1,0 +1,87 @@
+"""Images decoded ahead of whoever consumes them, in order."""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+from joblib import effective_n_jobs
+
+from skiqa.exceptions import ImageError
+
+
+def iter_decoded(images, *, n_jobs=None, prefetch=4, on_error="raise", indices=None):
+    """Decode images ahead of the consumer, and yield them in order.
+
+    Parameters
+    ----------
+    images : ImageList
+    n_jobs : int, optional
+        Decoding threads, as joblib counts them: None is 1, -1 all cores. Threads, because Pillow's
+        decoders release Python's lock. Even one decodes while the consumer computes.
+    prefetch : int
+        How many images are kept decoded or in decoding beyond the one the consumer holds; at
+        least one for each thread.
+    on_error : {"raise", "nan"}
+        "raise": an ImageError is raised when its turn comes, after the images before it were
+        yielded. "nan": it is yielded in the image's place. Other errors are always raised.
+    indices : sequence of int, optional
+        Which images, in which order; None is all of them.
+
+    Yields
+    ------
+    index : int
+    image : ndarray of shape (h, w, 3), uint8, or ImageError
+
+    Notes
+    -----
+    When the generator is closed, or its consumer raises and drops it, images still waiting are not
+    decoded, and the threads have ended when ``close`` returns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skiqa._inputs.containers import as_image_list
+    >>> from skiqa._inputs.prefetch import iter_decoded
+    >>> images = as_image_list([np.zeros((4, 6)), "no such file.jpg"])
+    >>> [type(image).__name__ for _, image in iter_decoded(images, on_error="nan")]
+    ['ndarray', 'ImageError']
+    """
+    n_threads = effective_n_jobs(n_jobs)
+    window = max(prefetch, n_threads)
+    remaining = iter(range(len(images)) if indices is None else indices)
+    executor = ThreadPoolExecutor(n_threads, thread_name_prefix="skiqa-decode")
+    waiting = deque()
+
+    def top_up():
+        while len(waiting) < window:
+            index = next(remaining, None)
+            if index is None:
+                return
+            waiting.append((index, executor.submit(images.load, index)))
+
+    try:
+        top_up()
+        while waiting:
+            index, future = waiting.popleft()
+            try:
+                image = future.result()
+            except ImageError as error:
+                if on_error == "raise":
+                    raise
+                image = _without_frames(error)
+            del future  # it holds the image, and the consumer may keep us waiting
+            top_up()
+            yield index, image
+            del image
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _without_frames(error):
+    """Drop tracebacks, whose frames would keep half-decoded images alive as long as the error."""
+    link = error
+    while link is not None:
+        link.__traceback__ = None
+        if link.__cause__ is not None:
+            link.__context__ = None
+        link = link.__cause__ or link.__context__
+    return error

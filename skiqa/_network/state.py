@@ -1,0 +1,171 @@
+"""The state of an encoder, all of it numpy arrays, and where it comes from."""
+
+import copy
+import hashlib
+
+import numpy as np
+import timm
+import torch
+
+from skiqa._network.stages import Stages, create, seeded
+
+
+def to_arrays(module):
+    """Return the parameters and buffers of a module as numpy arrays, float32 where floating."""
+    arrays = {}
+    for name, value in module.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue  # counts steps for nobody: every BatchNorm here has a fixed momentum
+        value = value.detach().cpu()
+        arrays[name] = (value.float() if value.is_floating_point() else value).numpy().copy()
+    return arrays
+
+
+def array_shapes(backbone):
+    """Return {name: shape} of the arrays that a network consists of, without building it."""
+    with torch.device("meta"):
+        tensors = Stages(backbone).model.state_dict()
+    return {
+        name: tuple(value.shape)
+        for name, value in tensors.items()
+        if not name.endswith("num_batches_tracked")
+    }
+
+
+def load_arrays(module, arrays, what="the weights"):
+    """Copy numpy arrays into a module, every name and shape strictly equal."""
+    own = module.state_dict()
+    missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    wrong = [k for k in own.keys() & arrays.keys() if tuple(own[k].shape) != arrays[k].shape]
+    if missing or extra or wrong:
+        raise ValueError(
+            f"{what} do not fit the network: {len(missing)} tensors missing {missing[:3]}, "
+            f"{len(extra)} not expected {extra[:3]}, {len(wrong)} of another shape {wrong[:3]}."
+        )
+    # np.array copies: the arrays may be read-only views of a file (joblib's mmap_mode="r")
+    tensors = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
+    module.load_state_dict(tensors, strict=False)
+
+
+class EncoderState:
+    """All that a fitted encoder knows, as numpy arrays: it pickles small and on any device.
+
+    Treated as immutable: whoever wants another state makes another object.
+
+    Parameters
+    ----------
+    backbone : str
+        timm's name of the network.
+    networks : tuple of dict
+        One dictionary of arrays for each expert: the trained network first, then (``keep_start``)
+        the one it started from.
+    mean, std : tuple of 3 floats
+        Input normalisation, in units of the [0, 1] pixel range.
+    head : dict
+        The objective's projector. Empty where the weights never had one.
+    unit_norm : bool
+        Whether the mean of the last map is divided by its L2 norm, as these weights were trained.
+    center, scale : ndarray of shape (n_experts, n_reference_scales, n_stage_features) or None
+        Standardising constants of the stage features, at the scales `reference_scales`.
+    versions : dict
+        The versions of skiqa, timm and torch that made the state.
+    card : dict
+        What is known of the weights: data, licences, seed, command, measured scores.
+    content : EncoderState or None
+        Another network's state, never trained, whose features stand beside these.
+    """
+
+    content = None  # what pickles of skiqa 0.1.0 do not hold
+
+    def __init__(self, *, backbone, networks, mean, std, head=None, unit_norm=True, center=None,
+                 scale=None, reference_scales=(1.0, 0.5), versions=None, card=None,
+                 content=None):  # fmt: skip
+        self.backbone = backbone
+        self.networks = tuple(networks)
+        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
+        self.head = head or {}
+        self.unit_norm = unit_norm
+        self.center, self.scale = center, scale
+        self.reference_scales = tuple(reference_scales)
+        self.versions = versions or current_versions()
+        self.card = card or {}
+        self.content = content
+        self.digest = self._digest()
+
+    def replace(self, **fields):
+        """Return a state that differs from this one in some fields."""
+        state = copy.copy(self)
+        vars(state).update(fields)
+        state.digest = state._digest()
+        return state
+
+    def parts(self):
+        """Return this state and, if there is one, that of the content beside it."""
+        return (self,) if self.content is None else (self, self.content)
+
+    def _digest(self):
+        """Hash everything that changes a feature; names and values of the head do not."""
+        h = hashlib.sha256(repr((self.backbone, self.mean, self.std)).encode())
+        for arrays in self.networks:
+            h.update(b"network")
+            for name in sorted(arrays):
+                h.update(name.encode() + arrays[name].tobytes())
+        for constants in (self.center, self.scale):
+            h.update(b"none" if constants is None else constants.tobytes())
+        h.update(repr(self.reference_scales).encode())
+        if not self.unit_norm:
+            h.update(b"not normed")
+        if self.content is not None:
+            h.update(b"content" + self.content.digest.encode())
+        return h.hexdigest()
+
+    def __repr__(self):
+        millions = sum(a.size for a in self.networks[0].values()) / 1e6
+        experts = f", {len(self.networks)} experts" if len(self.networks) > 1 else ""
+        if self.content is not None:
+            experts += f", content of {self.content.backbone}"
+        return f"EncoderState({self.backbone}, {millions:.1f}M values{experts}, {self.digest[:8]})"
+
+
+def current_versions():
+    """Return the versions that decide what a saved state means."""
+    from skiqa import __version__
+
+    return {"skiqa": __version__, "timm": timm.__version__, "torch": str(torch.__version__)}
+
+
+def random_state_of(backbone, seed):
+    """Return the state of a network with random weights drawn from `seed`."""
+    with seeded(seed):
+        network = Stages(backbone)
+    return EncoderState(
+        backbone=backbone, networks=[to_arrays(network.model)], mean=network.mean, std=network.std
+    )
+
+
+def timm_state(backbone):
+    """Return the state of a network with timm's own pretrained weights (may download them)."""
+    with seeded(0):
+        network = Stages(backbone)
+        try:
+            pretrained = create(backbone, pretrained=True)
+        except Exception as error:
+            raise ValueError(
+                f"weights='timm' could not get the weights of {backbone!r} ({error}). They are "
+                "downloaded from a hub: without a network, use weights='default' or a file."
+            ) from error
+    arrays = {k: v for k, v in to_arrays(pretrained).items() if k in network.model.state_dict()}
+    cfg = pretrained.pretrained_cfg
+    return EncoderState(
+        backbone=backbone, networks=[arrays], mean=cfg["mean"], std=cfg["std"]
+    )  # fmt: skip
+
+
+def build(state, expert=0):
+    """Return the network of a state, on the CPU, in float32 and training mode."""
+    with seeded(0):
+        network = Stages(state.backbone)
+    load_arrays(network.model, state.networks[expert], f"the weights of {state.backbone}")
+    network.mean, network.std = state.mean, state.std
+    return network

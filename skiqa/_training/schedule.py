@@ -1,0 +1,107 @@
+"""The numbers of a training run, and all that follows from the position in it."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from skiqa._inputs.resizing import pad_to
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of a training run.
+
+    Parameters
+    ----------
+    epochs : int
+        Passes over the images.
+    batch_size : int
+        Images a step.
+    view_size : int
+        Side of a view, in pixels.
+    learning_rate : float
+        Peak rate, for `batch_size` images a step.
+    weight_decay : float
+        L2 penalty on matrices and kernels; never on biases or BatchNorm.
+    train_statistics : bool
+        Whether BatchNorm of the network normalises by the batch (from scratch) or by the
+        statistics of the weights it starts from.
+    constant : bool, default=False
+        A constant rate, instead of linear warm-up over 10 % and cosine to zero.
+    momentum : float, default=0.9
+        Of SGD.
+    first_epoch : int, default=0
+        Epochs already behind the network: they count for the seeds.
+    head_factor : float, default=1.0
+        The projector's rate over the network's: a new projector behind trained weights must learn
+        fast, or the network is bent to its random numbers instead.
+    trained_first_stages : int or None, default=None
+        Only the first so many stages change; None = all.
+    start_penalty : float, default=0.0
+        Weight of the term that holds the features to those of the weights at the start.
+    micro_batch_size : int or None, default=None
+        Views that run through the network at a time; None = all of a step's.
+    max_grad_norm : float or None, default=None
+        Longer gradients, over all parameters, are shortened to this.
+    """
+
+    epochs: int
+    batch_size: int
+    view_size: int
+    learning_rate: float
+    weight_decay: float
+    train_statistics: bool
+    constant: bool = False
+    momentum: float = 0.9
+    first_epoch: int = 0
+    head_factor: float = 1.0
+    trained_first_stages: int | None = None
+    start_penalty: float = 0.0
+    micro_batch_size: int | None = None
+    max_grad_norm: float | None = None
+
+
+def rate(step, n_steps):
+    """Return the schedule's factor at a step: linear warm-up over 10 %, then cosine to zero."""
+    warmup = max(1, n_steps // 10)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, n_steps - warmup)))
+
+
+def sample_seeds(seed, epoch, positions):
+    """Return one int64 seed for each (epoch, position), whatever batch it falls in.
+
+    Parameters
+    ----------
+    seed : int
+        The run's seed.
+    epoch : int
+    positions : sequence of int
+        Places in the epoch's order.
+
+    Returns
+    -------
+    tensor of shape (n,), int64
+    """
+    draws = [
+        np.random.SeedSequence([seed, 1, epoch, int(p)]).generate_state(1, np.uint64)[0]
+        for p in positions
+    ]
+    return torch.from_numpy(np.array(draws, dtype=np.uint64).view(np.int64).copy())
+
+
+def epoch_order(seed, epoch, n):
+    """Return the order of n images in an epoch: a permutation that depends on nothing else."""
+    return np.random.default_rng([seed, 0, epoch]).permutation(n)
+
+
+def cut_window(image, size, seed):
+    """Cut a random size x size window from a uint8 image, reflect-padded where it is smaller."""
+    image = pad_to(image, size)
+    rng = np.random.default_rng(int(seed) & (2**63 - 1))
+    top = int(rng.integers(image.shape[0] - size + 1))
+    left = int(rng.integers(image.shape[1] - size + 1))
+    return image[top : top + size, left : left + size]
