@@ -134,7 +134,7 @@ def _fitting(images, index, image, networks, scales):
     if isinstance(image, np.ndarray):
         height, width = (max(1, int(side * max(scales))) for side in image.shape[:2])
         try:
-            with images.named(index):
+            with images.naming_errors(index):
                 for network in networks:
                     needs_tiles(network, (height, width))
         except ImageError as error:

@@ -108,7 +108,7 @@ class _Source:
         for index, image in iter_decoded(self.images, n_jobs=self.n_jobs, indices=indices):
             if whole and recipe.device.type == "cpu":
                 network = live_networks(recipe.state, recipe.device, torch.float32)[0]
-                with self.images.named(index):
+                with self.images.naming_errors(index):
                     remedy = "Train on windows: window_size."
                     refuse_beyond_memory(network, image.shape[:2], remedy)
             yield image

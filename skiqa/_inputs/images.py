@@ -36,7 +36,7 @@ class ImageList:
         self._images = images
         alike = getattr(images, "ndim", 1) > 1  # one array: what holds for the first holds for all
         for index in range(1 if alike else len(images)):
-            with self.named(index):
+            with self.naming_errors(index):
                 decode.check_form(images[index])
 
     def __len__(self):
@@ -61,7 +61,7 @@ class ImageList:
         ValueError, TypeError
             When an array's values are out of range or its dtype is not a picture's.
         """
-        with self.named(index):
+        with self.naming_errors(index):
             return decode.to_rgb(self._images[index])
 
     def digest(self, index):
@@ -71,7 +71,7 @@ class ImageList:
         which the errors are those of ``load``. Of a path only the reading can fail here, with
         ImageError: a damaged file has a digest.
         """
-        with self.named(index):
+        with self.naming_errors(index):
             image = self._images[index]
             if isinstance(image, str | os.PathLike):
                 decode.regular_file(image)
@@ -84,7 +84,7 @@ class ImageList:
             return pixels_digest(decode.to_rgb(image))
 
     @contextlib.contextmanager
-    def named(self, index):
+    def naming_errors(self, index):
         """Put index, source and remedy into the message of an error about one image."""
         try:
             yield

@@ -117,7 +117,7 @@ def _iter(split, images, n_jobs):
             try:
                 if isinstance(image, ImageError):
                     raise image
-                with images.named(index):
+                with images.naming_errors(index):
                     score, cells = split(image)
             except ImageError as error:
                 yield index, None, None, error
