@@ -16,7 +16,7 @@ from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
-from skiqa._inputs.decode import describe, is_tensor
+from skiqa._inputs.forms import describe, is_tensor
 
 
 class ReferenceDifference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

@@ -1,19 +1,22 @@
 """What is X? Any container of images to an ImageList."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Number
+from typing import Any
 
 import numpy as np
-from PIL import Image
 from scipy.sparse import issparse
 
-from skiqa._inputs import decode
-from skiqa._inputs.images import ImageList, refuse_none
+from skiqa._inputs.forms import describe, is_array_like, is_missing, is_single, is_tensor
+from skiqa._inputs.images import ImageList, refuse_empty
 from skiqa._inputs.rows import rows_as_images
+from skiqa._types import Images
 
 
-def is_rows(X):
+def is_rows(X: object) -> bool:
     """Is X a table of numbers, one image a row, that scikit-learn should check first?
 
     True for 2-D numbers in any container (array, list of lists, data frame, sparse matrix, anything
@@ -26,13 +29,13 @@ def is_rows(X):
     >>> is_rows([[0.0, 1.0], [2.0, 3.0]]), is_rows(["a.jpg", "b.jpg"])
     (True, False)
     """
-    if isinstance(X, ImageList) or _is_single(X):
+    if isinstance(X, ImageList) or is_single(X):
         return False
     if issparse(X) or isinstance(X, Number):
         return True
-    if decode.is_tensor(X):
+    if is_tensor(X):
         return X.ndim <= 2 and X.shape != (0,)
-    if not _is_array_like(X):
+    if not is_array_like(X):
         return isinstance(X, Sequence) and _holds_numbers(X)
     values = np.asarray(X)
     if values.ndim == 0 or values.ndim >= 3:
@@ -42,7 +45,9 @@ def is_rows(X):
     return values.size == 0 or not _is_image_like(_first(values[:, 0]))
 
 
-def as_image_list(X, *, image_shape=None):
+def as_image_list(
+    X: Images | ImageList, *, image_shape: tuple[int, ...] | None = None
+) -> ImageList:
     """Decide what X is, and make it a list of images.
 
     Parameters
@@ -83,29 +88,27 @@ def as_image_list(X, *, image_shape=None):
     """
     if isinstance(X, ImageList):
         return X
-    if _is_single(X):
+    if is_single(X):
         if isinstance(X, str | os.PathLike) and os.path.isdir(X):
             raise TypeError(f"X is a directory, {os.fspath(X)!r}: pass a list of its files' paths")
-        raise TypeError(f"X is a single image, {decode.describe(X)}: pass [image], a list of one")
+        raise TypeError(f"X is a single image, {describe(X)}: pass [image], a list of one")
     if is_rows(X):
         return rows_as_images(X, image_shape)
-    if not (decode.is_tensor(X) or _is_array_like(X) or isinstance(X, Sequence)):
+    if not (is_tensor(X) or is_array_like(X) or isinstance(X, Sequence)):
         raise TypeError(
             "X must be a list, tuple, array, Series or one-column data frame of images, "
             f"not {type(X).__name__}"
         )
-    images = X
-    if _is_array_like(X) and not decode.is_tensor(X):
-        images = np.asarray(X)
-    refuse_none(len(images), "sample", tuple(getattr(images, "shape", (0,))))
+    images: Any = np.asarray(X) if is_array_like(X) and not is_tensor(X) else X
+    refuse_empty(len(images), "sample", tuple(getattr(images, "shape", (0,))))
     if hasattr(images, "ndim"):
         images = _split(images)
     return ImageList(images)
 
 
-def _split(images):
+def _split(images: Any) -> Any:
     """Check the axes of an array or tensor of images; what it gives when indexed is one image."""
-    shape, tensor = tuple(images.shape), decode.is_tensor(images)
+    shape, tensor = tuple(images.shape), is_tensor(images)
     if len(shape) == 1:
         return images
     if len(shape) == 2:  # not rows: objects
@@ -128,38 +131,30 @@ def _split(images):
     return images
 
 
-def _is_single(X):
-    return isinstance(X, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
-
-
-def _is_image_like(value):
+def _is_image_like(value: object) -> bool:
     """Can one cell of a table of objects be an image?"""
-    return _is_single(value) or decode.is_tensor(value) or isinstance(value, np.ndarray)
+    return is_single(value) or is_tensor(value) or isinstance(value, np.ndarray)
 
 
-def _is_array_like(X):
-    return hasattr(X, "__array__") or hasattr(X, "__array_interface__")
-
-
-def _holds_numbers(X):
+def _holds_numbers(X: Any) -> bool:
     """Does a sequence hold numbers or rows of numbers (and gaps), to judge by the first?"""
     first = _first(X)
     if first is None:  # empty, or nothing but gaps, which are numbers when they are NaN
         return len(X) > 0 and all(isinstance(value, Number) for value in X)
-    if _is_single(first):
+    if is_single(first):
         return False
     if isinstance(first, Number | np.bool_):
         return True
     if isinstance(first, list | tuple):
         inner = _first(first)
         return inner is None or isinstance(inner, Number | np.bool_)
-    if decode.is_tensor(first):
+    if is_tensor(first):
         return first.ndim <= 1
-    if _is_array_like(first):
+    if is_array_like(first):
         first = np.asarray(first)
         return first.ndim <= 1 and first.dtype.kind in "buifcO"
     return False
 
 
-def _first(values):
-    return next((value for value in values if not decode.is_missing(value)), None)
+def _first(values: Iterable[Any]) -> Any:
+    return next((value for value in values if not is_missing(value)), None)

@@ -1,27 +1,37 @@
 """One image, in any of its forms, to RGB uint8.
 
-A form is a path, the bytes of an encoded file, a PIL image, an array (h, w[, c]) or a torch
-tensor (c, h, w). The functions here know nothing of X or of an index in it: they raise with the
-bare reason, and :class:`skiqa._inputs.images.ImageList` says which image it was and what to do.
+The functions here know nothing of X or of an index in it: they raise with the bare reason, and
+:class:`skiqa._inputs.images.ImageList` says which image it was and what to do.
 
 Colour profiles (ICC) are not applied: neither the databases' raters nor the published methods
 had them, and the number would depend on a library's rendering intent.
 """
 
+from __future__ import annotations
+
 import io
 import os
 import stat
 import threading
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from skiqa._inputs.arrays import (
+    array_to_rgb,
+    grey_to_rgb,
+    lay_over_white,
+    sixteen_to_eight_bits,
+    to_uint8,
+)
+from skiqa._inputs.forms import check_form, is_missing
+from skiqa._types import Image as AnyImage
+from skiqa._types import Path as AnyPath
+from skiqa._types import Pixels
 from skiqa.exceptions import ImageError
 
-__all__ = ["check_form", "describe", "is_missing", "is_tensor", "regular_file", "to_rgb"]
-
-# Floats come out of other libraries' resizing and colour conversion a few ulp outside [0, 1].
-FLOAT_TOLERANCE = 1e-5
+__all__ = ["check_file", "to_rgb"]
 
 # Files in these formats come out of Pillow as mode "I" when they hold 16-bit grey, scaled to
 # 0..65535. A mode "I" image from anywhere else (32-bit TIFF, `convert("I")`) has no agreed white.
@@ -46,7 +56,7 @@ TRANSPOSE = {
 _LOCK = threading.Lock()
 
 
-def to_rgb(image):
+def to_rgb(image: AnyImage) -> Pixels:
     """Convert one image to RGB uint8.
 
     Parameters
@@ -77,70 +87,11 @@ def to_rgb(image):
         return _from_bytes(image)
     if isinstance(image, Image.Image):
         return _from_pil(image)
-    return _from_array(image)
+    return array_to_rgb(image)
 
 
-def check_form(image):
-    """Raise TypeError or ValueError when `image` cannot be an image; opens and copies nothing."""
-    if isinstance(image, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
-        return
-    if is_missing(image) or isinstance(image, list | tuple):
-        return
-    if is_tensor(image):
-        kind = "b" if "bool" in str(image.dtype) else "c" if image.is_complex() else "f"
-        _check_shape(tuple(image.shape), kind, "a torch tensor is (h, w) or (c, h, w)", channel=0)
-        return
-    if hasattr(image, "shape") and hasattr(image, "dtype"):
-        kind = getattr(image.dtype, "kind", "f")
-        _check_shape(tuple(image.shape), kind, "an array is (h, w) or (h, w, c)", channel=-1)
-        return
-    if hasattr(image, "__array__") or hasattr(image, "__array_interface__"):
-        return
-    hint = ", pass its .read()" if hasattr(image, "read") else ""
-    raise TypeError(
-        "an image is a path, the bytes of an encoded file, a PIL image, an array or a torch "
-        f"tensor, not {type(image).__name__}{hint}"
-    )
-
-
-def _check_shape(shape, kind, layout, channel):
-    if kind not in "buifO":
-        raise TypeError("the values are not real numbers")
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[channel] not in (1, 3, 4)):
-        raise ValueError(f"{layout} with c = 1, 3 or 4, not {shape}")
-
-
-def describe(image):
-    """What stands in X, in a few words: the path, or what kind of object it is."""
-    if isinstance(image, str | os.PathLike):
-        return repr(os.fspath(image))
-    if isinstance(image, bytes | bytearray | memoryview):
-        return f"<{len(image)} bytes>"
-    if isinstance(image, Image.Image):
-        return f"<PIL image {image.mode} {image.size[0]}x{image.size[1]}>"
-    if hasattr(image, "shape") and hasattr(image, "dtype"):
-        name = "tensor" if is_tensor(image) else "array"
-        return f"<{name} {tuple(image.shape)} {str(image.dtype).removeprefix('torch.')}>"
-    if is_missing(image):
-        return repr(image)
-    return f"<{type(image).__name__}>"
-
-
-def is_tensor(value):
-    """Is it a torch tensor? Asked without importing torch, which takes seconds."""
-    classes = type(value).__mro__
-    return any(c.__name__ == "Tensor" and c.__module__.startswith("torch") for c in classes)
-
-
-def is_missing(value):
-    """Is it None, NaN or pandas' NA: a gap in a column of paths?"""
-    if isinstance(value, float | np.floating):
-        return bool(value != value)
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
-
-
-def regular_file(path):
-    """Return os.stat of a file that can be read through once; ImageError for anything else.
+def check_file(path: AnyPath) -> None:
+    """Raise ImageError unless the path leads to a file that can be read through once.
 
     Raises
     ------
@@ -157,14 +108,13 @@ def regular_file(path):
         raise ImageError("this is not a regular file")
     if status.st_size == 0:
         raise ImageError("the file is empty")
-    return status
 
 
 # Encoded images -----------------------------------------------------------------------------------
 
 
-def _from_file(path):
-    regular_file(path)
+def _from_file(path: AnyPath) -> Pixels:
+    check_file(path)
     try:
         with open(path, "rb") as file:
             return _decode(file)
@@ -172,7 +122,7 @@ def _from_file(path):
         raise ImageError(_reason(error)) from error
 
 
-def _from_bytes(data):
+def _from_bytes(data: bytes | bytearray | memoryview) -> Pixels:
     if len(data) == 0:
         raise ImageError("there are no bytes")
     try:
@@ -185,7 +135,7 @@ def _from_bytes(data):
         raise
 
 
-def _decode(file):
+def _decode(file: BinaryIO) -> Pixels:
     """Decode the first frame of an open, seekable binary file."""
     with _LOCK:
         # Image.open registers plugins as it goes and, in several threads, may miss those that
@@ -203,12 +153,12 @@ def _decode(file):
         raise ImageError(_reason(error)) from error
 
 
-def _formats():
+def _formats() -> list[str]:
     """Pillow's formats but EPS: reading that starts Ghostscript on the program in the file."""
     return [name for name in Image.ID if name != "EPS"]
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     """Say in the user's words why a file cannot be read."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "there is no such file"
@@ -231,7 +181,7 @@ def _reason(error):
 # PIL images ---------------------------------------------------------------------------------------
 
 
-def _from_pil(image):
+def _from_pil(image: Image.Image) -> Pixels:
     """Convert an image the caller holds, without changing it."""
     try:
         fresh = _reopened(image)
@@ -250,7 +200,7 @@ def _from_pil(image):
     return _pil_to_rgb(image)
 
 
-def _reopened(image):
+def _reopened(image: Image.Image) -> io.BytesIO | None:
     """Return the encoded bytes behind an image that is opened but not yet decoded, or None.
 
     Decoding these instead of the caller's object keeps a list of opened photos from filling
@@ -274,7 +224,7 @@ def _reopened(image):
     return None
 
 
-def _pil_to_rgb(image):
+def _pil_to_rgb(image: Image.Image) -> Pixels:
     """Convert a loaded PIL image to an array: upright, 8 bits, over white."""
     if 0 in image.size:
         raise ImageError(f"the image has no pixels: its size is {image.size}")
@@ -283,25 +233,25 @@ def _pil_to_rgb(image):
     mode = image.mode
     if mode.startswith("I;16"):
         grey = np.asarray(image)
-        pixels = _grey_to_rgb(_sixteen_to_eight(grey))
+        pixels = grey_to_rgb(sixteen_to_eight_bits(grey))
         if isinstance(image.info.get("transparency"), int):
             pixels[grey == image.info["transparency"]] = 255
         return pixels
     if mode == "I":
         grey = np.asarray(image)
         if kind in SIXTEEN_BIT_FORMATS and grey.min() >= 0 and grey.max() <= 65535:
-            return _grey_to_rgb(_sixteen_to_eight(grey))
-        return _grey_to_rgb(_to_uint8(grey))
+            return grey_to_rgb(sixteen_to_eight_bits(grey))
+        return grey_to_rgb(to_uint8(grey))
     if mode == "F":
-        return _grey_to_rgb(_to_uint8(np.asarray(image)))
+        return grey_to_rgb(to_uint8(np.asarray(image)))
     if mode == "La":  # premultiplied; Pillow knows the way back to LA only
         image = image.convert("LA")
     if image.has_transparency_data:
-        return _over_white(np.asarray(image.convert("RGBA")))
+        return lay_over_white(np.asarray(image.convert("RGBA")))
     return _copy_out(image if mode == "RGB" else image.convert("RGB"))
 
 
-def _upright(image):
+def _upright(image: Image.Image) -> Image.Image:
     """Turn the image as its EXIF (or XMP) orientation says."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -313,7 +263,7 @@ def _upright(image):
     return image if method is None else image.transpose(method)
 
 
-def _copy_out(image):
+def _copy_out(image: Image.Image) -> Pixels:
     """Copy an RGB image into a writable array, strip by strip.
 
     numpy.array(image) holds the picture three times and walks memory as often: at 12 MP this takes
@@ -326,73 +276,3 @@ def _copy_out(image):
         bottom = min(height, top + rows)
         pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
     return pixels
-
-
-# Arrays -------------------------------------------------------------------------------------------
-
-
-def _from_array(image):
-    if is_tensor(image):
-        image = image.detach().cpu()
-        # numpy has no bfloat16, and float16 has too few digits for what follows.
-        image = (image.float() if image.is_floating_point() else image).numpy()
-        image = image.transpose(1, 2, 0) if image.ndim == 3 else image
-    else:
-        image = np.asarray(image)
-        if image.dtype == object:  # numpy.array([a, b], dtype=object) of equal sizes
-            image = np.asarray(image.tolist())
-    _check_shape(image.shape, image.dtype.kind, "an array is (h, w) or (h, w, c)", channel=-1)
-    if image.size == 0:
-        raise ImageError(f"the image has no pixels: its shape is {image.shape}")
-    pixels = _to_uint8(image)
-    if pixels.ndim == 2 or pixels.shape[2] == 1:
-        return _grey_to_rgb(pixels.reshape(pixels.shape[:2]))
-    if pixels.shape[2] == 4:
-        return _over_white(pixels)
-    pixels = np.ascontiguousarray(pixels)
-    return pixels if pixels.flags.writeable else pixels.copy()
-
-
-def _to_uint8(values):
-    """Values of any dtype to 0..255; ValueError when what they mean is not certain."""
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype.kind == "u" and values.dtype.itemsize == 2:  # of either byte order
-        return _sixteen_to_eight(values)
-    if values.dtype.kind == "b":
-        return values.astype(np.uint8) * np.uint8(255)
-    if values.dtype.kind not in "uif":
-        raise TypeError(f"the values are not real numbers but {values.dtype}")
-    low, high = values.min(), values.max()
-    if values.dtype.kind in "ui":
-        if low < 0 or high > 255:
-            raise ValueError(
-                f"integer values must lie in 0..255, found {low}..{high}; "
-                "pass 16-bit values as uint16"
-            )
-        return values.astype(np.uint8)
-    if not np.isfinite(low + high):
-        raise ValueError("the values contain NaN or infinity")
-    if low < -FLOAT_TOLERANCE or high > 1 + FLOAT_TOLERANCE:
-        remedy = "; divide by 255" if low >= 0 and high <= 255 else ""
-        raise ValueError(f"float values must lie in [0, 1], found {low:g}..{high:g}{remedy}")
-    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-
-
-def _sixteen_to_eight(values):
-    """0..65535 to the nearest of 0..255: 65535 = 257 * 255."""
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _grey_to_rgb(grey):
-    return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _over_white(rgba):
-    """Lay RGB with alpha over white: round((c a + 255 (255 - a)) / 255), exactly, in uint8."""
-    colour, alpha = rgba[..., :3], rgba[..., 3:]
-    if alpha.min() == 255:
-        return np.array(colour, order="C")
-    # c a + 255 (255 - a) = 255² - (255 - c) a, whose second term fits into 16 bits.
-    cover = (255 - colour).astype(np.uint16) * alpha + np.uint16(127)
-    return (255 - cover // 255).astype(np.uint8)

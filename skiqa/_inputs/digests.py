@@ -4,11 +4,16 @@ They key the feature cache and the training checkpoints, so two images with one 
 one number: encoded images are known by their bytes, all others by their RGB pixels.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import threading
 import time
 from collections import OrderedDict
+from typing import TypeAlias
+
+from skiqa._types import Path, Pixels
 
 __all__ = ["bytes_digest", "file_digest", "file_key", "pixels_digest"]
 
@@ -16,25 +21,27 @@ MEMO_ENTRIES = 2**17
 
 # A file written twice within one tick of the file system's clock may keep its mtime. Digests of
 # files younger than this (FAT's tick is the longest) are not remembered; git and make do the same.
-YOUNG = 2_000_000_000
+YOUNG_NANOSECONDS = 2_000_000_000
 
-_MEMO = OrderedDict()
+FileKey: TypeAlias = tuple[int, int, int, int, int]
+
+_MEMO: OrderedDict[FileKey, bytes] = OrderedDict()  # the least recently used first
 _LOCK = threading.Lock()
 
 
-def bytes_digest(data):
+def bytes_digest(data: bytes | bytearray | memoryview) -> bytes:
     """SHA-256 of an encoded image; the same as :func:`file_digest` of a file with these bytes."""
     return hashlib.sha256(data).digest()
 
 
-def pixels_digest(pixels):
+def pixels_digest(pixels: Pixels) -> bytes:
     """SHA-256 of an RGB uint8 image of shape (h, w, 3), its shape included."""
     state = hashlib.sha256(f"pixels {pixels.shape} ".encode())
-    state.update(pixels)
+    state.update(pixels.data)
     return state.digest()
 
 
-def file_digest(path):
+def file_digest(path: Path) -> bytes:
     """SHA-256 of a file's bytes, computed once per process as long as the file stays as it is.
 
     Parameters
@@ -64,7 +71,7 @@ def file_digest(path):
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
         status = os.fstat(file.fileno())
-    if file_key(status) == key and abs(time.time_ns() - status.st_mtime_ns) > YOUNG:
+    if file_key(status) == key and abs(time.time_ns() - status.st_mtime_ns) > YOUNG_NANOSECONDS:
         with _LOCK:
             _MEMO[key] = digest
             while len(_MEMO) > MEMO_ENTRIES:
@@ -72,6 +79,6 @@ def file_digest(path):
     return digest
 
 
-def file_key(status):
+def file_key(status: os.stat_result) -> FileKey:
     """Return what changes when a file does, whatever path leads to it, from its `os.stat`."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,13 +1,27 @@
 """Images that are decoded when asked for, one at a time, each with a name for its errors."""
 
+from __future__ import annotations
+
 import contextlib
 import os
+from collections.abc import Iterator
+from typing import Any, Protocol
 
-from skiqa._inputs import decode
+from skiqa._inputs.decode import check_file, to_rgb
 from skiqa._inputs.digests import bytes_digest, file_digest, pixels_digest
+from skiqa._inputs.forms import check_form, describe
+from skiqa._types import Pixels
 from skiqa.exceptions import ImageError
 
 REMEDY = "remove it from X, or pass on_error='nan' to get a row of NaN"
+
+
+class Indexed(Protocol):
+    """Sequences, arrays and tensors: what gives one image for each index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
 
 
 class ImageList:
@@ -16,7 +30,7 @@ class ImageList:
     Parameters
     ----------
     images : sequence
-        Paths, bytes, PIL images, arrays and tensors, in any mixture.
+        Paths, bytes, PIL images, arrays and tensors, in any mixture; or one array of images.
 
     Notes
     -----
@@ -32,21 +46,21 @@ class ImageList:
     (2, (4, 6, 3), '<array (2, 2, 3) uint8>')
     """
 
-    def __init__(self, images):
+    def __init__(self, images: Indexed) -> None:
         self._images = images
         alike = getattr(images, "ndim", 1) > 1  # one array: what holds for the first holds for all
         for index in range(1 if alike else len(images)):
             with self.naming_errors(index):
-                decode.check_form(images[index])
+                check_form(images[index])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._images)
 
-    def source(self, index):
+    def source(self, index: int) -> str:
         """Return what stands in X[index] in a few words, such as the path."""
-        return decode.describe(self._images[index])
+        return describe(self._images[index])
 
-    def load(self, index):
+    def load(self, index: int) -> Pixels:
         """Decode X[index].
 
         Returns
@@ -62,9 +76,9 @@ class ImageList:
             When an array's values are out of range or its dtype is not a picture's.
         """
         with self.naming_errors(index):
-            return decode.to_rgb(self._images[index])
+            return to_rgb(self._images[index])
 
-    def digest(self, index):
+    def digest(self, index: int) -> bytes:
         """Return 32 bytes that identify the image X[index].
 
         The SHA-256 of an encoded image (a path or bytes), or of the RGB pixels of any other, for
@@ -74,17 +88,30 @@ class ImageList:
         with self.naming_errors(index):
             image = self._images[index]
             if isinstance(image, str | os.PathLike):
-                decode.regular_file(image)
+                check_file(image)
                 try:
                     return file_digest(image)
                 except OSError as error:
                     raise ImageError(f"the file cannot be read ({error})") from error
             if isinstance(image, bytes | bytearray | memoryview):
                 return bytes_digest(image)
-            return pixels_digest(decode.to_rgb(image))
+            return pixels_digest(to_rgb(image))
+
+    def digests(self) -> list[bytes | None]:
+        """Return the digest of every image, or None where it cannot even be read.
+
+        ``load`` will say why.
+        """
+        return [self._digest_or_none(index) for index in range(len(self))]
+
+    def _digest_or_none(self, index: int) -> bytes | None:
+        try:
+            return self.digest(index)
+        except ImageError:
+            return None
 
     @contextlib.contextmanager
-    def naming_errors(self, index):
+    def naming_errors(self, index: int) -> Iterator[None]:
         """Put index, source and remedy into the message of an error about one image."""
         try:
             yield
@@ -97,7 +124,8 @@ class ImageList:
             raise kind(message) from error.__cause__
 
 
-def refuse_none(count, unit, shape):
+def refuse_empty(count: int, unit: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError when there are no samples, or no features."""
     if count == 0:  # in scikit-learn's words
         raise ValueError(
             f"Found array with 0 {unit}(s) (shape={shape}) while a minimum of 1 is required."

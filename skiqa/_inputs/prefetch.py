@@ -1,14 +1,26 @@
 """Images decoded ahead of whoever consumes them, in order."""
 
+from __future__ import annotations
+
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from joblib import effective_n_jobs
 
+from skiqa._inputs.images import ImageList
+from skiqa._types import Pixels
 from skiqa.exceptions import ImageError
 
 
-def iter_decoded(images, *, n_jobs=None, prefetch=4, on_error="raise", indices=None):
+def iter_decoded(
+    images: ImageList,
+    *,
+    n_jobs: int | None = None,
+    prefetch: int = 4,
+    on_error: str = "raise",
+    indices: Iterable[int] | None = None,
+) -> Generator[tuple[int, Pixels | ImageError]]:
     """Decode images ahead of the consumer, and yield them in order.
 
     Parameters
@@ -46,13 +58,13 @@ def iter_decoded(images, *, n_jobs=None, prefetch=4, on_error="raise", indices=N
     ['ndarray', 'ImageError']
     """
     n_threads = effective_n_jobs(n_jobs)
-    window = max(prefetch, n_threads)
+    n_ahead = max(prefetch, n_threads)
     remaining = iter(range(len(images)) if indices is None else indices)
     executor = ThreadPoolExecutor(n_threads, thread_name_prefix="skiqa-decode")
-    waiting = deque()
+    waiting: deque[tuple[int, Future[Pixels]]] = deque()
 
-    def top_up():
-        while len(waiting) < window:
+    def top_up() -> None:
+        while len(waiting) < n_ahead:
             index = next(remaining, None)
             if index is None:
                 return
@@ -62,6 +74,7 @@ def iter_decoded(images, *, n_jobs=None, prefetch=4, on_error="raise", indices=N
         top_up()
         while waiting:
             index, future = waiting.popleft()
+            image: Pixels | ImageError
             try:
                 image = future.result()
             except ImageError as error:
@@ -76,9 +89,9 @@ def iter_decoded(images, *, n_jobs=None, prefetch=4, on_error="raise", indices=N
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _without_frames(error):
+def _without_frames(error: ImageError) -> ImageError:
     """Drop tracebacks, whose frames would keep half-decoded images alive as long as the error."""
-    link = error
+    link: BaseException | None = error
     while link is not None:
         link.__traceback__ = None
         if link.__cause__ is not None:

@@ -1,10 +1,19 @@
 """Images at another scale, and padded to a size."""
 
+from __future__ import annotations
+
+from typing import TypeVar
+
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
+from skiqa._types import Pixels
 
-def resize(image, scale):
+Number = TypeVar("Number", bound=np.generic)
+
+
+def resize(image: Pixels, scale: float) -> Pixels:
     """Scale an image by Pillow's bicubic filter, which averages over what it removes.
 
     Parameters
@@ -24,7 +33,7 @@ def resize(image, scale):
     return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def pad_to(image, minimum):
+def pad_to(image: npt.NDArray[Number], minimum: int) -> npt.NDArray[Number]:
     """Reflect an image at its borders until no side is shorter than `minimum`.
 
     Parameters

@@ -1,14 +1,18 @@
 """Rows of numbers as images."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from skiqa._inputs import decode
-from skiqa._inputs.images import ImageList, refuse_none
+from skiqa._inputs.forms import is_tensor
+from skiqa._inputs.images import ImageList, refuse_empty
+from skiqa._types import Pixels
 
 
-def rows_as_images(rows, image_shape=None):
+def rows_as_images(rows: Any, image_shape: tuple[int, ...] | None = None) -> ImageList:
     """Make images of rows of numbers.
 
     Parameters
@@ -39,11 +43,11 @@ def rows_as_images(rows, image_shape=None):
     >>> rows_as_images(np.zeros((5, 64)), image_shape=(8, 8)).load(0).shape
     (8, 8, 3)
     """
-    rows = np.asarray(rows.detach().cpu() if decode.is_tensor(rows) else rows)
+    rows = np.asarray(rows.detach().cpu() if is_tensor(rows) else rows)
     if rows.ndim != 2 or rows.dtype.kind not in "buif":
         raise ValueError(f"rows must be a 2-D array of numbers, not {rows.ndim}-D of {rows.dtype}")
-    refuse_none(rows.shape[0], "sample", rows.shape)
-    refuse_none(rows.shape[1], "feature", rows.shape)
+    refuse_empty(rows.shape[0], "sample", rows.shape)
+    refuse_empty(rows.shape[1], "feature", rows.shape)
     if not np.isfinite(rows).all():
         index = np.flatnonzero(~np.isfinite(rows).all(axis=1))[0]
         raise ValueError(f"X[{index}] contains NaN or infinity")
@@ -59,18 +63,18 @@ def rows_as_images(rows, image_shape=None):
     return ImageList(rows.reshape(len(rows), *shape))
 
 
-class _PlainRows(Sequence):
+class _PlainRows:
     """Rows of numbers as grey images (1, n_features), uint8, made when asked for."""
 
     ndim = 3
 
-    def __init__(self, rows):
+    def __init__(self, rows: npt.NDArray[Any]) -> None:
         self._rows = rows
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Pixels:
         # Halved, so that even the widest span of float64 is finite.
         row = self._rows[index].astype(np.float64) / 2
         low, span = row.min(), np.ptp(row)

@@ -163,7 +163,7 @@ def in_the_way(out, overwrite, option="--out"):
 
 def reason(error, index, file):
     """Say what is wrong with a file without the words meant for Python programs."""
-    from skiqa._inputs.decode import describe
+    from skiqa._inputs.forms import describe
     from skiqa._inputs.images import REMEDY
 
     text = str(error).removeprefix(f"X[{index}] = {describe(file)}: ").removesuffix(f"; {REMEDY}")
