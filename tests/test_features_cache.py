@@ -266,7 +266,7 @@ def test_memo_is_bounded(tmp_path, fresh_memo, monkeypatch):
 
 
 def test_single_rows_are_merged(tmp_path, fresh_memo, monkeypatch):
-    monkeypatch.setattr(module, "MANY", 8)
+    monkeypatch.setattr(module, "SMALL_SHARDS", 8)
     cache = FeatureCache(tmp_path, CONFIG)
     keys, rows = table(30)
     for i in range(30):
@@ -280,7 +280,7 @@ def test_single_rows_are_merged(tmp_path, fresh_memo, monkeypatch):
 
 def test_merging_while_reading(tmp_path, monkeypatch):
     """A shard listed by a reader and merged by another process is found where it went."""
-    monkeypatch.setattr(module, "MANY", 4)
+    monkeypatch.setattr(module, "SMALL_SHARDS", 4)
     reader, writer = FeatureCache(tmp_path, CONFIG), FeatureCache(tmp_path, CONFIG)
     keys, rows = table(4)
     for i in range(3):
@@ -303,7 +303,7 @@ from skiqa._features import cache as module
 from skiqa._features.cache import FeatureCache
 sys.path.insert(0, {tests!r})
 from test_features_cache import key
-module.MANY = 5  # merge often
+module.SMALL_SHARDS = 5  # merge often
 folder, mine = sys.argv[1], int(sys.argv[2])
 cache = FeatureCache(folder, "ab" * 32)
 print("ready", flush=True)

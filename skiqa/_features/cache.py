@@ -7,6 +7,8 @@ have unique names and appear by renaming, so any number of processes may read an
 locks; at worst two processes compute the same row and both keep it.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import io
@@ -15,25 +17,32 @@ import threading
 import uuid
 import warnings
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
+
+from skiqa._types import Bools, Floats
+from skiqa._types import Path as AnyPath
 
 __all__ = ["FeatureCache"]
 
 KEY_BYTES = 32
 SUFFIX = ".v1.features"
 
-# Callers that score one photo at a time write shards of one row. When MANY shards of fewer than
-# SMALL rows have gathered they are merged into one.
-SMALL = 64
-MANY = 64
+# Callers that score one photo at a time write shards of one row. When this many shards of fewer
+# than SMALL_ROWS rows have gathered they are merged into one.
+SMALL_SHARDS = 64
+SMALL_ROWS = 64
 
 # Rows whose place is remembered in this process (about 200 bytes each), whatever the configuration.
 MEMO_ROWS = 2**20
 
-_MEMO = OrderedDict()  # (path, size, mtime_ns) -> _Shard, the least recently used first
+Identity: TypeAlias = tuple[str, int, int]  # of a shard: path, size, mtime_ns
+
+_MEMO: OrderedDict[Identity, _Shard] = OrderedDict()  # the least recently used first
 _LOCK = threading.Lock()
 
 
@@ -41,7 +50,7 @@ _LOCK = threading.Lock()
 class _Shard:
     """Where the rows of a shard are. Its keys were found intact; its rows, when `checked`."""
 
-    places: dict  # key -> row number
+    places: dict[bytes, int]  # key -> row number
     width: int
     offset: int  # of the first row, in bytes
     digest: bytes  # of the rows
@@ -80,16 +89,16 @@ class FeatureCache:
            [ 1.,  2.]], dtype=float32), array([False,  True]))
     """
 
-    def __init__(self, cache_dir, config):
+    def __init__(self, cache_dir: AnyPath, config: str) -> None:
         if not config.isalnum():
             raise ValueError(f"config must be a hexadecimal digest, not {config!r}")
-        cache_dir = Path(cache_dir).expanduser().absolute()
-        if cache_dir.exists() and not cache_dir.is_dir():
-            raise ValueError(f"cache_dir={str(cache_dir)!r} is a file, it must be a directory")
+        parent = Path(cache_dir).expanduser().absolute()
+        if parent.exists() and not parent.is_dir():
+            raise ValueError(f"cache_dir={str(parent)!r} is a file, it must be a directory")
         self.config = config
-        self.folder = cache_dir / config
+        self.folder = parent / config
 
-    def get(self, keys):
+    def get(self, keys: Sequence[bytes]) -> tuple[Floats, Bools]:
         """Look rows up.
 
         Parameters
@@ -111,7 +120,7 @@ class FeatureCache:
         _check_keys(keys)
         found = np.zeros(len(keys), bool)
         rows = np.empty((len(keys), 0), np.float32)
-        wanted = {}
+        wanted: dict[bytes, list[int]] = {}
         for position, key in enumerate(keys):
             wanted.setdefault(key, []).append(position)
         for hits, shard, block in self._find(set(wanted)):
@@ -127,7 +136,7 @@ class FeatureCache:
         rows[~found] = np.nan
         return rows, found
 
-    def put(self, keys, rows):
+    def put(self, keys: Sequence[bytes], rows: Floats) -> None:
         """Keep rows.
 
         Parameters
@@ -158,7 +167,7 @@ class FeatureCache:
                 stacklevel=2,
             )
 
-    def _find(self, missing):
+    def _find(self, missing: set[bytes]) -> Iterator[tuple[list[bytes], _Shard, Floats]]:
         """Yield (keys, shard, its rows) until the set of keys is found or no shard is left.
 
         Again when a shard went away meanwhile, for then another process has merged it. A row may
@@ -169,8 +178,8 @@ class FeatureCache:
             for identity in self._identities():
                 shard = self._open(identity)
                 hits = list(missing & shard.places.keys()) if shard else []
-                block = self._read(identity, shard) if hits else None
-                if block is not None:
+                block = self._read(identity, shard) if shard and hits else None
+                if shard and block is not None:
                     missing.difference_update(hits)
                     yield hits, shard, block
                 if not missing:
@@ -179,8 +188,8 @@ class FeatureCache:
             if not gone:
                 return
 
-    def _identities(self):
-        """List the shards: (path, size, mtime_ns)."""
+    def _identities(self) -> Iterator[Identity]:
+        """List the shards."""
         try:
             with os.scandir(self.folder) as entries:
                 paths = sorted(entry.path for entry in entries if entry.name.endswith(SUFFIX))
@@ -193,7 +202,7 @@ class FeatureCache:
             with contextlib.suppress(OSError):  # gone between listing and looking
                 yield _identity(path, os.stat(path))
 
-    def _open(self, identity):
+    def _open(self, identity: Identity) -> _Shard | None:
         """Return a shard, its keys checked, and remember it; None if it is gone or damaged."""
         with _LOCK:
             if identity in _MEMO:
@@ -213,7 +222,7 @@ class FeatureCache:
         _remember(identity, shard)
         return shard
 
-    def _read(self, identity, shard):
+    def _read(self, identity: Identity, shard: _Shard) -> Floats | None:
         """Return the rows of a shard (n, d), checked the first time; None if gone or damaged."""
         count = len(shard.places) * shard.width
         try:
@@ -224,30 +233,31 @@ class FeatureCache:
         except OSError:
             return None
         if not shard.checked:
-            if _checksum(self.config, rows) != shard.digest:
+            if _checksum(self.config, rows.data) != shard.digest:
                 _discard(identity, "the checksum of its rows does not match")
                 return None
             shard.checked = True
         return rows.reshape(len(shard.places), shard.width)
 
-    def _write(self, keys, rows):
+    def _write(self, keys: list[bytes], rows: Floats) -> None:
         """Write a shard under a temporary name, then let it appear under its own, whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / (uuid.uuid4().hex + SUFFIX)
         temporary = path.with_suffix(".tmp")
         table = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), KEY_BYTES)
-        head = io.BytesIO()
-        np.lib.format.write_array(head, table, allow_pickle=False)
-        np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(rows))
-        head = head.getvalue()
-        digests = _checksum(self.config, head), _checksum(self.config, rows)
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, table, allow_pickle=False)
+        header = np.lib.format.header_data_from_array_1_0(rows)
+        np.lib.format.write_array_header_1_0(buffer, header)
+        head = buffer.getvalue()
+        digests = _checksum(self.config, head), _checksum(self.config, rows.data)
         digests_table = np.frombuffer(b"".join(digests), np.uint8).reshape(2, -1)
         try:
             with open(temporary, "wb") as file:
                 np.lib.format.write_array(file, digests_table, allow_pickle=False)
                 file.write(head)
                 offset = file.tell()
-                file.write(rows)
+                file.write(rows.data)
                 file.flush()
                 # Now, for once it has its name another process may merge it.
                 identity = _identity(str(path), os.fstat(file.fileno()))
@@ -259,12 +269,13 @@ class FeatureCache:
         shard = _Shard(places, rows.shape[1], offset, digests[1], checked=True)
         _remember(identity, shard)
 
-    def _merge_small(self, width):
+    def _merge_small(self, width: int) -> None:
         opened = [(identity, self._open(identity)) for identity in self._identities()]
-        small = [(i, s) for i, s in opened if s and s.width == width and len(s.places) < SMALL]
-        if len(small) < MANY:
+        alike = [(identity, shard) for identity, shard in opened if shard and shard.width == width]
+        small = [(identity, shard) for identity, shard in alike if len(shard.places) < SMALL_ROWS]
+        if len(small) < SMALL_SHARDS:
             return
-        merged = {}
+        merged: dict[bytes, Floats] = {}
         for identity, shard in small:
             block = self._read(identity, shard)
             if block is None:
@@ -276,16 +287,16 @@ class FeatureCache:
                 os.unlink(identity[0])
 
 
-def _check_keys(keys):
+def _check_keys(keys: Sequence[bytes]) -> None:
     if not all(isinstance(key, bytes) and len(key) == KEY_BYTES for key in keys):
         raise ValueError(f"keys must be digests, bytes of length {KEY_BYTES}")
 
 
-def _identity(path, status):
+def _identity(path: str, status: os.stat_result) -> Identity:
     return path, status.st_size, status.st_mtime_ns
 
 
-def _remember(identity, shard):
+def _remember(identity: Identity, shard: _Shard) -> None:
     with _LOCK:
         _MEMO[identity] = shard
         total = sum(len(other.places) for other in _MEMO.values())
@@ -293,7 +304,7 @@ def _remember(identity, shard):
             total -= len(_MEMO.popitem(last=False)[1].places)
 
 
-def _discard(identity, why):
+def _discard(identity: Identity, why: str | Exception) -> None:
     """Delete a damaged shard; where that is not allowed, take it for empty from now on."""
     warnings.warn(
         f"The shard {identity[0]!r} of the feature cache is damaged ({why}). It is deleted, and "
@@ -306,13 +317,13 @@ def _discard(identity, why):
         _remember(identity, _Shard({}, 0, 0, b""))
 
 
-def _checksum(config, data):
+def _checksum(config: str, data: bytes | memoryview) -> bytes:
     digest = hashlib.sha256(config.encode())
     digest.update(data)
     return digest.digest()
 
 
-def _parse(file, config):
+def _parse(file: BinaryIO, config: str) -> _Shard:
     """Read and check the head of a shard."""
     digests = np.lib.format.read_array(file, allow_pickle=False)
     start = file.tell()

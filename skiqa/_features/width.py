@@ -1,33 +1,32 @@
-"""Images of one size to pooled features, and how many of these there are."""
+"""How many features an image has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from skiqa._network.live import live_networks, to_input
-from skiqa._network.pooling import POOLINGS
-from skiqa._network.tiles import needs_tiles, tiled_features
+from skiqa._features.pool import pool
+from skiqa._network.live import live_networks
+from skiqa._network.state import EncoderState
+
+# (digest of a state, pooling) -> width: two small numbers for each set of weights that a process
+# has seen.
+_WIDTH_CACHE: dict[tuple[str, str], int] = {}
 
 
-def pool(images, network, pooling, device, dtype):
-    """Return the pooled features of uint8 images of one size: (n, h, w, 3) -> (n, d) float32."""
-    if needs_tiles(network, images.shape[1:3]):
-        return torch.stack(
-            [tiled_features(image, network, pooling, device, dtype) for image in images]
-        )
-    return POOLINGS[pooling](network.maps(to_input(images, network, device, dtype)))
-
-
-def row_width(state, scales, pooling):
+def row_width(state: EncoderState, scales: Sequence[float], pooling: str) -> int:
     """Return the number of features of an image: all networks, all scales."""
     return sum(part_width(part, scales, pooling) for part in state.parts())
 
 
-def part_width(state, scales, pooling):
+def part_width(state: EncoderState, scales: Sequence[float], pooling: str) -> int:
     """Return the number of features of an image, those of the content beside `state` apart."""
     return len(state.networks) * len(scales) * feature_width(state, pooling)
 
 
-def feature_width(state, pooling):
+def feature_width(state: EncoderState, pooling: str) -> int:
     """Return the number of features of one network at one scale, content apart.
 
     Raises
@@ -36,15 +35,12 @@ def feature_width(state, pooling):
         If the weights do not fit the network.
     """
     key = (state.digest, pooling)
-    if key not in _WIDTHS:
-        _WIDTHS[key] = _measured_width(state, pooling)
-    return _WIDTHS[key]
+    if key not in _WIDTH_CACHE:
+        _WIDTH_CACHE[key] = _measured_width(state, pooling)
+    return _WIDTH_CACHE[key]
 
 
-_WIDTHS = {}  # two small numbers for each set of weights that a process has seen
-
-
-def _measured_width(state, pooling):
+def _measured_width(state: EncoderState, pooling: str) -> int:
     network = live_networks(state, torch.device("cpu"), torch.float32)[0]
     image = np.zeros((1, network.stride, network.stride, 3), np.uint8)
     with torch.inference_mode():
