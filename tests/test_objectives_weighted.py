@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.datasets import load_sample_images
 
-from skiqa.objectives import Contrique, Weighted, nt_xent, weighted_nt_xent
+from skiqa.objectives import Contrique, Weighted, weighted_nt_xent
 from skiqa.objectives.weighted import quality_weights, structural_similarity
 
 
@@ -16,59 +16,6 @@ def windows():
     china, flower = load_sample_images().images
     cuts = [image[y : y + 32, y : y + 32] for image in (china, flower) for y in (50, 150)]
     return torch.from_numpy(np.stack(cuts)).permute(0, 3, 1, 2).float() / 255
-
-
-# The loss ----------------------------------------------------------------------------------------
-
-
-def test_weights_of_zero_and_one_are_classes():
-    z, labels = random(0, 9, 4) - 0.5, torch.tensor([0, 1, 0, 2, 1, 0, 5, 2, 2])
-    weights = (labels[:, None] == labels).double()
-    assert float(weighted_nt_xent(z, 3 * weights)) == pytest.approx(float(nt_xent(z, labels)))
-
-
-def test_loss_by_loops_and_never_below_the_entropy():
-    z, w, t = random(1, 7, 3) - 0.5, random(2, 7, 7), 0.4
-    w[3] = 0  # a row that attracts nothing is left out
-    s = torch.nn.functional.normalize(z, dim=1)
-    s = s @ s.T / t
-    losses, entropies = [], []
-    for i in [0, 1, 2, 4, 5, 6]:
-        others = [j for j in range(7) if j != i]
-        p = w[i, others] / w[i, others].sum()
-        losses.append(-(p * s[i, others].log_softmax(0)).sum())
-        entropies.append(-(p * p.log()).sum())
-    expected = float(torch.stack(losses).mean())
-    assert float(weighted_nt_xent(z, w, t)) == pytest.approx(expected, rel=1e-12)
-    assert expected > float(torch.stack(entropies).mean())
-
-
-def test_the_entropy_is_reached():
-    """Of weights that are the softmax of the similarities themselves."""
-    z, t = random(3, 6, 3) - 0.5, 0.7
-    u = torch.nn.functional.normalize(z, dim=1)
-    w = (u @ u.T / t).exp()
-    p = w.clone().fill_diagonal_(0)
-    p /= p.sum(1, keepdim=True)
-    entropy = -(torch.xlogy(p, p)).sum(1).mean()
-    assert float(weighted_nt_xent(z, w, t)) == pytest.approx(float(entropy), rel=1e-12)
-
-
-def test_gradient_and_order():
-    z, w = (random(4, 6, 3) - 0.5).requires_grad_(), random(5, 6, 6)
-    assert torch.autograd.gradcheck(lambda z: weighted_nt_xent(z, w, 0.5), z)
-    order = torch.randperm(6, generator=torch.Generator().manual_seed(0))
-    shuffled = weighted_nt_xent(z[order], w[order][:, order])
-    assert float(shuffled.detach()) == pytest.approx(float(weighted_nt_xent(z, w).detach()))
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_short_floats_stay_finite(dtype):
-    z = (200 * (random(6, 8, 4) - 0.5)).to(dtype).requires_grad_()
-    loss = weighted_nt_xent(z, random(7, 8, 8), 0.005)
-    loss.backward()
-    assert torch.isfinite(loss)
-    assert torch.isfinite(z.grad).all()
 
 
 # The weights -------------------------------------------------------------------------------------

@@ -1,16 +1,21 @@
-"""What several objectives share: precision, crops, pooled features, the projector without norm."""
+"""What several objectives share: precision, cutting, rows for the projector, projectors, draws."""
+
+from __future__ import annotations
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from skiqa.degradations import Bank
+from skiqa.degradations._registry import N_LEVELS
 
-def at_least_float32(x):
+
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """Return a tensor in float32, or as it is if it is wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def crop(images, offsets, size):
+def cut_at_offsets(images: torch.Tensor, offsets: torch.Tensor, size: int) -> torch.Tensor:
     """Cut one square from each image at a relative offset.
 
     Parameters
@@ -26,40 +31,44 @@ def crop(images, offsets, size):
     """
     free = torch.tensor(images.shape[2:], device=offsets.device) - size + 1
     # in float32 an offset just below 1 can round up to all the room there is
-    return cut(images, torch.minimum((offsets * free).long(), free - 1), size)
+    return cut_at_corners(images, torch.minimum((offsets * free).long(), free - 1), size)
 
 
-def cut(images, corners, size):
+def cut_at_corners(images: torch.Tensor, corners: torch.Tensor, size: int) -> torch.Tensor:
     """Cut one square from each image at its own corner, an int tensor (n, 2) of rows, columns."""
-    corners = corners.tolist()
-    return torch.stack(
-        [x[:, y : y + size, z : z + size] for x, (y, z) in zip(images, corners, strict=True)]
-    )
+    places = zip(images, corners.tolist(), strict=True)
+    return torch.stack([x[:, top : top + size, left : left + size] for x, (top, left) in places])
 
 
-def halved(images, mode="bilinear"):
+def halved(images: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
     """Return images (n, c, h, w) at half their size, averaged over what is removed."""
     return F.interpolate(images, scale_factor=0.5, mode=mode, antialias=True)
 
 
-def average(maps):
+def average(maps: torch.Tensor) -> torch.Tensor:
     """Average each map over its area: (n, c, h, w) -> (n, c)."""
     return at_least_float32(maps).mean(dim=(2, 3))
+
+
+def patch_features(maps: torch.Tensor, grid: int = 2) -> torch.Tensor:
+    """Average a map over a grid of patches, L2-norm each: (n, c, h, w) -> (n * grid^2, c)."""
+    pooled = F.adaptive_avg_pool2d(at_least_float32(maps), grid)  # n c g g
+    return F.normalize(pooled.flatten(2).transpose(1, 2).flatten(0, 1), dim=1)  # row-major patches
 
 
 class PlainProjector(nn.Sequential):
     """Linear - ReLU - Linear with biases: the projector of MoCo v2, ARNIQA and Re-IQA."""
 
-    def __init__(self, n_features, n_outputs):
+    def __init__(self, n_features: int, n_outputs: int) -> None:
         super().__init__(
             nn.Linear(n_features, n_features), nn.ReLU(), nn.Linear(n_features, n_outputs)
         )
 
 
 class Projector(nn.Sequential):
-    """Linear - BatchNorm - ReLU - Linear - BatchNorm, no biases: the paper's projector."""
+    """Linear - BatchNorm - ReLU - Linear - BatchNorm, no biases: CONTRIQUE's projector."""
 
-    def __init__(self, n_features, n_outputs):
+    def __init__(self, n_features: int, n_outputs: int) -> None:
         super().__init__(
             nn.Linear(n_features, n_features, bias=False),
             nn.BatchNorm1d(n_features),
@@ -69,15 +78,19 @@ class Projector(nn.Sequential):
         )
 
 
-def draw_degradations(authentic, draw, n_types=25):
+def draw_degradations(
+    authentic: torch.Tensor, draw: torch.Tensor, bank: Bank
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Draw type and level of each photo, or leave it alone.
 
     Parameters
     ----------
     authentic : int tensor of shape (n,)
-        As in :meth:`Contrique.views`.
+        1: degraded by life, left alone; 0: pristine, degraded or, as likely as any one type and
+        level, left as it is; -1: unknown, degraded or left alone with equal chance.
     draw : tensor of shape (n, 3) in [0, 1)
-    n_types : int, default=25
+    bank : Bank
+        What is drawn from.
 
     Returns
     -------
@@ -88,13 +101,7 @@ def draw_degradations(authentic, draw, n_types=25):
         Not degraded because it is, or may be, degraded by life.
     """
     alone = torch.where(authentic < 0, draw[:, 0] < 0.5, authentic > 0)
-    pristine = (authentic == 0) & (draw[:, 0] < 1 / (5 * n_types + 1))
-    types = (draw[:, 1] * n_types).long().clamp(max=n_types - 1)
-    levels = (draw[:, 2] * 5).long().clamp(max=4) + 1
+    pristine = (authentic == 0) & (draw[:, 0] < 1 / bank.n_classes)
+    types = (draw[:, 1] * len(bank)).long().clamp(max=len(bank) - 1)
+    levels = (draw[:, 2] * N_LEVELS).long().clamp(max=N_LEVELS - 1) + 1
     return torch.where(alone | pristine, -1, types), levels, alone
-
-
-def patch_features(maps, grid=2):
-    """Average a map over a grid of patches, L2-norm each: (n, c, h, w) -> (n * grid^2, c)."""
-    pooled = F.adaptive_avg_pool2d(at_least_float32(maps), grid)  # n c g g
-    return F.normalize(pooled.flatten(2).transpose(1, 2).flatten(0, 1), dim=1)  # row-major patches

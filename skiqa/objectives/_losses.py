@@ -1,4 +1,17 @@
-"""The contrastive losses: positives of one class, with weights, or against a queue."""
+"""The contrastive losses: positives of one class, positives with weights, and a queue.
+
+All are cross entropies of s, the cosines of rows over a temperature:
+
+- :func:`nt_xent`: log sum_{j != i} exp(s_ij) - mean_{j in P(i)} s_ij, P(i) the others of i's class;
+- :func:`weighted_nt_xent`: log sum_{j != i} exp(s_ij) - sum_{j != i} p_ij s_ij, p the weights of
+  row i over their sum;
+- :func:`info_nce`: log [exp(s+) + sum_v exp(s-_v) + sum_l exp(s_l)] - s+, of a query with its
+  positive s+, its negatives s-_v, and the keys s_l of a queue.
+
+Where all rows are equal, each is the logarithm of how many terms the sum has.
+"""
+
+from __future__ import annotations
 
 import torch
 from torch.nn import functional as F
@@ -6,7 +19,9 @@ from torch.nn import functional as F
 from skiqa.objectives._common import at_least_float32
 
 
-def nt_xent(projections, labels, temperature=0.1):
+def nt_xent(
+    projections: torch.Tensor, labels: torch.Tensor, temperature: float = 0.1
+) -> torch.Tensor:
     """Return the multi-positive normalised temperature-scaled cross entropy.
 
     The "out" form of the supervised contrastive loss, in float32 (float64 if that comes in).
@@ -34,14 +49,16 @@ def nt_xent(projections, labels, temperature=0.1):
     Examples
     --------
     >>> import torch
-    >>> from skiqa.objectives._losses import nt_xent
+    >>> from skiqa.objectives import nt_xent
     >>> round(float(nt_xent(torch.ones(8, 4), torch.zeros(8))), 4)  # log 7
     1.9459
     """
     return weighted_nt_xent(projections, labels[:, None] == labels[None, :], temperature)
 
 
-def weighted_nt_xent(projections, weights, temperature=0.1):
+def weighted_nt_xent(
+    projections: torch.Tensor, weights: torch.Tensor, temperature: float = 0.1
+) -> torch.Tensor:
     """Return the temperature-scaled cross entropy whose positives have weights.
 
     In float32 (float64 if that comes in).
@@ -58,7 +75,7 @@ def weighted_nt_xent(projections, weights, temperature=0.1):
     Returns
     -------
     tensor, scalar
-        Never below the mean entropy of the rows of p.
+        log(n - 1) when all projections are equal. Never below the mean entropy of the rows of p.
 
     Notes
     -----
@@ -73,9 +90,8 @@ def weighted_nt_xent(projections, weights, temperature=0.1):
     >>> round(float(weighted_nt_xent(torch.ones(8, 4), torch.rand(8, 8))), 4)  # log 7
     1.9459
     """
-    z = F.normalize(at_least_float32(projections), dim=1)
-    with torch.autocast(z.device.type, enabled=False):  # else the products round to 8 bits
-        s = torch.einsum("id,jd->ij", z, z) / temperature  # i, j = rows, d = projection
+    z = _unit_length(projections)
+    s = _similarities("id,jd->ij", z, z, temperature)  # i, j = rows, d = projection
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
     weights = weights.to(z.dtype).masked_fill(itself, 0.0)
     total = weights.sum(dim=1)
@@ -85,7 +101,14 @@ def weighted_nt_xent(projections, weights, temperature=0.1):
     return torch.where(paired, everyone - attraction, 0.0).sum() / paired.sum().clamp(min=1)
 
 
-def info_nce(queries, positives, negatives, queue, temperature=0.2, own=None):
+def info_nce(
+    queries: torch.Tensor,
+    positives: torch.Tensor,
+    negatives: torch.Tensor,
+    queue: torch.Tensor,
+    temperature: float = 0.2,
+    own: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Return the contrastive loss of queries with positives and negatives of their own and a queue.
 
     In float32 (float64 if that comes in).
@@ -124,15 +147,24 @@ def info_nce(queries, positives, negatives, queue, temperature=0.2, own=None):
     >>> float(info_nce(q, q[:, None], q[:, None], torch.ones(6, 4)))  # log(1 + 1 + 6)
     2.079...
     """
-    q, p, v, m = (
-        F.normalize(at_least_float32(x), dim=-1) for x in (queries, positives, negatives, queue)
-    )
-    with torch.autocast(q.device.type, enabled=False):  # else the products round to 8 bits
-        attracted = torch.einsum("id,ipd->ip", q, p) / temperature
-        repelled = torch.einsum("id,ivd->iv", q, v) / temperature
-        earlier = torch.einsum("id,kd->ik", q, m) / temperature
+    q = _unit_length(queries)
+    attracted = _similarities("id,ipd->ip", q, _unit_length(positives), temperature)
+    repelled = _similarities("id,ivd->iv", q, _unit_length(negatives), temperature)
+    earlier = _similarities("id,kd->ik", q, _unit_length(queue), temperature)
     if own is not None:
         earlier = earlier.masked_fill(own, -torch.inf)
-    others = torch.cat([repelled, earlier], dim=1)[:, None].expand(-1, p.shape[1], -1)
+    others = torch.cat([repelled, earlier], dim=1)[:, None].expand(-1, positives.shape[1], -1)
     everyone = torch.cat([attracted[:, :, None], others], dim=2).logsumexp(dim=2)
     return (everyone - attracted).mean()
+
+
+def _unit_length(rows: torch.Tensor) -> torch.Tensor:
+    return F.normalize(at_least_float32(rows), dim=-1)
+
+
+def _similarities(
+    pattern: str, x: torch.Tensor, y: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Return products of rows of unit length, summed as `pattern` says, over the temperature."""
+    with torch.autocast(x.device.type, enabled=False):  # else the products round to 8 bits
+        return torch.einsum(pattern, x, y) / temperature

@@ -1,21 +1,23 @@
 """ARNIQA: two photos under the same degradations attract; their half-scale twins repel."""
 
-from numbers import Integral, Real
+from __future__ import annotations
+
+import math
 
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval
+from torch.nn import functional as F
 
 from skiqa.degradations import Space, get_space
 from skiqa.degradations._random import spawn, uniform
-from skiqa.objectives._common import PlainProjector, average, crop, halved
+from skiqa.objectives._base import Defaults, Objective
+from skiqa.objectives._common import average, cut_at_offsets, halved
 from skiqa.objectives._losses import nt_xent
 
 
-class Arniqa(BaseEstimator):
+class Arniqa(Objective):
     """ARNIQA's objective: two photos under the same sequence of degradations attract.
 
-    The photos of a batch go in pairs. A sequence is drawn for each pair and applied to a crop of
+    The photos of a batch go in pairs. A sequence is drawn for each pair and applied to a view of
     each photo at full scale and one at half scale. The two at full scale attract each other, the
     two at half scale likewise, and all else repels: above all the half-scale twin, which shows
     the same photo and sequence, so that the scale must be seen.
@@ -36,11 +38,11 @@ class Arniqa(BaseEstimator):
     Published for pristine photos, on weights trained on ImageNet, and so are the defaults for
     training from weights (32 photos are its batch of 16 pairs); those from scratch are **our
     choice**. Further choices of ours: pairs are photos of one batch, not a photo and any other;
-    the half-scale crop shows the window that the full-scale crop lies in, not another part of the
+    the half-scale view shows the window that the full-scale one lies in, not another part of the
     photo; the schedule is the same as for all objectives, without restarts; no labels choose the
     epoch; BatchNorm keeps the statistics of the weights that training starts from. Photos
     degraded by life are treated as all others. As published, random numbers of a sequence, such as
-    noise, are drawn for each crop anew, and two pairs that get the same sequence by chance repel.
+    noise, are drawn for each view anew, and two pairs that get the same sequence by chance repel.
 
     References
     ----------
@@ -55,34 +57,28 @@ class Arniqa(BaseEstimator):
     Arniqa(space=SequenceSpace(max_length=2))
     """
 
-    defaults_scratch = {
-        "batch_size": 32, "view_size": 224, "learning_rate": 0.03, "weight_decay": 1e-4,
-    }  # fmt: skip
-    defaults_pretrained = {
-        "batch_size": 32, "view_size": 224, "learning_rate": 0.001, "weight_decay": 1e-4,
-    }  # fmt: skip
-    _parameter_constraints = {
-        "temperature": [Interval(Real, 0, None, closed="neither")],
-        "space": [str, Space],
-        "projection_dim": [Interval(Integral, 1, None, closed="left")],
-    }
+    defaults_scratch = Defaults(batch_size=32, view_size=224, learning_rate=0.03, weight_decay=1e-4)
+    defaults_pretrained = Defaults(
+        batch_size=32, view_size=224, learning_rate=0.001, weight_decay=1e-4
+    )
+    _parameter_constraints = Objective._parameter_constraints | {"space": [str, Space]}
     learning_rate_batch = 32
 
-    def __init__(self, *, temperature=0.1, space="arniqa", projection_dim=128):
-        self.temperature = temperature
+    def __init__(
+        self, *, temperature: float = 0.1, space: str | Space = "arniqa", projection_dim: int = 128
+    ) -> None:
+        super().__init__(temperature=temperature, projection_dim=projection_dim)
         self.space = space
-        self.projection_dim = projection_dim
 
-    def window_size(self, view_size):
-        """Return the side of the square that is cut from a photo: half of it fills a crop."""
-        return 2 * view_size
-
-    def head(self, n_features):
-        """Return what is trained beside the network: the projector."""
-        return PlainProjector(n_features, self.projection_dim)
-
-    def views(self, windows, indices, authentic, seeds, view_size):
-        """Cut windows into crops of two scales and degrade pairs of photos alike.
+    def views(
+        self,
+        windows: torch.Tensor,
+        indices: torch.Tensor,
+        authentic: torch.Tensor,
+        seeds: torch.Tensor,
+        view_size: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cut windows into views of two scales and degrade pairs of photos alike.
 
         Returns
         -------
@@ -96,15 +92,19 @@ class Arniqa(BaseEstimator):
         windows, seeds = windows[:m], seeds[:m]
         space = get_space(self.space)
         sequences = [sequence for sequence in space.sample(seeds[::2]) for _ in range(2)]
-        full = crop(windows, uniform(seeds, (2,), stream=1000), view_size)
+        full = cut_at_offsets(windows, uniform(seeds, (2,), stream=1000), view_size)
         half = halved(windows, "bicubic").clamp(0, 1)
         views = [space.apply(x, sequences, spawn(seeds, k)) for k, x in enumerate((full, half))]
         return torch.cat(views), indices[:m:2].repeat_interleave(2)
 
-    def pool(self, maps):
+    def pool(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the mean of each map, L2-normed: the projector's input."""
-        return torch.nn.functional.normalize(average(maps), dim=1)
+        return F.normalize(average(maps), dim=1)
 
-    def loss(self, projections, labels):
+    def loss(self, projections: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss: each row has one positive, its partner at its scale."""
         return nt_xent(projections, torch.cat([2 * labels, 2 * labels + 1]), self.temperature)
+
+    def plateau(self, n: int) -> float:
+        """Return the loss of features that are all equal, with n photos a step, in pairs."""
+        return math.log(4 * (n // 2) - 1)

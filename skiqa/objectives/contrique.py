@@ -1,66 +1,29 @@
 """CONTRIQUE: contrastive image quality by predicting which degradation a patch suffered."""
 
-from numbers import Integral, Real
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, StrOptions
-from torch.nn import functional as F
+from sklearn.utils._param_validation import StrOptions
+from torch import nn
 
 from skiqa.degradations import KADIS
 from skiqa.degradations._random import uniform
-from skiqa.degradations.color import rgb_to_gray, rgb_to_hsv, rgb_to_lab
-from skiqa.objectives._common import Projector, crop, draw_degradations, halved, patch_features
+from skiqa.objectives._base import Defaults, Objective
+from skiqa.objectives._color_spaces import COLOR_SPACES, to_color_space
+from skiqa.objectives._common import (
+    Projector,
+    cut_at_offsets,
+    draw_degradations,
+    halved,
+    patch_features,
+)
 from skiqa.objectives._losses import nt_xent
 
-COLOR_SPACES = ("gray", "lab", "hsv", "ms", "rgb")
-PRISTINE = 125  # classes 0..124 are (type, level), 125 is pristine, authentic images follow
 
-
-def to_color_space(images, which):
-    """Show images in one of CONTRIQUE's five colour spaces, each channel scaled to [0, 1].
-
-    Parameters
-    ----------
-    images : tensor of shape (n, 3, h, w) in [0, 1], RGB
-    which : {"gray", "lab", "hsv", "ms", "rgb"}
-        "lab" is scaled as 8-bit ICC Lab (L / 100, (a + 128) / 255, (b + 128) / 255); "ms" is
-        the mean-subtracted image: 7 Gaussian taps, sigma 7/6, then min-max of the whole image.
-
-    Returns
-    -------
-    tensor of shape (n, 3, h, w) in [0, 1]
-    """
-    if which == "rgb":
-        return images
-    if which == "gray":
-        return rgb_to_gray(images).expand(-1, 3, -1, -1)
-    if which == "hsv":
-        return rgb_to_hsv(images)
-    if which == "lab":
-        lightness, a, b = rgb_to_lab(images).unbind(1)
-        return torch.stack(
-            [lightness / 100, (a + 128) / 255, (b + 128) / 255], dim=1
-        ).clamp(0, 1)  # fmt: skip
-    if which != "ms":
-        raise ValueError(f"{which!r} is no colour space; choose from {COLOR_SPACES}.")
-    centred = images - _local_mean(images)
-    low = centred.amin(dim=(1, 2, 3), keepdim=True)
-    spread = centred.amax(dim=(1, 2, 3), keepdim=True) - low
-    return (centred - low) / (spread + 1e-3 / 255)
-
-
-def _local_mean(images):
-    """Gaussian window of 7 taps, sigma 7/6, reflecting at the borders; separable."""
-    taps = torch.arange(-3.0, 4.0, device=images.device)
-    taps = torch.exp(-(taps**2) / (2 * (7 / 6) ** 2))
-    taps = (taps / taps.sum()).expand(images.shape[1], 1, 1, 7)  # one filter for each channel
-    padded = F.pad(images, (3, 3, 3, 3), mode="reflect")
-    rows = F.conv2d(padded, taps, groups=images.shape[1])
-    return F.conv2d(rows, taps.transpose(2, 3), groups=images.shape[1])
-
-
-class Contrique(BaseEstimator):
+class Contrique(Objective):
     """CONTRIQUE's objective: patches of one degradation type and level attract.
 
     Two views of every image, one at full and one at half scale, give 2 x 2 patches each. Patches
@@ -93,29 +56,27 @@ class Contrique(BaseEstimator):
 
     # Published for training from scratch (512 images a step). From trained weights our choice:
     # small, as all rates tried on the bundled ones lowered their probe in the end (see their card).
-    defaults_scratch = {
-        "batch_size": 256, "view_size": 256, "learning_rate": 0.6, "weight_decay": 1e-4,
-    }  # fmt: skip
-    defaults_pretrained = {
-        "batch_size": 64, "view_size": 160, "learning_rate": 0.002, "weight_decay": 1e-4,
-    }  # fmt: skip
-    _parameter_constraints = {
-        "temperature": [Interval(Real, 0, None, closed="neither")],
+    defaults_scratch = Defaults(batch_size=256, view_size=256, learning_rate=0.6, weight_decay=1e-4)
+    _parameter_constraints = Objective._parameter_constraints | {
         "color_spaces": [tuple, list],
         "normalize": [StrOptions({"kadis"}), None],
-        "projection_dim": [Interval(Integral, 1, None, closed="left")],
     }
     grid = 2  # patches along each side of a view
     learning_rate_batch = 512  # images per step that the learning rates are stated for
 
-    def __init__(self, *, temperature=0.1, color_spaces=COLOR_SPACES, normalize="kadis",
-                 projection_dim=128):  # fmt: skip
-        self.temperature = temperature
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        color_spaces: Sequence[str] = COLOR_SPACES,
+        normalize: str | None = "kadis",
+        projection_dim: int = 128,
+    ) -> None:
+        super().__init__(temperature=temperature, projection_dim=projection_dim)
         self.color_spaces = color_spaces
         self.normalize = normalize
-        self.projection_dim = projection_dim
 
-    def _validate_params(self):
+    def _validate_params(self) -> None:
         super()._validate_params()
         unknown = [name for name in self.color_spaces if name not in COLOR_SPACES]
         if unknown or not len(self.color_spaces):
@@ -123,30 +84,22 @@ class Contrique(BaseEstimator):
                 f"color_spaces={self.color_spaces!r}: give one or more of {COLOR_SPACES}."
             )
 
-    def window_size(self, view_size):
-        """Return the side of the square that is cut from a photo: half of it fills a crop."""
-        return 2 * view_size
-
-    def head(self, n_features):
-        """Return what is trained beside the network: the projector."""
+    def head(self, n_features: int) -> nn.Module:
+        """Return what is trained behind the network: the projector."""
         return Projector(n_features, self.projection_dim)
 
-    def views(self, windows, indices, authentic, seeds, view_size):
+    def views(
+        self,
+        windows: torch.Tensor,
+        indices: torch.Tensor,
+        authentic: torch.Tensor,
+        seeds: torch.Tensor,
+        view_size: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Degrade windows and cut them into views.
 
-        Parameters
-        ----------
-        windows : tensor of shape (n, 3, 2 * view_size, 2 * view_size) in [0, 1]
-            A random part of each photo.
-        indices : int tensor of shape (n,)
-            Which photo it is: the class of one that is left alone.
-        authentic : int tensor of shape (n,)
-            1: degraded by life, left alone; 0: pristine, degraded (or, with probability 1/126,
-            shown as the pristine class); -1: unknown, degraded or left alone with equal chance.
-        seeds : int64 tensor of shape (n,)
-            One for each photo; everything random follows from it.
-        view_size : int
-            Side of a view.
+        Photos that are degraded by life are left alone; pristine ones are degraded, or, with
+        probability 1/126, shown as the pristine class; of unknown ones half are left alone.
 
         Returns
         -------
@@ -155,12 +108,12 @@ class Contrique(BaseEstimator):
         labels : int64 tensor of shape (n,)
         """
         draw = uniform(seeds, (10,), stream=1000)  # n x what is drawn once for each photo
-        types, levels, alone = draw_degradations(authentic, draw[:, :3])
-        labels = torch.where(types < 0, PRISTINE, types * 5 + levels - 1)
-        labels = torch.where(alone, PRISTINE + 1 + indices, labels)
+        types, levels, alone = draw_degradations(authentic, draw[:, :3], KADIS)
+        # behind the classes of the bank each photo that is left alone has one of its own
+        labels = torch.where(alone, KADIS.n_classes + indices, KADIS.class_index(types, levels))
         degraded = KADIS.apply(windows, types, levels, seeds, normalize=self.normalize)
 
-        full = crop(degraded, draw[:, 3:5], view_size)
+        full = cut_at_offsets(degraded, draw[:, 3:5], view_size)
         half = halved(degraded)
         swap = (draw[:, 5] < 0.5)[:, None, None, None]  # which comes first is random
         pair = [torch.where(swap, half, full), torch.where(swap, full, half)]
@@ -169,7 +122,7 @@ class Contrique(BaseEstimator):
             pair[v] = self._in_color_spaces(view, draw[:, 8 + v])
         return torch.cat(pair), labels
 
-    def _in_color_spaces(self, view, draw):
+    def _in_color_spaces(self, view: torch.Tensor, draw: torch.Tensor) -> torch.Tensor:
         chosen = (draw * len(self.color_spaces)).long().clamp(max=len(self.color_spaces) - 1)
         shown = torch.empty_like(view)
         for k, name in enumerate(self.color_spaces):
@@ -178,11 +131,15 @@ class Contrique(BaseEstimator):
                 shown[members] = to_color_space(view[members], name)
         return shown
 
-    def pool(self, maps):
+    def pool(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the features of 2 x 2 patches of each map, (4 n, c): the projector's input."""
         return patch_features(maps, self.grid)
 
-    def loss(self, projections, labels):
+    def loss(self, projections: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of the projections of all patches of all views."""
         labels = labels.repeat(2).repeat_interleave(self.grid**2)
         return nt_xent(projections, labels, self.temperature)
+
+    def plateau(self, n: int) -> float:
+        """Return the loss of features that are all equal, with n photos a step."""
+        return math.log(2 * n * self.grid**2 - 1)

@@ -1,24 +1,29 @@
-"""QPT: crops of one degraded photo attract; its other degradations and other photos repel."""
+"""QPT: views of one degraded photo attract; its other degradations and other photos repel."""
 
-from numbers import Integral, Real
+from __future__ import annotations
+
+from numbers import Integral
+from typing import TypeAlias
 
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
 from skiqa.degradations import Space, get_space
 from skiqa.degradations._random import spawn, uniform
-from skiqa.objectives._common import PlainProjector, average, crop
+from skiqa.objectives._base import Objective
+from skiqa.objectives._common import cut_at_offsets
 from skiqa.objectives._losses import info_nce
+
+Steps: TypeAlias = tuple[tuple[str, int], ...]  # a sequence of degradations: name, level
 
 _DRAWS, _ATTEMPTS = 1000, 100  # children of a seed that sequences are drawn from; most redraws
 
 
-class Qpt(BaseEstimator):
-    """QPT's objective: crops of one degraded photo attract, its other degradations repel.
+class Qpt(Objective):
+    """QPT's objective: views of one degraded photo attract, its other degradations repel.
 
-    Each photo is degraded in 1 + `n_extra` different ways. A crop of the first one is the query;
-    `n_positives` other crops of it are its positives; a crop of each further one, and the keys of
+    Each photo is degraded in 1 + `n_extra` different ways. A view of the first one is the query;
+    `n_positives` other views of it are its positives; a view of each further one, and the keys of
     other photos from earlier steps, are its negatives. Keys are made by a momentum encoder.
 
     Parameters
@@ -29,7 +34,7 @@ class Qpt(BaseEstimator):
         Where degradations are drawn from; "qpt" is
         :class:`~skiqa.degradations.ShuffleSpace`.
     n_positives : int in [1, inf), default=1
-        Positive crops of each photo.
+        Positive views of each photo.
     n_extra : int in [0, inf), default=1
         Further degradations of each photo, which repel.
     queue_size : int in [1, inf), default=65536
@@ -43,7 +48,7 @@ class Qpt(BaseEstimator):
     -----
     QPT has no public code. Certain are what attracts and what repels, and the kind and size of the
     degradation space. **Our choice**: all else. Temperature, queue, momentum, projector, batch and
-    rate from scratch are MoCo v2's; crops are random squares of a window of twice their side, not
+    rate from scratch are MoCo v2's; views are random squares of a window of twice their side, not
     mirrored; a photo's own keys from earlier epochs, which are in the queue where there are few
     photos, do not repel it; photos degraded by life are treated as all others. The loss is
     :func:`~skiqa.objectives.info_nce`.
@@ -63,42 +68,39 @@ class Qpt(BaseEstimator):
     Qpt(n_extra=2)
     """
 
-    defaults_scratch = {
-        "batch_size": 256, "view_size": 160, "learning_rate": 0.03, "weight_decay": 1e-4,
-    }  # fmt: skip
-    defaults_pretrained = {
-        "batch_size": 64, "view_size": 160, "learning_rate": 0.002, "weight_decay": 1e-4,
-    }  # fmt: skip
-    _parameter_constraints = {
-        "temperature": [Interval(Real, 0, None, closed="neither")],
+    has_queue = True
+    _parameter_constraints = Objective._parameter_constraints | {
         "space": [str, Space],
         "n_positives": [Interval(Integral, 1, None, closed="left")],
         "n_extra": [Interval(Integral, 0, None, closed="left")],
-        "queue_size": [Interval(Integral, 1, None, closed="left")],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "projection_dim": [Interval(Integral, 1, None, closed="left")],
     }
-    learning_rate_batch = 256
 
-    def __init__(self, *, temperature=0.2, space="qpt", n_positives=1, n_extra=1, queue_size=65536,
-                 momentum=0.999, projection_dim=128):  # fmt: skip
-        self.temperature = temperature
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.2,
+        space: str | Space = "qpt",
+        n_positives: int = 1,
+        n_extra: int = 1,
+        queue_size: int = 65536,
+        momentum: float = 0.999,
+        projection_dim: int = 128,
+    ) -> None:
+        super().__init__(temperature=temperature, projection_dim=projection_dim)
         self.space = space
         self.n_positives = n_positives
         self.n_extra = n_extra
         self.queue_size = queue_size
         self.momentum = momentum
-        self.projection_dim = projection_dim
 
-    def window_size(self, view_size):
-        """Return the side of the square that is cut from a photo."""
-        return 2 * view_size
-
-    def head(self, n_features):
-        """Return what is trained beside the network: the projector."""
-        return PlainProjector(n_features, self.projection_dim)
-
-    def views(self, windows, indices, authentic, seeds, view_size):
+    def views(
+        self,
+        windows: torch.Tensor,
+        indices: torch.Tensor,
+        authentic: torch.Tensor,
+        seeds: torch.Tensor,
+        view_size: int,
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
         """Degrade windows and cut them into queries and keys; labels are the photos' indices.
 
         Returns
@@ -110,18 +112,21 @@ class Qpt(BaseEstimator):
         space = get_space(self.space)
         sequences = distinct_sequences(space, seeds, 1 + self.n_extra)
         offsets = uniform(seeds, (1 + self.n_positives + self.n_extra, 2), stream=1000)
-        views = []
+        views: list[torch.Tensor] = []
         for d in range(1 + self.n_extra):
             degraded = space.apply(windows, [row[d] for row in sequences], spawn(seeds, d))
             for _ in range(1 if d else 1 + self.n_positives):
-                views.append(crop(degraded, offsets[:, len(views)], view_size))
+                views.append(cut_at_offsets(degraded, offsets[:, len(views)], view_size))
         return (views[0], torch.cat(views[1:])), indices
 
-    def pool(self, maps):
-        """Return the mean of each map: the projector's input."""
-        return average(maps)
-
-    def loss(self, projections, labels, keys, queue, queue_labels):
+    def loss(
+        self,
+        projections: torch.Tensor,
+        labels: torch.Tensor,
+        keys: torch.Tensor,
+        queue: torch.Tensor,
+        queue_labels: torch.Tensor,
+    ) -> torch.Tensor:
         """Return the loss of the queries' projections."""
         keys = keys.unflatten(0, (-1, len(labels))).transpose(0, 1)
         positives, negatives = keys.split([self.n_positives, self.n_extra], dim=1)
@@ -129,7 +134,7 @@ class Qpt(BaseEstimator):
         return info_nce(projections, positives, negatives, queue, self.temperature, own)
 
 
-def distinct_sequences(space, seeds, count):
+def distinct_sequences(space: Space, seeds: torch.Tensor, count: int) -> list[list[Steps]]:
     """Draw several different sequences for each seed.
 
     Parameters
@@ -147,7 +152,7 @@ def distinct_sequences(space, seeds, count):
     ValueError
         If so many different ones do not turn up.
     """
-    rows = [[] for _ in range(len(seeds))]
+    rows: list[list[Steps]] = [[] for _ in range(len(seeds))]
     for attempt in range(count + _ATTEMPTS):
         waiting = [i for i, row in enumerate(rows) if len(row) < count]
         if not waiting:

@@ -1,25 +1,28 @@
-"""Re-IQA: two overlapping crops of one degraded photo attract; a queue of all others repels."""
+"""Re-IQA: two overlapping views of one degraded photo attract; a queue of all others repels."""
+
+from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from collections.abc import Sequence
+from numbers import Integral
 
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
 from skiqa.degradations import Bank, BankSpace, apply_sequences
 from skiqa.degradations._random import spawn, uniform
-from skiqa.objectives._common import PlainProjector, average, cut, halved
+from skiqa.objectives._base import Defaults, Objective
+from skiqa.objectives._common import cut_at_corners, halved
 from skiqa.objectives._losses import info_nce
 
-_OVERLAP = (0.1, 0.3)  # share of a crop's area that the other one shows too
+_OVERLAP = (0.1, 0.3)  # part of a view's area that the other one shows too
 
 
-class Reiqa(BaseEstimator):
-    """Re-IQA's quality-aware objective: two crops of one degraded photo attract.
+class Reiqa(Objective):
+    """Re-IQA's quality-aware objective: two views of one degraded photo attract.
 
     Each photo is shown as it is and under `n_degradations` different degradations. Of each of
-    these images, at full and at half scale, two crops that share 10 to 30 % of their area are
+    these images, at full and at half scale, two views that share 10 to 30 % of their area are
     taken, at the same places in all of them: one is the query, the other its only positive key, in
     turns. Keys of earlier steps, under all degradations, are the negatives.
 
@@ -45,12 +48,12 @@ class Reiqa(BaseEstimator):
     A photo gives 2 (n_degradations + 1) queries and as many keys: 24 of each. The loss is
     :func:`~skiqa.objectives.info_nce` with the queue alone: the other degradations of a photo
     repel it only from the next steps on. Where all photos give fewer keys than the queue holds,
-    crops of the same photo under the same degradation, from the epoch before, are among them: then
+    views of the same photo under the same degradation, from the epoch before, are among them: then
     lower `queue_size` to what an epoch gives.
 
     As in the code, not the paper, where they differ (26 operators, not 25). **Our choice**: batch
     and rate (published are LARS at rate 12 and 630 photos a step on 18 GPUs; here it is SGD as for
-    all objectives, at MoCo v2's 0.03 for 256 queries); crops from a window of four times their
+    all objectives, at MoCo v2's 0.03 for 256 queries); views from a window of four times their
     side, reflect-padded, not zero-padded, where the photo is smaller; BatchNorm of the momentum
     encoder by statistics that follow the network's, where the code shuffles batches between GPUs.
 
@@ -69,46 +72,52 @@ class Reiqa(BaseEstimator):
     Reiqa(half_scale=False, n_degradations=3)
     """
 
-    defaults_scratch = {
-        "batch_size": 32, "view_size": 160, "learning_rate": 0.03, "weight_decay": 1e-4,
-    }  # fmt: skip
-    defaults_pretrained = {
-        "batch_size": 16, "view_size": 160, "learning_rate": 0.002, "weight_decay": 1e-4,
-    }  # fmt: skip
-    _parameter_constraints = {
-        "temperature": [Interval(Real, 0, None, closed="neither")],
+    defaults_scratch = Defaults(batch_size=32, view_size=160, learning_rate=0.03, weight_decay=1e-4)
+    defaults_pretrained = Defaults(
+        batch_size=16, view_size=160, learning_rate=0.002, weight_decay=1e-4
+    )
+    has_queue = True
+    _parameter_constraints = Objective._parameter_constraints | {
         "bank": [str, Bank, tuple, list],
         "n_degradations": [Interval(Integral, 1, None, closed="left")],
         "half_scale": ["boolean"],
-        "queue_size": [Interval(Integral, 1, None, closed="left")],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "projection_dim": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, *, temperature=0.2, bank="reiqa", n_degradations=11, half_scale=True,
-                 queue_size=65536, momentum=0.999, projection_dim=128):  # fmt: skip
-        self.temperature = temperature
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.2,
+        bank: str | Bank | Sequence[str] = "reiqa",
+        n_degradations: int = 11,
+        half_scale: bool = True,
+        queue_size: int = 65536,
+        momentum: float = 0.999,
+        projection_dim: int = 128,
+    ) -> None:
+        super().__init__(temperature=temperature, projection_dim=projection_dim)
         self.bank = bank
         self.n_degradations = n_degradations
         self.half_scale = half_scale
         self.queue_size = queue_size
         self.momentum = momentum
-        self.projection_dim = projection_dim
 
     @property
-    def learning_rate_batch(self):
+    def learning_rate_batch(self) -> float:
         """Photos a step that the rates are meant for: those that give 256 queries."""
         return 256 / ((1 + self.half_scale) * (1 + self.n_degradations))
 
-    def window_size(self, view_size):
-        """Return the side of the square that is cut from a photo."""
+    def window_size(self, view_size: int) -> int:
+        """Return the side of the window that is cut from a photo."""
         return (4 if self.half_scale else 2) * view_size
 
-    def head(self, n_features):
-        """Return what is trained beside the network: the projector."""
-        return PlainProjector(n_features, self.projection_dim)
-
-    def views(self, windows, indices, authentic, seeds, view_size):
+    def views(
+        self,
+        windows: torch.Tensor,
+        indices: torch.Tensor,
+        authentic: torch.Tensor,
+        seeds: torch.Tensor,
+        view_size: int,
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
         """Degrade windows and cut them into overlapping queries and keys.
 
         Returns
@@ -119,30 +128,39 @@ class Reiqa(BaseEstimator):
         """
         sequences = BankSpace(bank=self.bank).sample_distinct(seeds, self.n_degradations)
         draws = uniform(seeds, (2, 4), stream=1000)
-        half, pairs = (1 + self.n_degradations) // 2, []
-        for d in range(1 + self.n_degradations):
+        n_images = 1 + self.n_degradations
+        n_swapped = n_images // 2  # at full scale of the first images, at half scale of the last
+        pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for d in range(n_images):
             image = windows
             if d:
                 steps = [row[d - 1] for row in sequences]
                 image = apply_sequences(windows, steps, spawn(seeds, d))
-            pair = _crops(image, draws[:, 0], view_size)
-            pairs.append(pair[::-1] if d < half else pair)
+            pair = _overlapping_views(image, draws[:, 0], view_size)
+            pairs.append(pair[::-1] if d < n_swapped else pair)
             if self.half_scale:
-                pair = _crops(halved(image, "bicubic").clamp(0, 1), draws[:, 1], view_size)
-                pairs.append(pair[::-1] if d >= 1 + self.n_degradations - half else pair)
-        return tuple(torch.cat(views) for views in zip(*pairs, strict=True)), indices
+                image = halved(image, "bicubic").clamp(0, 1)
+                pair = _overlapping_views(image, draws[:, 1], view_size)
+                pairs.append(pair[::-1] if d >= n_images - n_swapped else pair)
+        queries, keys = zip(*pairs, strict=True)
+        return (torch.cat(queries), torch.cat(keys)), indices
 
-    def pool(self, maps):
-        """Return the mean of each map: the projector's input."""
-        return average(maps)
-
-    def loss(self, projections, labels, keys, queue, queue_labels):
+    def loss(
+        self,
+        projections: torch.Tensor,
+        labels: torch.Tensor,
+        keys: torch.Tensor,
+        queue: torch.Tensor,
+        queue_labels: torch.Tensor,
+    ) -> torch.Tensor:
         """Return the loss of the queries' projections."""
         keys = keys[:, None]
         return info_nce(projections, keys, keys[:, :0], queue, self.temperature)
 
 
-def overlapping_corners(draws, side, size):
+def overlapping_corners(
+    draws: torch.Tensor, side: int, size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Place two squares in an image so that they share 10 to 30 % of their area.
 
     Parameters
@@ -169,6 +187,8 @@ def overlapping_corners(draws, side, size):
     return first.long(), (first + torch.stack([y, x], dim=1)).long()
 
 
-def _crops(images, draws, size):
-    corners = overlapping_corners(draws, images.shape[2], size)
-    return [cut(images, corner, size) for corner in corners]
+def _overlapping_views(
+    images: torch.Tensor, draws: torch.Tensor, size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    first, second = overlapping_corners(draws, images.shape[2], size)
+    return cut_at_corners(images, first, size), cut_at_corners(images, second, size)

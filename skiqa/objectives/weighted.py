@@ -1,21 +1,34 @@
 """An objective of our own: views attract by how close they are in quality and in fault."""
 
-from numbers import Integral, Real
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from numbers import Real
 
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
+from torch import nn
 from torch.nn import functional as F
 
 from skiqa.degradations import Bank, get_bank
 from skiqa.degradations._random import uniform
-from skiqa.objectives._common import Projector, crop, draw_degradations, halved, patch_features
+from skiqa.objectives._base import Defaults, Objective
+from skiqa.objectives._common import (
+    Projector,
+    cut_at_offsets,
+    draw_degradations,
+    halved,
+    patch_features,
+)
 from skiqa.objectives._losses import weighted_nt_xent
 
 _C1, _C2 = 0.01**2, 0.03**2  # of SSIM, for pixels in [0, 1]
 
 
-def structural_similarity(reference, degraded, window=7):
+def structural_similarity(
+    reference: torch.Tensor, degraded: torch.Tensor, window: int = 7
+) -> torch.Tensor:
     """Return the map of SSIM of images with their references, mean over the channels.
 
     Parameters
@@ -34,7 +47,7 @@ def structural_similarity(reference, degraded, window=7):
     Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 13, 2004, with population moments over a flat window.
     """
 
-    def local(x):  # rows, then columns: a quarter of the time
+    def local(x: torch.Tensor) -> torch.Tensor:  # rows, then columns: a quarter of the time
         return F.avg_pool2d(F.avg_pool2d(x, (window, 1), stride=1), (1, window), stride=1)
 
     x, y = reference, degraded
@@ -44,7 +57,14 @@ def structural_similarity(reference, degraded, window=7):
     return (light * (2 * cov + _C2) / (vx + vy + _C2)).mean(dim=1)
 
 
-def quality_weights(photos, types, levels, quality, bandwidth=0.1, other=0.1):
+def quality_weights(
+    photos: torch.Tensor,
+    types: torch.Tensor,
+    levels: torch.Tensor,
+    quality: torch.Tensor,
+    bandwidth: float = 0.1,
+    other: float = 0.1,
+) -> torch.Tensor:
     """Return how much rows should attract each other.
 
     Parameters
@@ -81,7 +101,7 @@ def quality_weights(photos, types, levels, quality, bandwidth=0.1, other=0.1):
             [0.0000, 0.0000, 0.0000, 1.0000]])
     """
 
-    def pairs(x):
+    def pairs(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x[:, None], x[None, :]
 
     (p, r), (s, t), (u, v), (a, b) = map(pairs, (photos, types, levels, quality))
@@ -90,7 +110,7 @@ def quality_weights(photos, types, levels, quality, bandwidth=0.1, other=0.1):
     return torch.where((s < 0) | (t < 0), (p == r).to(quality.dtype), closeness * fault)
 
 
-class Weighted(BaseEstimator):
+class Weighted(Objective):
     """Views attract by how close they are in quality and in fault: an objective of our own.
 
     CONTRIQUE's views without its color spaces, and its patches, projector and loss, but no
@@ -128,39 +148,41 @@ class Weighted(BaseEstimator):
     Weighted(bandwidth=0.05)
     """
 
-    defaults_scratch = {
-        "batch_size": 256, "view_size": 256, "learning_rate": 0.6, "weight_decay": 1e-4,
-    }  # fmt: skip
-    defaults_pretrained = {
-        "batch_size": 64, "view_size": 160, "learning_rate": 0.002, "weight_decay": 1e-4,
-    }  # fmt: skip
-    _parameter_constraints = {
-        "temperature": [Interval(Real, 0, None, closed="neither")],
+    defaults_scratch = Defaults(batch_size=256, view_size=256, learning_rate=0.6, weight_decay=1e-4)
+    _parameter_constraints = Objective._parameter_constraints | {
         "bank": [str, Bank, tuple, list],
         "bandwidth": [Interval(Real, 0, None, closed="neither")],
         "other": [Interval(Real, 0, 1, closed="both")],
-        "projection_dim": [Interval(Integral, 1, None, closed="left")],
     }
     grid = 2  # patches along each side of a view
     learning_rate_batch = 512
 
-    def __init__(self, *, temperature=0.1, bank="kadis", bandwidth=0.1, other=0.1,
-                 projection_dim=128):  # fmt: skip
-        self.temperature = temperature
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        bank: str | Bank | Sequence[str] = "kadis",
+        bandwidth: float = 0.1,
+        other: float = 0.1,
+        projection_dim: int = 128,
+    ) -> None:
+        super().__init__(temperature=temperature, projection_dim=projection_dim)
         self.bank = bank
         self.bandwidth = bandwidth
         self.other = other
-        self.projection_dim = projection_dim
 
-    def window_size(self, view_size):
-        """Return the side of the square that is cut from a photo: half of it fills a crop."""
-        return 2 * view_size
-
-    def head(self, n_features):
-        """Return what is trained beside the network: the projector."""
+    def head(self, n_features: int) -> nn.Module:
+        """Return what is trained behind the network: the projector."""
         return Projector(n_features, self.projection_dim)
 
-    def views(self, windows, indices, authentic, seeds, view_size):
+    def views(
+        self,
+        windows: torch.Tensor,
+        indices: torch.Tensor,
+        authentic: torch.Tensor,
+        seeds: torch.Tensor,
+        view_size: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Degrade windows, cut them into views, and compare these with the clean ones.
 
         Returns
@@ -173,9 +195,11 @@ class Weighted(BaseEstimator):
         bank = get_bank(self.bank)
         draw = uniform(seeds, (6,), stream=1000)
         windows = torch.where((draw[:, 5] < 0.5)[:, None, None, None], windows.flip(3), windows)
-        types, levels, alone = draw_degradations(authentic, draw[:, :3], len(bank))
+        types, levels, alone = draw_degradations(authentic, draw[:, :3], bank)
         degraded = bank.apply(windows, types, levels, seeds)
-        pairs = [(crop(x, draw[:, 3:5], view_size), halved(x)) for x in (windows, degraded)]
+        pairs = [
+            (cut_at_offsets(x, draw[:, 3:5], view_size), halved(x)) for x in (windows, degraded)
+        ]
         quality = [
             F.adaptive_avg_pool2d(structural_similarity(*pair), self.grid).flatten(1)
             for pair in zip(*pairs, strict=True)
@@ -185,11 +209,11 @@ class Weighted(BaseEstimator):
         labels = torch.cat([torch.stack([types, levels], dim=1), *quality], dim=1)
         return torch.cat(pairs[1]), labels
 
-    def pool(self, maps):
+    def pool(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the features of 2 x 2 patches of each map, (4 n, c): the projector's input."""
         return patch_features(maps, self.grid)
 
-    def loss(self, projections, labels):
+    def loss(self, projections: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of the projections of all patches of all views."""
         n, patches = len(labels), self.grid**2
         rows = torch.arange(n, device=labels.device).repeat(2).repeat_interleave(patches)
@@ -198,3 +222,7 @@ class Weighted(BaseEstimator):
             rows, labels[rows, 0], labels[rows, 1], quality, self.bandwidth, self.other
         )
         return weighted_nt_xent(projections, weights, self.temperature)
+
+    def plateau(self, n: int) -> float:
+        """Return the loss of features that are all equal, with n photos a step."""
+        return math.log(2 * n * self.grid**2 - 1)
