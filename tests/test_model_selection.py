@@ -227,8 +227,8 @@ def counted(monkeypatch):
     seen = []
     extract = module.extract
 
-    def counting(images, **options):
-        for index, row in extract(images, **options):
+    def counting(images, *how, **options):
+        for index, row in extract(images, *how, **options):
             seen.append(index)
             yield index, row
 

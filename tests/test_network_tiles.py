@@ -4,7 +4,7 @@ import torch
 from sklearn.datasets import load_sample_images
 
 from skiqa import ContrastiveQualityEncoder
-from skiqa._features.width import pool
+from skiqa._features.pool import pool
 from skiqa._network import tiles as module
 from skiqa._network.live import live_networks
 from skiqa._network.state import random_state_of
