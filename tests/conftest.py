@@ -22,6 +22,21 @@ def photo(photo_paths):
         return np.asarray(china.crop((200, 100, 296, 164)))
 
 
+@pytest.fixture(scope="session")
+def small_photos():
+    """The same two photographs, every eighth pixel of every eighth row: uint8 (54, 80, 3)."""
+    return [photo[::8, ::8].copy() for photo in load_sample_images().images]
+
+
+@pytest.fixture
+def png_paths(small_photos, tmp_path):
+    """`small_photos` as PNG files."""
+    paths = [tmp_path / "china.png", tmp_path / "flower.png"]
+    for photo, path in zip(small_photos, paths, strict=True):
+        Image.fromarray(photo).save(path)
+    return [str(path) for path in paths]
+
+
 @pytest.fixture
 def pyplot():
     """matplotlib.pyplot, which draws without a screen; figures are closed after the test."""

@@ -1,0 +1,34 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from skiqa._inputs.resizing import pad_to, resize
+
+
+def test_resize_is_pillows(small_photos):
+    height, width = small_photos[0].shape[:2]
+    expected = Image.fromarray(small_photos[0]).resize((width // 2, height // 2), Image.BICUBIC)
+    resized = resize(small_photos[0], 0.5)
+    assert_array_equal(resized, np.asarray(expected))
+    assert resized.flags.writeable
+    assert resize(small_photos[0], 1) is small_photos[0]
+    assert resize(small_photos[0], 1.0) is small_photos[0]
+    assert resize(small_photos[0][:1, :3], 0.5).shape == (1, 1, 3)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 30))
+@settings(database=None, deadline=None, max_examples=50)
+def test_pad_reflects_on_both_sides(height, width, minimum):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    padded = pad_to(image, minimum)
+    assert padded.shape == (max(height, minimum), max(width, minimum), 3)
+    top, left = (max(0, minimum - side) // 2 for side in (height, width))
+    assert_array_equal(padded[top : top + height, left : left + width], image)
+    if width > 1 and left > 0:
+        assert_array_equal(padded[top, left - 1], image[0, 1])
+    if width == 1:
+        assert (padded == padded[:, :1]).all()
+    if height >= minimum and width >= minimum:
+        assert padded is image
