@@ -134,8 +134,8 @@ def extract_cached(
     """
     keys = images.digests()
     known = {index: key for index, key in enumerate(keys) if key is not None}
-    found, hit = cache.get(list(known.values()))
-    rows = {index: row for index, row, there in zip(known, found, hit, strict=True) if there}
+    cached, found = cache.get(list(known.values()))
+    rows = {index: row for index, row, there in zip(known, cached, found, strict=True) if there}
     missing = [index for index in range(len(images)) if index not in rows]
     computed = extract(images, extraction, n_jobs=n_jobs, on_error=on_error, indices=missing)
     fresh: dict[int, Floats] = {}

@@ -42,7 +42,7 @@ def is_rows(X: object) -> bool:
         return values.ndim == 0 and values.dtype.kind in "buifc"
     if values.ndim == 1:
         return values.size > 0 and (values.dtype.kind in "buifc" or _holds_numbers(values))
-    return values.size == 0 or not _is_image_like(_first(values[:, 0]))
+    return values.size == 0 or not _is_image_like(_first_present(values[:, 0]))
 
 
 def as_image_list(
@@ -102,11 +102,11 @@ def as_image_list(
     images: Any = np.asarray(X) if is_array_like(X) and not is_tensor(X) else X
     refuse_empty(len(images), "sample", tuple(getattr(images, "shape", (0,))))
     if hasattr(images, "ndim"):
-        images = _split(images)
+        images = _check_axes(images)
     return ImageList(images)
 
 
-def _split(images: Any) -> Any:
+def _check_axes(images: Any) -> Any:
     """Check the axes of an array or tensor of images; what it gives when indexed is one image."""
     shape, tensor = tuple(images.shape), is_tensor(images)
     if len(shape) == 1:
@@ -138,7 +138,7 @@ def _is_image_like(value: object) -> bool:
 
 def _holds_numbers(X: Any) -> bool:
     """Does a sequence hold numbers or rows of numbers (and gaps), to judge by the first?"""
-    first = _first(X)
+    first = _first_present(X)
     if first is None:  # empty, or nothing but gaps, which are numbers when they are NaN
         return len(X) > 0 and all(isinstance(value, Number) for value in X)
     if is_single(first):
@@ -146,7 +146,7 @@ def _holds_numbers(X: Any) -> bool:
     if isinstance(first, Number | np.bool_):
         return True
     if isinstance(first, list | tuple):
-        inner = _first(first)
+        inner = _first_present(first)
         return inner is None or isinstance(inner, Number | np.bool_)
     if is_tensor(first):
         return first.ndim <= 1
@@ -156,5 +156,5 @@ def _holds_numbers(X: Any) -> bool:
     return False
 
 
-def _first(values: Iterable[Any]) -> Any:
+def _first_present(values: Iterable[Any]) -> Any:
     return next((value for value in values if not is_missing(value)), None)
