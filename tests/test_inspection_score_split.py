@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,17 +15,17 @@ from skiqa._features.standardise import finisher
 from skiqa._features.width import row_width
 from skiqa._inputs.resizing import pad_to
 from skiqa._network import tiles
-from skiqa._network.authors_files import fitted_ridge
 from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
 from skiqa._network.state import random_state_of
+from skiqa._ridge import fitted_ridge
 from skiqa.degradations import degrade
 from skiqa.exceptions import ImageError
 from skiqa.inspection._score_split import (
     _contributions,
+    _fractions_of_photo,
     _grid_moments,
-    _on_pooled,
-    _shares,
+    _weights_of_pooled_features,
     iter_quality_maps,
     quality_map,
 )
@@ -83,8 +85,8 @@ def test_contributions_add_up_to_the_features_without_a_remainder(photos, poolin
     moments = [
         _grid_moments(
             x[0],
-            _shares(x.shape[2], size[0], network.stride, 4),
-            _shares(x.shape[3], size[1], network.stride, 6),
+            _fractions_of_photo(x.shape[2], size[0], network.stride, 4),
+            _fractions_of_photo(x.shape[3], size[1], network.stride, 6),
         )
         for x in maps
     ]
@@ -113,9 +115,9 @@ def test_weights_of_pooled_features(pooling, content):
     """The constant between both sums is the same for all photos; there is none with a norm."""
     start = random_state_of(TINY, 0)
     center = np.random.default_rng(1).normal(size=(1, 2, 800)).astype(np.float32)
-    state = start.replace(center=center, scale=np.exp(center))
+    state = replace(start, center=center, scale=np.exp(center))
     if content:
-        state = state.replace(content=random_state_of(TINY, 1))
+        state = replace(state, content=random_state_of(TINY, 1))
     scales = (1.0, 0.5)
     generator = np.random.default_rng(0)
     n = row_width(state, scales, pooling)
@@ -123,7 +125,7 @@ def test_weights_of_pooled_features(pooling, content):
     constants = []
     for _ in range(3):
         row = generator.random(n).astype(np.float32)
-        weights = _on_pooled(coef, row, state, scales, pooling)
+        weights = _weights_of_pooled_features(coef, row, state, scales, pooling)
         constants.append(coef @ finisher(state, scales, pooling)(row) - weights @ row)
     np.testing.assert_allclose(constants, constants[0], rtol=1e-5, atol=1e-5)
     assert (pooling == "avg") == (abs(constants[0]) < 1e-5)
@@ -134,7 +136,7 @@ def test_weights_of_pooled_features(pooling, content):
 def test_other_encoders(photos, parameters, content):
     model = random_model(photos, **parameters)
     if content:
-        model[0]._set_state(model[0].state_.replace(content=random_state_of(TINY, 1)))
+        model[0]._set_state(replace(model[0].state_, content=random_state_of(TINY, 1)))
         model[1].fit(model[0].transform(photos), np.arange(len(photos)))
     expected = model.predict(photos)
     for index, score, cells, error in iter_quality_maps(model, photos, grid=(3, 2)):
@@ -162,15 +164,17 @@ def test_large_photos_in_tiles(china, monkeypatch, backbone, pooling):
     np.testing.assert_allclose(cells, whole, atol=1e-5 * np.abs(whole).max())
 
 
-def test_shares():
-    np.testing.assert_allclose(_shares(3, 96, 32, 2), [[1, 0.5, 0], [0, 0.5, 1]])
-    np.testing.assert_allclose(_shares(2, 96, 32, 4), [[0.5, 0], [0.5, 0], [0, 0.5], [0, 0.5]])
+def test_fractions_of_the_photo():
+    np.testing.assert_allclose(_fractions_of_photo(3, 96, 32, 2), [[1, 0.5, 0], [0, 0.5, 1]])
+    np.testing.assert_allclose(
+        _fractions_of_photo(2, 96, 32, 4), [[0.5, 0], [0.5, 0], [0, 0.5], [0, 0.5]]
+    )
     # 3 pixels in 8: shown as 2 1 | 0 1 2 | 1 0 1, in four cells of the map
     shown = np.array([2, 1, 0, 1, 2, 1, 0, 1])
     expected = [
         [(shown[2 * k : 2 * k + 2] == pixel).mean() for k in range(4)] for pixel in range(3)
     ]
-    np.testing.assert_allclose(_shares(4, 3, 8, 3), expected)
+    np.testing.assert_allclose(_fractions_of_photo(4, 3, 8, 3), expected)
 
 
 @pytest.mark.parametrize("half", [np.s_[:, :128], np.s_[:, 128:]], ids=["left", "right"])

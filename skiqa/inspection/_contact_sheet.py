@@ -1,11 +1,22 @@
 """The best, the middle and the worst of many photos, by score."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from skiqa._inputs.containers import as_image_list
-from skiqa.inspection._common import at_most, new_axes
+from skiqa._types import Floats, Images, Integers, Pixels
+from skiqa.inspection._common import figure_of, new_axes, scale_down_to
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from sklearn.base import BaseEstimator
 
 ROWS = ("best", "median", "worst")
 
@@ -47,14 +58,26 @@ class ContactSheetDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, *, thumbnails, scores, indices, names):
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(
+        self,
+        *,
+        thumbnails: Sequence[Sequence[Pixels]],
+        scores: Floats,
+        indices: Integers,
+        names: Sequence[Sequence[str]],
+    ) -> None:
         self.thumbnails = thumbnails
         self.scores = scores
         self.indices = indices
         self.names = names
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, n=5, ax=None):
+    def from_estimator(
+        cls, estimator: BaseEstimator, X: Images, *, n: int = 5, ax: Axes | None = None
+    ) -> ContactSheetDisplay:
         """Score photos, and plot the sheet.
 
         Parameters
@@ -76,7 +99,9 @@ class ContactSheetDisplay:
         return cls.from_predictions(X, estimator.predict(X), n=n, ax=ax)
 
     @classmethod
-    def from_predictions(cls, X, y_pred, *, n=5, ax=None):
+    def from_predictions(
+        cls, X: Images, y_pred: npt.ArrayLike, *, n: int = 5, ax: Axes | None = None
+    ) -> ContactSheetDisplay:
         """Plot the sheet of photos whose scores are known.
 
         Parameters
@@ -112,13 +137,13 @@ class ContactSheetDisplay:
         middle = (len(order) - n) // 2
         indices = np.stack([order[:n], order[middle : middle + n], order[len(order) - n :]])
         return cls(
-            thumbnails=[[at_most(images.load(i), 256) for i in row] for row in indices],
+            thumbnails=[[scale_down_to(images.load(i), 256) for i in row] for row in indices],
             scores=scores[indices],
             indices=indices,
             names=[[_name(images.source(i)) for i in row] for row in indices],
         ).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Axes | None = None) -> ContactSheetDisplay:
         """Plot the sheet.
 
         Parameters
@@ -148,11 +173,11 @@ class ContactSheetDisplay:
         ax.set_xticks([])
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_, self.figure_ = ax, figure_of(ax)
         return self
 
 
-def _name(source, longest=20):
+def _name(source: str, longest: int = 20) -> str:
     """Return the end of a path, as ImageList.source gives it; "" for what has no name."""
     name = "" if source.startswith("<") else os.path.basename(source[1:-1])
     return name if len(name) <= longest else f"…{name[1 - longest :]}"

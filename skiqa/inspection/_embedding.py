@@ -1,10 +1,23 @@
 """What features know of degradations: a scatter plot in two dimensions."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
+import numpy.typing as npt
 from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
 
-from skiqa.inspection._common import new_axes, pyplot
+from skiqa._types import Floats, Images
+from skiqa.inspection._common import figure_of, keep_in_place, new_axes, pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.figure import Figure
+    from sklearn.base import BaseEstimator
 
 PRISTINE = "pristine"
 MARKERS = "os^Dv"
@@ -56,9 +69,18 @@ class EmbeddingDisplay:
     >>> plt.close(display.figure_)
     """
 
+    points_: dict[str, PathCollection]
+    ax_: Axes
+    figure_: Figure
+
     def __init__(
-        self, *, embedding, degradation=None, level=None, axis_labels=("dimension 1", "dimension 2")
-    ):
+        self,
+        *,
+        embedding: Floats,
+        degradation: Sequence[str | None] | None = None,
+        level: Floats | None = None,
+        axis_labels: Sequence[str] = ("dimension 1", "dimension 2"),
+    ) -> None:
         self.embedding = embedding
         self.degradation = degradation
         self.level = level
@@ -66,8 +88,15 @@ class EmbeddingDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, *, degradation=None, level=None, transformer=None, ax=None
-    ):  # fmt: skip
+        cls,
+        estimator: BaseEstimator,
+        X: Images,
+        *,
+        degradation: Sequence[str | None] | None = None,
+        level: npt.ArrayLike | None = None,
+        transformer: BaseEstimator | None = None,
+        ax: Axes | None = None,
+    ) -> EmbeddingDisplay:
         """Compute the features of photos, and plot them.
 
         Parameters
@@ -97,13 +126,21 @@ class EmbeddingDisplay:
                 "The estimator must give features, but "
                 f"{type(estimator).__name__} has no transform."
             )
+        features = estimator.transform(X)
         return cls.from_features(
-            estimator.transform(X), degradation=degradation, level=level, transformer=transformer,
-            ax=ax,
-        )  # fmt: skip
+            features, degradation=degradation, level=level, transformer=transformer, ax=ax
+        )
 
     @classmethod
-    def from_features(cls, features, *, degradation=None, level=None, transformer=None, ax=None):
+    def from_features(
+        cls,
+        features: npt.ArrayLike,
+        *,
+        degradation: Sequence[str | None] | None = None,
+        level: npt.ArrayLike | None = None,
+        transformer: BaseEstimator | None = None,
+        ax: Axes | None = None,
+    ) -> EmbeddingDisplay:
         """Plot features.
 
         Parameters
@@ -122,29 +159,26 @@ class EmbeddingDisplay:
         ValueError
             If the lengths differ, or the transformer does not make two columns.
         """
-        n = len(features)
+        n = np.shape(features)[0]
+        if level is not None:
+            level = np.asarray(level, np.float64)
         for name, values in (("degradation", degradation), ("level", level)):
             if values is not None and len(values) != n:
                 raise ValueError(f"{name} has {len(values)} entries, but there are {n} samples.")
-        if level is not None:
-            level = np.asarray(level, np.float64)
         transformer = PCA(2) if transformer is None else transformer
         embedding = np.asarray(transformer.fit_transform(features))
         if embedding.shape != (n, 2):
             raise ValueError(
                 f"The transformer must make two columns of {n} rows, not {embedding.shape}."
             )
-        shares = getattr(transformer, "explained_variance_ratio_", None)
-        kind = type(transformer).__name__
-        labels = [
-            f"{kind} {k + 1}" + ("" if shares is None else f" ({shares[k]:.0%} of the variance)")
-            for k in range(2)
-        ]
-        return cls(
-            embedding=embedding, degradation=degradation, level=level, axis_labels=labels
-        ).plot(ax=ax)
+        labels = [f"{type(transformer).__name__} {k + 1}" for k in range(2)]
+        explained = getattr(transformer, "explained_variance_ratio_", None)
+        if explained is not None:
+            labels = [f"{labels[k]} ({explained[k]:.0%} of the variance)" for k in range(2)]
+        display = cls(embedding=embedding, degradation=degradation, level=level, axis_labels=labels)
+        return display.plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Axes | None = None) -> EmbeddingDisplay:
         """Plot the points.
 
         Parameters
@@ -159,39 +193,44 @@ class EmbeddingDisplay:
         if ax is None:
             ax = new_axes((7.5, 5.0))
         n = len(self.embedding)
-        names = [PRISTINE] * n if self.degradation is None else self.degradation
-        names = np.array([PRISTINE if name in (None, "") else str(name) for name in names])
+        given = [None] * n if self.degradation is None else self.degradation
+        names = np.array([PRISTINE if name in (None, "") else str(name) for name in given])
         sizes = np.full(n, 20.0) if self.level is None else _sizes(self.level)
         kinds = sorted(set(names) - {PRISTINE}) + [PRISTINE] * (PRISTINE in names)
         colors = pyplot().get_cmap("tab10" if len(kinds) <= 11 else "tab20").colors
         self.points_ = {}
         for k, kind in enumerate(kinds):
             own = names == kind
+            color = "black" if kind == PRISTINE else colors[k % len(colors)]
+            marker = MARKERS[k // len(colors) % len(MARKERS)]
+            x, y = self.embedding[own].T
             self.points_[kind] = ax.scatter(
-                *self.embedding[own].T, s=sizes[own], alpha=0.7, linewidth=0, label=kind,
-                color="black" if kind == PRISTINE else colors[k % len(colors)],
-                marker=MARKERS[k // len(colors) % len(MARKERS)],
-            )  # fmt: skip
+                x, y, sizes[own], color=color, marker=marker, alpha=0.7, linewidth=0, label=kind
+            )
         ax.set(xlabel=self.axis_labels[0], ylabel=self.axis_labels[1])
         ax.grid(alpha=0.3)
         if self.degradation is not None:
-            self._legends(ax)
-        self.ax_, self.figure_ = ax, ax.figure
+            self._add_legend(ax)
+        self.ax_, self.figure_ = ax, figure_of(ax)
         return self
 
-    def _legends(self, ax):
+    def _add_legend(self, ax: Axes) -> None:
         handles = list(self.points_.values())
         if self.level is not None:
             for level in np.unique(self.level[np.isfinite(self.level)])[:10]:
-                handles.append(
-                    ax.scatter([], [], s=_sizes(level), color="tab:gray", label=f"level {level:g}")
-                )
-        ax.legend(
-            handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False,
-            fontsize="small", ncols=1 + (len(handles) > 24),
-        )  # fmt: skip
+                label = f"level {level:g}"
+                handles.append(ax.scatter([], [], s=_sizes(level), color="tab:gray", label=label))
+        legend = ax.legend(
+            handles=handles,
+            loc="center left",
+            bbox_to_anchor=(1.01, 0.5),
+            frameon=False,
+            fontsize="small",
+            ncols=1 + (len(handles) > 24),
+        )
+        keep_in_place(ax, [legend])
 
 
-def _sizes(level):
+def _sizes(level: npt.ArrayLike) -> Floats:
     """Return areas of markers in square points; a level that is not known is as small as 0."""
     return 8.0 + 14.0 * np.nan_to_num(level)

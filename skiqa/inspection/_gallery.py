@@ -1,10 +1,29 @@
 """What degradations look like."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from skiqa._inputs.containers import as_image_list
 from skiqa._progress import progress_bar
-from skiqa.inspection._common import LEVELS, at_most, checked_operators, degraded, pyplot
+from skiqa._types import Image, Pixels
+from skiqa.degradations import Bank
+from skiqa.inspection._common import (
+    LEVELS,
+    checked_operators,
+    degrade_at_levels,
+    figure_of,
+    pyplot,
+    scale_down_to,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 
 class DegradationGalleryDisplay:
@@ -46,7 +65,13 @@ class DegradationGalleryDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, *, photo, images, operators, levels):
+    ax_: Axes
+    im_: AxesImage
+    figure_: Figure
+
+    def __init__(
+        self, *, photo: Pixels, images: Pixels, operators: Sequence[str], levels: Sequence[int]
+    ) -> None:
         self.photo = photo
         self.images = images
         self.operators = operators
@@ -54,8 +79,16 @@ class DegradationGalleryDisplay:
 
     @classmethod
     def from_photo(
-        cls, photo, *, operators="all", levels=LEVELS, seed=0, max_side=256, verbose=0, ax=None
-    ):
+        cls,
+        photo: Image,
+        *,
+        operators: str | Bank | Sequence[str] = "all",
+        levels: Sequence[int] = LEVELS,
+        seed: int = 0,
+        max_side: int | None = 256,
+        verbose: int = 0,
+        ax: Axes | None = None,
+    ) -> DegradationGalleryDisplay:
         """Degrade one photo, and plot the grid.
 
         Parameters
@@ -80,18 +113,18 @@ class DegradationGalleryDisplay:
         -------
         DegradationGalleryDisplay
         """
-        operators, levels = checked_operators(operators, levels)
-        image = at_most(as_image_list([photo]).load(0), max_side)
-        images = np.empty((len(operators), len(levels), *image.shape), np.uint8)
-        bar = progress_bar("degrading", len(operators), enabled=verbose, unit="operators")
+        bank, levels = checked_operators(operators, levels)
+        image = scale_down_to(as_image_list([photo]).load(0), max_side)
+        images = np.empty((len(bank), len(levels), *image.shape), np.uint8)
+        bar = progress_bar("degrading", len(bank), enabled=verbose > 0, unit="operators")
         with bar as advance:
-            for k, operator in enumerate(operators):
-                images[k] = degraded(image, operator, levels, seed)
+            for k, operator in enumerate(bank):
+                images[k] = degrade_at_levels(image, operator, levels, seed)
                 advance()
-        names = tuple(operator.name for operator in operators)
+        names = tuple(operator.name for operator in bank)
         return cls(photo=image, images=images, operators=names, levels=levels).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Axes | None = None) -> DegradationGalleryDisplay:
         """Plot the grid.
 
         Parameters
@@ -118,12 +151,13 @@ class DegradationGalleryDisplay:
             width, height = n_columns * cell, n_rows * cell * h / w
             size = names + width + 0.1, height + 2 * levels
             box = names / size[0], levels / size[1], width / size[0], height / size[1]
-            ax = pyplot().figure(figsize=size).add_axes(box)
+            figure: Figure = pyplot().figure(figsize=size)
+            ax = figure.add_axes(box)
         self.im_ = ax.imshow(mosaic, interpolation="antialiased")
         ax.set_yticks(np.arange(n_rows) * (h + gap) + h / 2, self.operators)
         labels = ["pristine", *(f"level {level}" for level in self.levels)]
         ax.set_xticks(np.arange(n_columns) * (w + gap) + w / 2, labels)
         ax.tick_params(length=0, labeltop=True)  # above and below: the grid may be long
         ax.spines[:].set_visible(False)
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_, self.figure_ = ax, figure_of(ax)
         return self

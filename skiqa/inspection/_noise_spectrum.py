@@ -1,10 +1,22 @@
 """How much of each feature is semantic noise."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
 from skiqa._semantic_noise import SemanticNoiseSelector
-from skiqa.inspection._common import new_axes
+from skiqa._types import Floats, Integers
+from skiqa.inspection._common import figure_of, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from sklearn.base import BaseEstimator
 
 
 class NoiseSpectrumDisplay:
@@ -51,13 +63,24 @@ class NoiseSpectrumDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, *, noise_ratio, gates, threshold=None):
-        self.noise_ratio = np.asarray(noise_ratio)
-        self.gates = np.asarray(gates)
+    order_: Integers
+    line_: Line2D
+    gates_: Line2D
+    threshold_: Line2D | None
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(
+        self, *, noise_ratio: npt.ArrayLike, gates: npt.ArrayLike, threshold: float | None = None
+    ) -> None:
+        self.noise_ratio: Floats = np.asarray(noise_ratio)
+        self.gates: Floats = np.asarray(gates)
         self.threshold = threshold
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None):
+    def from_estimator(
+        cls, estimator: BaseEstimator, *, ax: Axes | None = None
+    ) -> NoiseSpectrumDisplay:
         """Plot what a selector found.
 
         Parameters
@@ -72,20 +95,20 @@ class NoiseSpectrumDisplay:
         NoiseSpectrumDisplay
         """
         steps = [step for _, step in getattr(estimator, "steps", [(None, estimator)])]
-        found = [step for step in steps if isinstance(step, SemanticNoiseSelector)]
-        if not found:
+        selectors = [step for step in steps if isinstance(step, SemanticNoiseSelector)]
+        if not selectors:
             raise TypeError(
                 "The estimator must be a SemanticNoiseSelector, or a Pipeline with one, not "
                 f"{type(estimator).__name__}."
             )
-        check_is_fitted(found[0])
-        return cls(
-            noise_ratio=found[0].noise_ratio_,
-            gates=found[0].gates_,
-            threshold=found[0].threshold,
-        ).plot(ax=ax)
+        selector = selectors[0]
+        check_is_fitted(selector)
+        display = cls(
+            noise_ratio=selector.noise_ratio_, gates=selector.gates_, threshold=selector.threshold
+        )
+        return display.plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Axes | None = None) -> NoiseSpectrumDisplay:
         """Plot the spectrum.
 
         Parameters
@@ -115,5 +138,5 @@ class NoiseSpectrumDisplay:
         ax.set(xlabel="features, least noisy first", ylabel="share", ylim=(-0.03, 1.03))
         ax.grid(alpha=0.3)
         ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_, self.figure_ = ax, figure_of(ax)
         return self

@@ -1,10 +1,26 @@
 """Predictions against opinions, and the photos where they differ most."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
+import numpy.typing as npt
 
 from skiqa._inputs.containers import as_image_list
-from skiqa.inspection._common import at_most, new_axes
+from skiqa._types import Floats, Images, Integers, Pixels
+from skiqa.inspection._common import figure_of, keep_in_place, new_axes, scale_down_to
 from skiqa.metrics import fit_logistic, plcc_score, srocc_score
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from sklearn.base import BaseEstimator
+
+    from skiqa.metrics._logistic import Mapping
 
 
 class PredictedMosDisplay:
@@ -57,7 +73,21 @@ class PredictedMosDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, *, y_true, y_pred, curve, outliers, thumbnails=None):
+    points_: PathCollection
+    curve_: Line2D
+    thumbnails_: list[Axes]
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(
+        self,
+        *,
+        y_true: Floats,
+        y_pred: Floats,
+        curve: Mapping,
+        outliers: Integers,
+        thumbnails: Sequence[Pixels] | None = None,
+    ) -> None:
         self.y_true = y_true
         self.y_pred = y_pred
         self.curve = curve
@@ -67,7 +97,16 @@ class PredictedMosDisplay:
         self.plcc = plcc_score(y_true, curve(y_pred))
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, n_outliers=4, mapping="logistic4", ax=None):
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        X: Images,
+        y: npt.ArrayLike,
+        *,
+        n_outliers: int = 4,
+        mapping: str = "logistic4",
+        ax: Axes | None = None,
+    ) -> PredictedMosDisplay:
         """Predict, and plot against the opinions.
 
         Parameters
@@ -89,14 +128,20 @@ class PredictedMosDisplay:
         -------
         PredictedMosDisplay
         """
-        return cls.from_predictions(
-            y, estimator.predict(X), X=X, n_outliers=n_outliers, mapping=mapping, ax=ax
-        )
+        y_pred = estimator.predict(X)
+        return cls.from_predictions(y, y_pred, X=X, n_outliers=n_outliers, mapping=mapping, ax=ax)
 
     @classmethod
     def from_predictions(
-        cls, y_true, y_pred, *, X=None, n_outliers=4, mapping="logistic4", ax=None
-    ):  # fmt: skip
+        cls,
+        y_true: npt.ArrayLike,
+        y_pred: npt.ArrayLike,
+        *,
+        X: Images | None = None,
+        n_outliers: int = 4,
+        mapping: str = "logistic4",
+        ax: Axes | None = None,
+    ) -> PredictedMosDisplay:
         """Plot predictions against the opinions.
 
         Parameters
@@ -129,12 +174,12 @@ class PredictedMosDisplay:
             images = as_image_list(X)
             if len(images) != len(y_true):
                 raise ValueError(f"X has {len(images)} images, y_true {len(y_true)} scores.")
-            thumbnails = [at_most(images.load(i), 256) for i in outliers]
+            thumbnails = [scale_down_to(images.load(i), 256) for i in outliers]
         return cls(
             y_true=y_true, y_pred=y_pred, curve=curve, outliers=outliers, thumbnails=thumbnails
         ).plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Axes | None = None) -> PredictedMosDisplay:
         """Plot the points.
 
         Parameters
@@ -146,39 +191,41 @@ class PredictedMosDisplay:
         -------
         PredictedMosDisplay
         """
-        pictures = self.thumbnails or []
         if ax is None:
-            ax = new_axes((8.0 if pictures else 6.0, 4.8))
+            ax = new_axes((8.0 if self.thumbnails else 6.0, 4.8))
         n = len(self.y_true)
+        size, alpha = max(2, 36 / n**0.2), max(0.2, n**-0.12)
         self.points_ = ax.scatter(
-            self.y_pred, self.y_true, s=max(2, 36 / n**0.2), alpha=max(0.2, n**-0.12), linewidth=0,
-            color="tab:blue",
-        )  # fmt: skip
+            self.y_pred, self.y_true, size, color="tab:blue", alpha=alpha, linewidth=0
+        )
         x = np.linspace(self.y_pred.min(), self.y_pred.max(), 256)
         label = f"{self.curve.name} fit: SROCC {self.srocc:.3f}, PLCC {self.plcc:.3f}"
         (self.curve_,) = ax.plot(x, self.curve(x), color="black", label=label)
-        places = self.y_pred[self.outliers], self.y_true[self.outliers]
-        ax.scatter(*places, s=60, facecolor="none", edgecolor="tab:red", linewidth=1.3)
-        for k, place in enumerate(zip(*places, strict=True), start=1):
+        predicted, mos = self.y_pred[self.outliers], self.y_true[self.outliers]
+        ax.scatter(predicted, mos, 60, facecolor="none", edgecolor="tab:red", linewidth=1.3)
+        for k, place in enumerate(zip(predicted, mos, strict=True), start=1):
             ax.annotate(
-                str(k), place, (5, 4), textcoords="offset points", color="tab:red", weight="bold"
+                f"{k}", place, (5, 4), textcoords="offset points", color="tab:red", weight="bold"
             )
+        ax.set(xlabel="prediction", ylabel="MOS")
+        ax.grid(alpha=0.3)
+        # outside: it would hide outliers; on the right: on the left stands the axis' power of ten
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, borderaxespad=0.2)
+        self._add_thumbnails(ax)
+        self.ax_, self.figure_ = ax, figure_of(ax)
+        return self
+
+    def _add_thumbnails(self, ax: Axes) -> None:
         self.thumbnails_ = []
+        pictures = self.thumbnails or []
         height = 1 / max(4, len(pictures))  # of a picture and the line above it
-        for k, picture in enumerate(pictures):
+        for k, (i, picture) in enumerate(zip(self.outliers, pictures, strict=False)):
             inset = ax.inset_axes((1.03, 1 - (k + 1) * height, 0.32, 0.74 * height))
             inset.imshow(picture)
             inset.set_anchor("W")
             inset.set_xticks([])
             inset.set_yticks([])
-            inset.set_title(
-                f"{k + 1}: MOS {places[1][k]:.3g}, predicted {places[0][k]:.3g}",
-                loc="left", fontsize="x-small", pad=2,
-            )  # fmt: skip
+            caption = f"{k + 1}: MOS {self.y_true[i]:.3g}, predicted {self.y_pred[i]:.3g}"
+            inset.set_title(caption, loc="left", fontsize="x-small", pad=2)
             self.thumbnails_.append(inset)
-        ax.set(xlabel="prediction", ylabel="MOS")
-        ax.grid(alpha=0.3)
-        # outside: it would hide outliers
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderaxespad=0.2)
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
+        keep_in_place(ax, self.thumbnails_)

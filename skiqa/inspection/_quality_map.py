@@ -1,10 +1,22 @@
 """Where a photo is good or bad, drawn over it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from skiqa._inputs.containers import as_image_list
-from skiqa.inspection._common import at_most, new_axes
+from skiqa._types import Floats, Image, Pixels
+from skiqa.inspection._common import figure_of, new_axes, scale_down_to
 from skiqa.inspection._score_split import quality_map
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colorbar import Colorbar
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+    from sklearn.pipeline import Pipeline
 
 
 class QualityMapDisplay:
@@ -47,13 +59,25 @@ class QualityMapDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, *, photo, score, map):
+    im_: AxesImage
+    colorbar_: Colorbar
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(self, *, photo: Pixels, score: float, map: Floats) -> None:
         self.photo = photo
         self.score = score
         self.map = map
 
     @classmethod
-    def from_estimator(cls, estimator, image, *, grid=(16, 16), ax=None):
+    def from_estimator(
+        cls,
+        estimator: Pipeline,
+        image: Image,
+        *,
+        grid: tuple[int, int] = (16, 16),
+        ax: Axes | None = None,
+    ) -> QualityMapDisplay:
         """Split the score of a photo over its area, and plot it.
 
         Parameters
@@ -73,9 +97,9 @@ class QualityMapDisplay:
         """
         photo = as_image_list([image]).load(0)
         score, cells = quality_map(estimator, photo, grid=grid)
-        return cls(photo=at_most(photo, 1024), score=score, map=cells).plot(ax=ax)
+        return cls(photo=scale_down_to(photo, 1024), score=score, map=cells).plot(ax=ax)
 
-    def plot(self, ax=None, *, alpha=0.85):
+    def plot(self, ax: Axes | None = None, *, alpha: float = 0.85) -> QualityMapDisplay:
         """Plot the map over the photo.
 
         Parameters
@@ -95,15 +119,20 @@ class QualityMapDisplay:
         grey = self.photo @ np.array([0.299, 0.587, 0.114])  # colors are the map's
         ax.imshow(grey, cmap="gray", vmin=0, vmax=255)
         points = self.map * self.map.size
-        reach = np.abs(points - self.score).max() or 1.0
+        distance = np.abs(points - self.score)
+        reach = distance.max() or 1.0
         self.im_ = ax.imshow(
-            points, cmap="RdBu", vmin=self.score - reach, vmax=self.score + reach,
-            alpha=alpha * np.sqrt(np.abs(points - self.score) / reach),
-            interpolation="bilinear", extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-        )  # fmt: skip
+            points,
+            cmap="RdBu",
+            vmin=self.score - reach,
+            vmax=self.score + reach,
+            alpha=alpha * np.sqrt(distance / reach),
+            interpolation="bilinear",
+            extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        )
         self.colorbar_ = ax.figure.colorbar(self.im_, ax=ax, label="score points")
         self.colorbar_.ax.axhline(self.score, color="black")
         ax.set_title(f"score {self.score:.4g}")
         ax.set_axis_off()
-        self.ax_, self.figure_ = ax, ax.figure
+        self.ax_, self.figure_ = ax, figure_of(ax)
         return self

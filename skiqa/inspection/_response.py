@@ -1,16 +1,39 @@
 """How a fitted model's score answers degradations."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias, cast
+
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from skiqa._inputs.containers import as_image_list
 from skiqa._inputs.prefetch import iter_decoded
 from skiqa._progress import progress_bar
+from skiqa._types import Floats, Images, Pixels
+from skiqa.degradations import Bank
 from skiqa.degradations._random import spawn
-from skiqa.inspection._common import LEVELS, at_most, checked_operators, degraded, pyplot
+from skiqa.inspection._common import (
+    LEVELS,
+    checked_operators,
+    degrade_at_levels,
+    figure_of,
+    pyplot,
+    scale_down_to,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.gridspec import GridSpecBase
+    from sklearn.base import BaseEstimator
+
+_Artists: TypeAlias = npt.NDArray[np.object_]
 
 
-def level_concordance(scores):
+def level_concordance(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Measure how surely scores fall with the level: the share of ordered pairs.
 
     Parameters
@@ -91,8 +114,19 @@ class DegradationResponseDisplay:
     >>> plt.close(display.figure_)
     """
 
-    def __init__(self, *, scores, operators, levels, monotone=None):
-        self.scores = np.asarray(scores)
+    axes_: _Artists
+    lines_: _Artists
+    figure_: Figure
+
+    def __init__(
+        self,
+        *,
+        scores: npt.ArrayLike,
+        operators: Sequence[str],
+        levels: Sequence[int],
+        monotone: Sequence[bool] | None = None,
+    ) -> None:
+        self.scores: Floats = np.asarray(scores)
         self.operators = operators
         self.levels = levels
         self.monotone = [True] * len(operators) if monotone is None else monotone
@@ -101,16 +135,16 @@ class DegradationResponseDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        photos,
+        estimator: BaseEstimator,
+        photos: Images,
         *,
-        operators="kadis",
-        levels=LEVELS,
-        seed=0,
-        max_side=None,
-        verbose=0,
-        ax=None,
-    ):
+        operators: str | Bank | Sequence[str] = "kadis",
+        levels: Sequence[int] = LEVELS,
+        seed: int = 0,
+        max_side: int | None = None,
+        verbose: int = 0,
+        ax: Axes | _Artists | None = None,
+    ) -> DegradationResponseDisplay:
         """Score photos at every level of every operator, and plot.
 
         Parameters
@@ -146,27 +180,25 @@ class DegradationResponseDisplay:
             raise TypeError(
                 f"The estimator must predict scores, but {type(estimator).__name__} has no predict."
             )
-        operators, levels = checked_operators(operators, sorted(set(levels)))
-        photos = as_image_list(photos)
-        scores = np.empty((len(operators), len(levels) + 1, len(photos)))
-        total = len(photos) * len(operators) * len(levels)
-        with progress_bar("scoring", total, enabled=verbose) as advance:
-            for i, image in iter_decoded(photos):
-                image = at_most(image, max_side)
+        bank, levels = checked_operators(operators, sorted(set(levels)))
+        images = as_image_list(photos)
+        scores = np.empty((len(bank), len(levels) + 1, len(images)))
+        total = len(images) * len(bank) * len(levels)
+        with progress_bar("scoring", total, enabled=verbose > 0) as advance:
+            for i, image in iter_decoded(images):
+                photo = scale_down_to(cast(Pixels, image), max_side)  # errors are raised
                 own = spawn(torch.tensor([seed]), i).expand(len(levels))
-                scores[:, 0, i] = _predict(estimator, [image])[0]
-                for k, operator in enumerate(operators):
-                    pictures = degraded(image, operator, levels, own)
+                scores[:, 0, i] = _predict(estimator, [photo])[0]
+                for k, operator in enumerate(bank):
+                    pictures = degrade_at_levels(photo, operator, levels, own)
                     scores[k, 1:, i] = _predict(estimator, [*pictures])
                     advance(len(levels))
-        return cls(
-            scores=scores,
-            operators=tuple(operator.name for operator in operators),
-            levels=levels,
-            monotone=tuple(operator.monotone for operator in operators),
-        ).plot(ax=ax)
+        names = tuple(operator.name for operator in bank)
+        monotone = tuple(operator.monotone for operator in bank)
+        display = cls(scores=scores, operators=names, levels=levels, monotone=monotone)
+        return display.plot(ax=ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Axes | _Artists | None = None) -> DegradationResponseDisplay:
         """Plot the panels.
 
         Parameters
@@ -190,11 +222,12 @@ class DegradationResponseDisplay:
             panel.set_title(title, fontsize="small")
             panel.set_xticks(places)
             panel.grid(alpha=0.3)
-        self.axes_, self.lines_, self.figure_ = axes, np.array(lines), axes[0].figure
+        self.axes_, self.lines_ = axes, np.array(lines, dtype=object)
+        self.figure_ = figure_of(axes[0])
         return self
 
 
-def _predict(estimator, images):
+def _predict(estimator: BaseEstimator, images: Sequence[Pixels]) -> npt.NDArray[np.float64]:
     scores = np.asarray(estimator.predict(images), np.float64)
     if scores.shape != (len(images),):
         raise ValueError(
@@ -204,10 +237,13 @@ def _predict(estimator, images):
     return scores
 
 
-def _panels(ax, n):
+def _panels(ax: Axes | _Artists | None, n: int) -> _Artists:
     """Return n axes, flat: those given, parts of the one given, or those of a new figure."""
     n_columns = min(n, 5)
     n_rows = -(-n // n_columns)
+    figure: Figure | SubFigure
+    grid: GridSpecBase
+    given = np.asarray(ax, dtype=object).ravel()
     if ax is None:
         size = (0.8 + 2.3 * n_columns, 0.7 + 1.85 * n_rows)
         plt = pyplot()
@@ -215,24 +251,26 @@ def _panels(ax, n):
         figure.supxlabel("level (0: pristine)")
         figure.supylabel("predicted score")
         grid = figure.add_gridspec(n_rows, n_columns)
-    elif np.size(ax) > 1 or n == 1:
-        axes = np.asarray(ax, dtype=object).ravel()
-        if len(axes) < n:
-            raise ValueError(f"{n} operators need as many axes, or one to divide, not {len(axes)}.")
-        return axes[:n]
+    elif len(given) > 1 or n == 1:
+        if len(given) < n:
+            raise ValueError(
+                f"{n} operators need as many axes, or one to divide, not {len(given)}."
+            )
+        return given[:n]
     else:
-        ax = np.asarray(ax, dtype=object).item()
-        if ax.get_subplotspec() is None:
+        whole: Axes = given[0]
+        place = whole.get_subplotspec()
+        if place is None:
             raise ValueError("Only axes of a grid, such as plt.subplots makes, can be divided.")
-        figure = ax.figure
-        ax.set_axis_off()
-        grid = ax.get_subplotspec().subgridspec(n_rows, n_columns, wspace=0.1, hspace=0.7)
-    axes = []
+        figure = whole.figure
+        whole.set_axis_off()
+        grid = place.subgridspec(n_rows, n_columns, wspace=0.1, hspace=0.7)
+    panels: list[Axes] = []
     for k in range(n):
-        first = axes[0] if axes else None
+        first = panels[0] if panels else None
         panel = figure.add_subplot(grid[k // n_columns, k % n_columns], sharex=first, sharey=first)
         panel.tick_params(
             labelleft=k % n_columns == 0, labelbottom=k + n_columns >= n, labelsize="small"
         )
-        axes.append(panel)
-    return np.array(axes, dtype=object)
+        panels.append(panel)
+    return np.array(panels, dtype=object)

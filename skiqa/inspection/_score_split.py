@@ -5,26 +5,42 @@ channel, and its standard deviation ``s = mean((x - m)**2) / s``, given the phot
 the score is a sum over positions. Nothing is estimated, and no gradient is taken.
 """
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Generator, Sequence
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._features.standardise import finisher, stage_constants
-from skiqa._features.width import part_width
+from skiqa._features.width import part_width, row_width
+from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
 from skiqa._inputs.resizing import pad_to, resize
 from skiqa._network.device import resolve_device, transform_dtype
 from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
+from skiqa._network.stages import Stages
+from skiqa._network.state import EncoderState
 from skiqa._network.tiles import needs_tiles, pool_moments, tiled_moments
+from skiqa._types import Floats, Image, Images, Pixels
 from skiqa.exceptions import ImageError
 
+_Map: TypeAlias = npt.NDArray[np.float64]
+_GridMoments: TypeAlias = tuple[_Map, _Map, _Map]  # sums, squares and counts of a feature map
+_Result: TypeAlias = tuple[int, float | None, _Map | None, ImageError | None]
 
-def quality_map(model, image, grid=(16, 16)):
+
+def quality_map(
+    model: Pipeline, image: Image, grid: tuple[int, int] = (16, 16)
+) -> tuple[float, _Map]:
     """Split the score of one photo over its area.
 
     Parameters
@@ -69,14 +85,16 @@ def quality_map(model, image, grid=(16, 16)):
     >>> cells.shape, bool(abs(cells.sum() - score) < 1e-3)
     ((16, 16), True)
     """
-    with contextlib.closing(iter_quality_maps(model, [image], grid)) as results:
-        _, score, cells, error = next(results)
-    if error is not None:
-        raise error
-    return score, cells
+    splitter = _Splitter(model, grid)
+    images = splitter.encoder.open_images([image])
+    photo = images.load(0)
+    with images.naming_errors(0):
+        return splitter.split(photo)
 
 
-def iter_quality_maps(model, X, grid=(16, 16), n_jobs=None):
+def iter_quality_maps(
+    model: Pipeline, X: Images, grid: tuple[int, int] = (16, 16), n_jobs: int | None = None
+) -> Generator[_Result, None, None]:
     """Split the scores of photos over their area, one after the other.
 
     Parameters
@@ -105,12 +123,14 @@ def iter_quality_maps(model, X, grid=(16, 16), n_jobs=None):
     TypeError
         If the model is not of that kind.
     """
-    split = _Split(model, grid)  # raises now, not at the first photo
-    images = split.encoder._open(X, reset=False)
-    return _iter(split, images, split.encoder.n_jobs if n_jobs is None else n_jobs)
+    splitter = _Splitter(model, grid)  # raises now, not at the first photo
+    images = splitter.encoder.open_images(X)
+    return _split_each(splitter, images, splitter.encoder.n_jobs if n_jobs is None else n_jobs)
 
 
-def _iter(split, images, n_jobs):
+def _split_each(
+    splitter: _Splitter, images: ImageList, n_jobs: int | None
+) -> Generator[_Result, None, None]:
     decoded = iter_decoded(images, n_jobs=n_jobs, on_error="nan")
     with contextlib.closing(decoded):
         for index, image in decoded:
@@ -118,66 +138,80 @@ def _iter(split, images, n_jobs):
                 if isinstance(image, ImageError):
                     raise image
                 with images.naming_errors(index):
-                    score, cells = split(image)
+                    score, cells = splitter.split(image)
             except ImageError as error:
                 yield index, None, None, error
             else:
                 yield index, score, cells, None
 
 
-class _Split:
-    """A model and a grid; called with a photo (h, w, 3) uint8, returns its score and map."""
+class _Splitter:
+    """A model and the grid of its maps.
 
-    def __init__(self, model, grid):
-        self.encoder, self.regressor = _linear(model)
+    Parameters
+    ----------
+    model : Pipeline
+        As in :func:`quality_map`.
+    grid : tuple of 2 int
+        Rows and columns of a map.
+    """
+
+    def __init__(self, model: Pipeline, grid: tuple[int, int]) -> None:
+        self.encoder, self.regressor = _encoder_and_regressor(model)
         self.grid = tuple(int(side) for side in grid)
         if len(self.grid) != 2 or min(self.grid) < 1:
             raise ValueError(f"grid={grid!r}: give the rows and columns of the map, 1 or more.")
         self.device = resolve_device(self.encoder.device, strict=False)
         self.dtype = transform_dtype(self.encoder.precision)
 
-    def __call__(self, image):
-        state, scales, pooling = (
-            getattr(self.encoder, name) for name in ("state_", "scales", "pooling")
-        )
+    def split(self, image: Pixels) -> tuple[float, _Map]:
+        """Return the score of a photo (h, w, 3), and its map."""
+        encoder = self.encoder
+        state, scales, pooling = encoder.state_, encoder.scales, encoder.pooling
         pooled, blocks = [], []
         with torch.inference_mode():
             scaled = [resize(image, scale) for scale in scales]
             for network in live_networks(state, self.device, self.dtype):
                 for photo in scaled:
-                    features, moments = self._run(photo, network, pooling)
-                    pooled.append(features)
+                    block, moments = self._features_and_moments(photo, network)
+                    pooled.append(block)
                     blocks.append(moments)
         row = np.concatenate(pooled, dtype=np.float32)
         features = finisher(state, scales, pooling)(row)
         score = float(self.regressor.predict(features[None])[0])
-        weights = _on_pooled(np.ravel(self.regressor.coef_), row, state, scales, pooling)
-        ends = np.cumsum([len(features) for features in pooled])
-        cells = sum(map(_contributions, np.split(weights, ends[:-1]), blocks))
+        coef = np.ravel(self.regressor.coef_)
+        weights = _weights_of_pooled_features(coef, row, state, scales, pooling)
+        ends = np.cumsum([len(block) for block in pooled])
+        contributions = map(_contributions, np.split(weights, ends[:-1]), blocks)
+        cells = sum(contributions, start=np.zeros(self.grid))
         # what no place can claim: the intercept, and the constants that center the features
         return score, cells + (score - cells.sum()) / cells.size
 
-    def _run(self, photo, network, pooling):
+    def _features_and_moments(
+        self, photo: Pixels, network: Stages
+    ) -> tuple[Floats, list[_GridMoments]]:
         """Return the pooled features of one scale, and the moments of the maps on the grid."""
 
-        def on_grid(x, place, size):  # x: part of a map that is `size` large, from `place` on
+        # x: part of a map that is `size` large, from `place` on
+        def on_grid(x: torch.Tensor, place: Sequence[int], size: Sequence[int]) -> _GridMoments:
             sides = zip(place, x.shape[2:], size, photo.shape[:2], self.grid, strict=True)
-            shares = [
-                _shares(n_cells, side, network.stride, n)[:, start : start + length]
+            rows, columns = (
+                _fractions_of_photo(n_cells, side, network.stride, n)[:, start : start + length]
                 for start, length, n_cells, side, n in sides
-            ]
-            return _grid_moments(x[0], *shares)
+            )
+            return _grid_moments(x[0], rows, columns)
 
+        pooling = self.encoder.pooling
         padded = pad_to(photo, network.stride)
         if needs_tiles(network, padded.shape[:2]):
             moments = tiled_moments(padded, network, self.device, self.dtype, on_grid)
             whole = [[torch.as_tensor(a.sum((-2, -1))) for a in stage] for stage in moments]
             features = pool_moments(whole, pooling).numpy()
             return features, moments[-1:] if pooling == "avg" else moments
-        maps = network.maps(to_input(padded[None], network, self.device, self.dtype))
+        maps = iter(network.maps(to_input(padded[None], network, self.device, self.dtype)))
         if pooling == "avg":
             *_, last = maps
-            maps = [last]
+            maps = iter([last])
         features, moments = [], []
         for x in maps:  # one at a time: memory
             features.append(POOLINGS[pooling]([x])[0].cpu().numpy())
@@ -185,7 +219,7 @@ class _Split:
         return np.concatenate(features), moments
 
 
-def _linear(model):
+def _encoder_and_regressor(model: Pipeline) -> tuple[ContrastiveQualityEncoder, BaseEstimator]:
     """Return (encoder, regressor) of a fitted pipeline of these two, the regressor linear."""
     steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
     if len(steps) != 2 or not isinstance(steps[0], ContrastiveQualityEncoder):
@@ -196,7 +230,7 @@ def _linear(model):
         )
     check_is_fitted(model)
     encoder, regressor = steps
-    width = encoder._n_features_out
+    width = row_width(encoder.state_, encoder.scales, encoder.pooling)
     if not hasattr(regressor, "coef_") or not hasattr(regressor, "intercept_"):
         problem = "has no coef_ and intercept_"
     elif np.shape(regressor.coef_) not in ((width,), (1, width)):
@@ -211,7 +245,7 @@ def _linear(model):
     )
 
 
-def _predicts_linearly(regressor):
+def _predicts_linearly(regressor: BaseEstimator) -> bool:
     """Whether it does, tried on two rows: a log link or a probability shows at once."""
     coef, intercept = np.ravel(regressor.coef_), np.ravel(regressor.intercept_)
     rows = np.zeros((2, coef.size), np.float32)
@@ -222,7 +256,9 @@ def _predicts_linearly(regressor):
     return found.shape == (2,) and bool(np.allclose(found, expected, rtol=0, atol=1e-4 * size))
 
 
-def _on_pooled(coef, row, state, scales, pooling):
+def _weights_of_pooled_features(
+    coef: Floats, row: Floats, state: EncoderState, scales: Sequence[float], pooling: str
+) -> Floats:
     """Return the weights of the pooled features: those of the finished ones, `coef`, times slope.
 
     Parameters
@@ -232,7 +268,7 @@ def _on_pooled(coef, row, state, scales, pooling):
     row : ndarray of shape (n_features,)
         The photo's pooled features: a norm that they are divided by is taken as given.
     state, scales, pooling
-        As for `skiqa._features.extract.extract`.
+        Of the encoder.
 
     Returns
     -------
@@ -255,7 +291,7 @@ def _on_pooled(coef, row, state, scales, pooling):
     return coef * np.concatenate(slopes)
 
 
-def _shares(n_cells, side, minimum, n):
+def _fractions_of_photo(n_cells: int, side: int, minimum: int, n: int) -> _Map:
     """Return how the cells of a map, along one axis, are divided among n parts of the photo.
 
     Parameters
@@ -275,30 +311,30 @@ def _shares(n_cells, side, minimum, n):
         Each column adds up to 1.
     """
     if side >= minimum:
-        return _overlaps(n_cells, n)
+        return _fractions_of_line(n_cells, n)
     # what the network saw beyond a border is the photo mirrored: it belongs to the pixels it shows
     pixels = np.broadcast_to(np.arange(side)[:, None, None], (side, minimum, 1))
     shown = pad_to(pixels, minimum)[:, 0, 0]
     own = np.zeros((side, n_cells))
-    np.add.at(own, shown, _overlaps(n_cells, minimum))
-    return _overlaps(side, n) @ own
+    np.add.at(own, shown, _fractions_of_line(n_cells, minimum))
+    return _fractions_of_line(side, n) @ own
 
 
-def _overlaps(n_cells, n):
-    """Return which share of each of n_cells equal parts of a line lies in each of n equal parts."""
+def _fractions_of_line(n_cells: int, n: int) -> _Map:
+    """Return how much of each of n_cells equal parts of a line lies in each of n equal parts."""
     cells, parts = np.arange(n_cells + 1) * n, np.arange(n + 1) * n_cells
     shared = np.minimum(cells[1:], parts[1:, None]) - np.maximum(cells[:-1], parts[:-1, None])
     return np.maximum(shared, 0) / n
 
 
-def _grid_moments(x, rows, columns):
+def _grid_moments(x: torch.Tensor, rows: _Map, columns: _Map) -> _GridMoments:
     """Sum a map and its square over the parts of a grid.
 
     Parameters
     ----------
     x : tensor of shape (c, h, w)
     rows, columns : ndarray of shape (n_rows, h) and (n_columns, w)
-        Shares, as :func:`_shares` returns them.
+        What :func:`_fractions_of_photo` returns.
 
     Returns
     -------
@@ -307,16 +343,16 @@ def _grid_moments(x, rows, columns):
         Cells of the map in each part.
     """
     counts = np.outer(rows.sum(1), columns.sum(1))
-    rows, columns = (torch.from_numpy(a).to(x.device) for a in (rows, columns.T.copy()))
+    left, right = (torch.from_numpy(a).to(x.device) for a in (rows, columns.T.copy()))
     sums, squares = [], []
     for channel in x:  # one at a time: the first maps are large, in double precision twice so
         channel = channel.double()
-        sums.append(rows @ channel @ columns)
-        squares.append(rows @ channel.square() @ columns)
+        sums.append(left @ channel @ right)
+        squares.append(left @ channel.square() @ right)
     return torch.stack(sums).cpu().numpy(), torch.stack(squares).cpu().numpy(), counts
 
 
-def _contributions(weights, moments):
+def _contributions(weights: Floats, moments: Sequence[_GridMoments]) -> _Map:
     """Return what the parts of a grid give to a score, constants apart.
 
     Parameters
@@ -331,7 +367,7 @@ def _contributions(weights, moments):
     -------
     ndarray of shape (n_rows, n_columns), float64
     """
-    total, first = 0, 0
+    total, first = np.zeros(moments[0][2].shape), 0
     widths = [len(sums) for sums, _, _ in moments]
     spreads = len(weights) == 2 * sum(widths)
     for width, (sums, squares, counts) in zip(widths, moments, strict=True):
