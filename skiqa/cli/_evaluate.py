@@ -1,19 +1,32 @@
 """``skiqa evaluate``."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import math
 import os
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from skiqa._progress import progress_bar
 from skiqa.cli._files import Failure, in_the_way, jobs_option, printable, unwritable, warnings_shown
 from skiqa.cli._fit import column_options, load_table
-from skiqa.cli._rows import csv_line
+from skiqa.cli._outputs import csv_line
 from skiqa.cli._score import load_scorer, scores_of_files
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from sklearn.pipeline import Pipeline
+    from sklearn.utils import Bunch
+
 __all__ = ["evaluate"]
+
+WriteLine: TypeAlias = Callable[[Sequence[object]], None]
 
 CONFIDENCE = 0.95
 CSV_HEADER = ["database", "file", "target", "score", "degradation", "error"]
@@ -50,8 +63,18 @@ CSV_HEADER = ["database", "file", "target", "score", "degradation", "error"]
 @click.option("--cache-dir", metavar="DIR", help="Keep features there for another run.")
 @jobs_option
 def evaluate(
-    model, sources, images, split, by, mapping, csv_path, as_json, cache_dir, jobs, **columns
-):
+    model: str,
+    sources: tuple[str, ...],
+    images: str | None,
+    split: str | None,
+    by: str | None,
+    mapping: str,
+    csv_path: str | None,
+    as_json: bool,
+    cache_dir: str | None,
+    jobs: int | None,
+    **columns: Any,
+) -> None:
     """Test a scorer, as it is, on databases of photos with opinion scores.
 
     MODEL is a file of skiqa.persistence.save, such as skiqa fit writes, or "default", the scorer
@@ -66,25 +89,28 @@ def evaluate(
     if csv_path is not None and (problem := in_the_way(csv_path, overwrite=True)):
         raise Failure(problem)
     with warnings_shown():
-        databases = [_load(source, images, split, columns) for source in sources]
+        databases = [_load_database(source, images, split, columns) for source in sources]
         scorer = load_scorer(None if model == "default" else model)
         if cache_dir is not None:
             scorer[0].set_params(cache_dir=cache_dir)
         if model == "default":
             _warn_of_training_photos(databases)
-        rows, failed = [], 0
-        with _csv(csv_path) as write:
+        measures: list[dict[str, Any]] = []
+        n_unreadable = 0
+        with _csv_lines(csv_path) as write_line:
             for name, data in databases:
-                scores, errors = _scored(scorer, name, data, jobs, write)
-                failed += errors
-                rows += _rows(name, data, scores, mapping, by)
-    click.echo(json.dumps(rows, indent=1) if as_json else _table(rows, mapping))
-    if failed:
-        click.echo(f"{failed} images could not be read, left out", err=True)
-    sys.exit(1 if failed else 0)
+                scores = _score_database(scorer, name, data, jobs, write_line)
+                n_unreadable += sum(map(math.isnan, scores))
+                measures += _measure(name, data, scores, mapping, by)
+    click.echo(json.dumps(measures, indent=1) if as_json else _format_table(measures, mapping))
+    if n_unreadable:
+        click.echo(f"{n_unreadable} images could not be read, left out", err=True)
+    sys.exit(1 if n_unreadable else 0)
 
 
-def _load(source, images, split, columns):
+def _load_database(
+    source: str, images: str | None, split: str | None, columns: dict[str, Any]
+) -> tuple[str, Bunch]:
     """Return (name, Bunch) of what stands behind --on, images without a score left out."""
     import numpy as np
     from sklearn.utils import Bunch
@@ -94,7 +120,7 @@ def _load(source, images, split, columns):
         name, place = os.path.basename(source), source
     try:
         if not place.lower().endswith((".csv", ".xlsx")):
-            data = _loader(name)(place, split=split)
+            data = _find_loader(name)(place, split=split)
         elif images is None:
             raise Failure(f"--images is missing: the folder of the images in {printable(place)}")
         else:
@@ -105,14 +131,14 @@ def _load(source, images, split, columns):
     if not rated.any():
         raise Failure(f"--on {printable(source)}: none of its images has an opinion score")
     if not rated.all():
-        click.echo(f"{printable(name)}: {(~rated).sum():,} images without a score, left out",
-                   err=True)  # fmt: skip
+        message = f"{(~rated).sum():,} images without a score, left out"
+        click.echo(f"{printable(name)}: {message}", err=True)
     keys = ("data", "target", "groups", "degradation", "split")
     kept = {key: None if data[key] is None else data[key][rated] for key in keys}
-    return name, Bunch(**kept, loader=_plain(name))
+    return name, Bunch(**kept, loader=_letters_and_digits(name))
 
 
-def _loader(name):
+def _find_loader(name: str) -> Callable[..., Bunch]:
     from skiqa import datasets
 
     loaders = {
@@ -121,7 +147,7 @@ def _loader(name):
         if loader.startswith("load_") and loader != "load_folder"
     }
     for known, loader in loaders.items():
-        if _plain(name) == _plain(known):
+        if _letters_and_digits(name) == _letters_and_digits(known):
             return loader
     raise ValueError(
         f"there is no database {printable(name)!r}. Known are {', '.join(loaders)}; or give a "
@@ -129,11 +155,11 @@ def _loader(name):
     )
 
 
-def _plain(name):
+def _letters_and_digits(name: str) -> str:
     return "".join(filter(str.isalnum, name.lower()))  # KADID-10k is kadid10k
 
 
-def _warn_of_training_photos(databases):
+def _warn_of_training_photos(databases: Sequence[tuple[str, Bunch]]) -> None:
     for _, data in databases:
         if data.loader == "biq2021" and set(data.split.tolist()) != {"test"}:
             click.echo(
@@ -144,43 +170,44 @@ def _warn_of_training_photos(databases):
 
 
 @contextlib.contextmanager
-def _csv(path):
-    """Yield what writes a row to the --csv file, if there is one."""
+def _csv_lines(path: str | None) -> Iterator[WriteLine]:
+    """Yield what writes a line to the --csv file, if there is one."""
     if path is None:
-        yield lambda fields: None
-        return
+        path = os.devnull
     try:
         with open(path, "wb") as stream:
 
-            def write(fields):
+            def write_line(fields: Sequence[object]) -> None:
                 stream.write(csv_line(["" if field is None else str(field) for field in fields]))
 
-            write(CSV_HEADER)
-            yield write
+            write_line(CSV_HEADER)
+            yield write_line
     except OSError as error:
         raise unwritable(path, error) from None
 
 
-def _scored(model, name, data, jobs, write):
-    """Return (scores, NaN where there is none; the number of these), each written to the CSV."""
+def _score_database(
+    model: Pipeline, name: str, data: Bunch, jobs: int | None, write_line: WriteLine
+) -> npt.NDArray[np.float64]:
+    """Return the scores, NaN of images that cannot be read; each is written to the CSV."""
     import numpy as np
-
-    from skiqa._progress import progress_bar
 
     files, scores = data.data.tolist(), np.full(len(data.data), np.nan)
     types = [None] * len(files) if data.degradation is None else data.degradation.tolist()
     with progress_bar(printable(name), len(files), enabled=sys.stderr.isatty()) as advance:
         for index, (file, score, error) in enumerate(scores_of_files(model, files, jobs)):
-            write([name, file, data.target[index], score, types[index], error])
+            write_line([name, file, data.target[index], score, types[index], error])
             if error is None:
                 scores[index] = score
             else:
                 click.echo(f"cannot be read: {printable(file)}: {error}", err=True)
             advance()
-    return scores, int(np.isnan(scores).sum())
+    return scores
 
 
-def _rows(name, data, scores, mapping, by):
+def _measure(
+    name: str, data: Bunch, scores: npt.NDArray[np.float64], mapping: str, by: str | None
+) -> list[dict[str, Any]]:
     """Return the rows of the table for one database."""
     import numpy as np
 
@@ -190,9 +217,12 @@ def _rows(name, data, scores, mapping, by):
         raise Failure(f"{printable(name)}: fewer than two of its images can be read")
     y = np.where(np.isnan(scores), np.nan, data.target)
     found = Evaluation.from_predictions(
-        y, scores, groups=data.groups, degradation=data.degradation if by else None,
+        y,
+        scores,
+        groups=data.groups,
+        degradation=data.degradation if by else None,
         mapping=None if mapping == "none" else mapping,
-    )  # fmt: skip
+    )
     rows = []
     for kind, values in {None: found.scores, **found.by_degradation}.items():
         of_kind = np.isfinite(y) & (True if kind is None else data.degradation == kind)
@@ -202,29 +232,27 @@ def _rows(name, data, scores, mapping, by):
                 scores[of_kind], y[of_kind], groups=data.groups[of_kind], confidence=CONFIDENCE
             )
             low, high = interval.low, interval.high
+        what = {"database": name, "degradation": kind, "images": int(of_kind.sum())}
         measured = {
             key: None if math.isnan(value[0]) else float(value[0]) for key, value in values.items()
         }
-        rows.append({"database": name, "degradation": kind, "images": int(of_kind.sum()),
-                     **measured, "srocc_low": low, "srocc_high": high})  # fmt: skip
+        rows.append(what | measured | {"srocc_low": low, "srocc_high": high})
     return rows
 
 
-def _table(rows, mapping):
-    from skiqa.model_selection._tables import markdown, number
+def _format_table(rows: Sequence[dict[str, Any]], mapping: str) -> str:
+    from skiqa.model_selection._tables import format_score, markdown_table
 
-    def cell(metric, value):
-        return "-" if value is None else number(metric, value)
+    def cell(metric: str, value: float | None) -> str:
+        return "-" if value is None else format_score(metric, value)
 
     lines = []
     for row in rows:
         name = row["database"] if row["degradation"] is None else f"- {row['degradation']}"
         interval = " to ".join(cell("srocc", row[key]) for key in ("srocc_low", "srocc_high"))
-        lines.append([
-            printable(name), f"{row['images']:,}", cell("srocc", row["srocc"]),
-            "-" if row["srocc_low"] is None else interval,
-            *(cell(metric, row[metric]) for metric in ("plcc", "krocc", "rmse")),
-        ])  # fmt: skip
+        interval = "-" if row["srocc_low"] is None else interval
+        srocc, *others = (cell(key, row[key]) for key in ("srocc", "plcc", "krocc", "rmse"))
+        lines.append([printable(name), f"{row['images']:,}", srocc, interval, *others])
     header = ["", "images", "SROCC", f"{100 * CONFIDENCE:g} % interval", "PLCC", "KROCC", "RMSE"]
     note = "" if mapping == "none" else f"\n\nPLCC and RMSE after {mapping}."
-    return markdown(header, lines) + note
+    return markdown_table(header, lines) + note

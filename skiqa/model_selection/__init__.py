@@ -6,7 +6,8 @@ split keeps contents together, and so do the folds of a search inside it.
 """
 
 from skiqa.model_selection._cross_database import CrossDatabase, cross_database
-from skiqa.model_selection._evaluate import Evaluation, evaluate
+from skiqa.model_selection._evaluate import evaluate
+from skiqa.model_selection._evaluation import Evaluation
 from skiqa.model_selection._significance import Comparison, compare, srocc_interval
 
 __all__ = [

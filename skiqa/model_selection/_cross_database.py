@@ -1,22 +1,32 @@
 """cross_database: train on each database, test on every other."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch, _safe_indexing
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.parallel import Parallel, delayed
 
-from skiqa.model_selection._evaluate import (
-    CONSTRAINTS,
-    evaluate,
-    fit_by_content,
-    frozen_once,
-    mapped_by,
-    samples_of,
-    scores_of,
+from skiqa._types import Floats
+from skiqa.model_selection._evaluate import CONSTRAINTS, evaluate
+from skiqa.model_selection._evaluation import apply_mapping, score_predictions
+from skiqa.model_selection._fitting import features_cached, fit_by_content
+from skiqa.model_selection._samples import Samples, check_samples
+from skiqa.model_selection._tables import (
+    METRICS,
+    aligned_table,
+    format_score,
+    import_pandas,
+    markdown_table,
 )
-from skiqa.model_selection._tables import METRICS, aligned, import_pandas, markdown, number
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @validate_params(
@@ -28,15 +38,15 @@ from skiqa.model_selection._tables import METRICS, aligned, import_pandas, markd
     prefer_skip_nested_validation=True,
 )
 def cross_database(
-    estimator,
-    datasets,
+    estimator: BaseEstimator,
+    datasets: Sequence[Bunch] | Mapping[str, Bunch],
     *,
-    n_repeats=10,
-    test_size=0.2,
-    mapping="logistic4",
-    random_state=0,
-    n_jobs=None,
-):
+    n_repeats: int = 10,
+    test_size: float = 0.2,
+    mapping: str | None = "logistic4",
+    random_state: int | np.random.RandomState | None = 0,
+    n_jobs: int | None = None,
+) -> CrossDatabase:
     """Train on each database, test on every other: does a model know more than one database?
 
     Parameters
@@ -91,21 +101,18 @@ def cross_database(
     lab      -  0.607
     web  0.740      -
     """
-    named = _named(datasets)
-    samples = {name: samples_of(data, None, None, None) for name, data in named.items()}
-    inputs = [X for X, *_ in samples.values()]
-    with frozen_once(estimator, inputs) as estimator:
+    samples = {name: check_samples(data) for name, data in _by_name(datasets).items()}
+    splitting = {"n_repeats": n_repeats, "test_size": test_size, "random_state": random_state}
+    with features_cached(estimator, [of_one.X for of_one in samples.values()]) as prepared:
         rows = Parallel(n_jobs=n_jobs)(
-            delayed(_one_database)(estimator, samples, name, mapping) for name in samples
+            delayed(_scores_on_others)(prepared, samples, name, mapping) for name in samples
         )
-        for name, row in zip(samples, rows, strict=True):
+        for (name, own), row in zip(samples.items(), rows, strict=True):
             row[name] = dict.fromkeys(METRICS, np.nan)
             if n_repeats:
-                X, y, groups, *_ = samples[name]
-                row[name] = evaluate(
-                    estimator, X, y, groups, n_repeats=n_repeats, test_size=test_size,
-                    mapping=mapping, random_state=random_state, n_jobs=n_jobs,
-                ).summary()["median"]  # fmt: skip
+                options = {**splitting, "mapping": mapping, "n_jobs": n_jobs}
+                found = evaluate(prepared, own.X, own.y, own.groups, **options)
+                row[name] = found.summary()["median"]
     table = {
         metric: np.array([[row[name][metric] for name in samples] for row in rows])
         for metric in METRICS
@@ -129,8 +136,16 @@ class CrossDatabase(Bunch):
         Curve before PLCC and RMSE.
     """
 
+    names: list[str]
+    srocc: Floats
+    plcc: Floats
+    krocc: Floats
+    rmse: Floats
+    n_repeats: int
+    mapping: str | None
+
     @property
-    def frame(self):
+    def frame(self) -> pd.DataFrame:
         """The scores as a pandas DataFrame, a row for each pair of databases."""
         rows = [
             {"train": train, "test": test, **{metric: self[metric][i, j] for metric in METRICS}}
@@ -139,7 +154,7 @@ class CrossDatabase(Bunch):
         ]
         return import_pandas().DataFrame(rows)
 
-    def to_markdown(self, metric="srocc"):
+    def to_markdown(self, metric: str = "srocc") -> str:
         """Return the matrix of one metric as a table in Markdown.
 
         Parameters
@@ -150,31 +165,33 @@ class CrossDatabase(Bunch):
         -------
         str
         """
-        return markdown([f"{metric.upper()}, train \\ test", *self.names], self._cells(metric))
+        return markdown_table(
+            [f"{metric.upper()}, train \\ test", *self.names], self._cells(metric)
+        )
 
-    def _cells(self, metric):
+    def _cells(self, metric: str) -> list[list[str]]:
         return [
-            [name, *(number(metric, value) for value in values)]
+            [name, *(format_score(metric, value) for value in values)]
             for name, values in zip(self.names, self[metric], strict=True)
         ]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         title = "SROCC, a row for each database trained on, a column for each tested on"
         if self.n_repeats:
             title += f";\non the diagonal the median of {self.n_repeats} splits within the database"
-        return f"{title}\n\n" + aligned(["", *self.names], self._cells("srocc"))
+        return f"{title}\n\n" + aligned_table(["", *self.names], self._cells("srocc"))
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         return [*super().__dir__(), "frame", "to_markdown"]
 
 
-def _named(datasets):
-    if isinstance(datasets, dict) and "data" not in datasets:
+def _by_name(datasets: Sequence[Bunch] | Mapping[str, Bunch]) -> dict[str, Bunch]:
+    if isinstance(datasets, Mapping) and "data" not in datasets:
         named = dict(datasets)
     else:
-        datasets = [datasets] if isinstance(datasets, dict) else list(datasets)
-        names = [data.get("name", f"database {n}") for n, data in enumerate(datasets, 1)]
-        named = dict(zip(names, datasets, strict=True))
+        listed = [datasets] if isinstance(datasets, Mapping) else list(datasets)  # one Bunch
+        names = [data.get("name", f"database {n}") for n, data in enumerate(listed, 1)]
+        named = dict(zip(names, listed, strict=True))
         if len(named) < len(names):
             raise ValueError(f"two databases have one name: {names}. Give a dict of names.")
     if len(named) < 2:
@@ -182,14 +199,17 @@ def _named(datasets):
     return named
 
 
-def _one_database(estimator, samples, name, mapping):
-    X, y, groups, *_ = samples[name]
-    model, _ = fit_by_content(estimator, X, y, groups)
+def _scores_on_others(
+    estimator: BaseEstimator, samples: Mapping[str, Samples], name: str, mapping: str | None
+) -> dict[str, dict[str, float]]:
+    """Train on one database; return the scores on each of the others."""
+    own = samples[name]
+    model, _ = fit_by_content(estimator, own.X, own.y, own.groups)
     row = {}
-    for other, (X, y, *_) in samples.items():
+    for other, tested in samples.items():
         if other != name:
-            labelled = np.flatnonzero(~np.isnan(y))
-            predicted = np.asarray(model.predict(_safe_indexing(X, labelled)), dtype=np.float64)
-            mapped = mapped_by(y[labelled], predicted, mapping)
-            row[other] = scores_of(y[labelled], predicted, mapped)
+            labelled = np.flatnonzero(~np.isnan(tested.y))
+            y, X = tested.y[labelled], _safe_indexing(tested.X, labelled)
+            predicted = np.asarray(model.predict(X), dtype=np.float64)
+            row[other] = score_predictions(y, predicted, apply_mapping(y, predicted, mapping))
     return row

@@ -1,13 +1,20 @@
 """Differences or noise: bootstrap intervals of SROCC, for one model and for two on one ground."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
+from skiqa._types import Floats, Integers
 from skiqa.metrics import srocc_score
-from skiqa.model_selection._evaluate import Evaluation, samples_of
+from skiqa.model_selection._evaluation import Evaluation
+from skiqa.model_selection._samples import check_samples
 
 _BOOTSTRAP = {
     "n_resamples": [Interval(Integral, 100, None, closed="left")],
@@ -20,8 +27,14 @@ _BOOTSTRAP = {
     {"predicted": [Evaluation, "array-like"], **_BOOTSTRAP}, prefer_skip_nested_validation=True
 )
 def srocc_interval(
-    predicted, y_true=None, *, groups=None, n_resamples=1000, confidence=0.95, random_state=0
-):
+    predicted: Evaluation | npt.ArrayLike,
+    y_true: npt.ArrayLike | None = None,
+    *,
+    groups: npt.ArrayLike | None = None,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    random_state: int | np.random.RandomState | None = 0,
+) -> Bunch:
     """How far SROCC would move with other test images: a bootstrap interval.
 
     Parameters
@@ -67,7 +80,8 @@ def srocc_interval(
     >>> f"{found.srocc:.2f}, from {found.low:.2f} to {found.high:.2f}"
     '0.78, from 0.68 to 0.85'
     """
-    tests, draws = _tests([predicted], y_true, groups, n_resamples, random_state)
+    tests = _tests([predicted], y_true, groups)
+    draws = _draws(tests, n_resamples, random_state)
     srocc = float(_median_srocc(tests)[0])
     low, high = _interval(_resampled(tests, draws)[:, 0], confidence)
     return Bunch(srocc=srocc, low=low, high=high)
@@ -78,8 +92,15 @@ def srocc_interval(
     prefer_skip_nested_validation=True,
 )
 def compare(
-    first, second, y_true=None, *, groups=None, n_resamples=1000, confidence=0.95, random_state=0
-):
+    first: Evaluation | npt.ArrayLike,
+    second: Evaluation | npt.ArrayLike,
+    y_true: npt.ArrayLike | None = None,
+    *,
+    groups: npt.ArrayLike | None = None,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    random_state: int | np.random.RandomState | None = 0,
+) -> Comparison:
     """Is one model better than another, or is the difference noise? A paired bootstrap of SROCC.
 
     Parameters
@@ -128,7 +149,8 @@ def compare(
     The difference of 0.003 SROCC (95 % interval -0.003 to 0.011, p = 0.304) is noise: these images
     do not tell the two apart.
     """
-    tests, draws = _tests([first, second], y_true, groups, n_resamples, random_state)
+    tests = _tests([first, second], y_true, groups)
+    draws = _draws(tests, n_resamples, random_state)
     difference = float(np.subtract(*_median_srocc(tests)))
     resampled = np.subtract(*_resampled(tests, draws).T)
     low, high = _interval(resampled, confidence)
@@ -146,7 +168,14 @@ def compare(
 class Comparison(Bunch):
     """Difference between two models, as :func:`compare` returns it. Prints as a sentence."""
 
-    def __repr__(self):
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    noise: bool
+    confidence: float
+
+    def __repr__(self) -> str:
         found = f"{100 * self.confidence:g} % interval {self.low:.3f} to {self.high:.3f}"
         found = f"({found}, p = {self.p_value:.3f})"
         size = f"{abs(self.difference):.3f} SROCC"
@@ -159,68 +188,90 @@ class Comparison(Bunch):
         return f"The {better} is better by {size} {found}."
 
 
-def _tests(results, y_true, groups, n_resamples, random_state):
-    """Return for each split (a pair (opinions, predictions) for each result, contents), and draws.
+class _Test(NamedTuple):
+    """The test images of one split."""
 
-    A draw is how often each content was drawn, shape (n_contents,).
-    """
-    if all(isinstance(result, Evaluation) for result in results):
-        one = results[0]
-        for other in results[1:]:
-            same = np.array_equal(one.target, other.target, equal_nan=True)
-            same = same and len(one.splits) == len(other.splits)
-            if not same or not all(
-                np.array_equal(a, b)
-                for a, b in zip(one.splits, other.splits, strict=True)
-                for a, b in zip(a, b, strict=True)
-            ):
-                raise ValueError(
-                    "the two were evaluated on different images or splits: call evaluate for both "
-                    "with the same data, cv, n_repeats, test_size and random_state (not None)"
-                )
-        target, groups = one.target, one.groups
+    pairs: list[tuple[Integers, Integers]]  # of each model (opinions, predictions), in their order
+    content: Integers  # of each image, a number below that of all contents tested
+
+
+def _tests(
+    results: Sequence[Evaluation | npt.ArrayLike],
+    y_true: npt.ArrayLike | None,
+    groups: npt.ArrayLike | None,
+) -> list[_Test]:
+    """Return for each split what was tested: opinions, predictions of each result, contents."""
+    evaluations = [result for result in results if isinstance(result, Evaluation)]
+    if len(evaluations) == len(results):
+        one = evaluations[0]
+        if not all(_same_splits(one, other) for other in evaluations[1:]):
+            raise ValueError(
+                "the two were evaluated on different images or splits: call evaluate for both "
+                "with the same data, cv, n_repeats, test_size and random_state (not None)"
+            )
+        target, content = one.target, one.groups
         tests = [test[~np.isnan(target[test])] for _, test in one.splits]
-        predictions = [result.predictions for result in results]
-    elif any(isinstance(result, Evaluation) for result in results):
+        predictions = [result.predictions for result in evaluations]
+    elif evaluations:
         raise ValueError("compare two Evaluations or two arrays of predictions, not one of each")
     else:
         if y_true is None:
             raise ValueError("y_true is missing: give the opinion scores of the images")
-        _, target, groups, *_ = samples_of(results[0], y_true, groups, None)
+        samples = check_samples(results[0], y_true, groups)
+        target, content = samples.y, samples.groups
         tests = [np.arange(len(target))]
         predictions = [[np.asarray(result, dtype=np.float64)] for result in results]
-        for result in predictions:
-            srocc_score(target, result[0])  # raises for lengths, NaN and infinity
-    contents = np.unique(groups[np.concatenate(tests)])
+        for (predicted,) in predictions:
+            srocc_score(target, predicted)  # raises for lengths, NaN and infinity
+    contents = np.unique(content[np.concatenate(tests)])
     if len(contents) < 2:
         raise ValueError("at least two contents are needed to draw from")
-    number = np.searchsorted(contents, groups)
-    tests = [
-        ([(_dense(target[test]), _dense(of[n])) for of in predictions], number[test])
+    content = np.searchsorted(contents, content)
+    return [
+        _Test([(_dense(target[test]), _dense(of[n])) for of in predictions], content[test])
         for n, test in enumerate(tests)
     ]
+
+
+def _same_splits(one: Evaluation, other: Evaluation) -> bool:
+    return (
+        np.array_equal(one.target, other.target, equal_nan=True)
+        and len(one.splits) == len(other.splits)
+        and all(
+            np.array_equal(a, b)
+            for split, same in zip(one.splits, other.splits, strict=True)
+            for a, b in zip(split, same, strict=True)
+        )
+    )
+
+
+def _draws(
+    tests: Sequence[_Test], n_resamples: int, random_state: int | np.random.RandomState | None
+) -> Iterator[Integers]:
+    """Yield draws with replacement: how often each content was drawn, shape (n_contents,)."""
+    n_contents = 1 + max(test.content.max(initial=0) for test in tests)
     random = check_random_state(random_state)
-    even = np.full(len(contents), 1 / len(contents))
-    return tests, (random.multinomial(len(contents), even) for _ in range(n_resamples))
+    even = np.full(n_contents, 1 / n_contents)
+    for _ in range(n_resamples):
+        yield random.multinomial(n_contents, even)
 
 
-def _dense(values):
+def _dense(values: Floats) -> Integers:
     """Return integers in the order of the values: what ranks are made from, sorted once."""
     return np.unique(values, return_inverse=True)[1]
 
 
-def _median_srocc(tests):
+def _srocc_of_models(test: _Test, weights: Floats) -> list[float]:
+    return [weighted_srocc(x, y, weights) for x, y in test.pairs]
+
+
+def _median_srocc(tests: Sequence[_Test]) -> Floats:
     """Return the median over splits of each model's SROCC, shape (n_models,)."""
-    return np.median(
-        [
-            [weighted_srocc(*pair, np.ones(len(number))) for pair in pairs]
-            for pairs, number in tests
-        ],
-        axis=0,
-    )
+    once = [_srocc_of_models(test, np.ones(len(test.content))) for test in tests]
+    return np.asarray(np.median(once, axis=0))
 
 
-def weighted_srocc(x, y, weights):
+def weighted_srocc(x: Integers, y: Integers, weights: Floats) -> float:
     """SROCC of a sample in which the i-th pair stands weights[i] times, in O(n).
 
     Parameters
@@ -242,26 +293,24 @@ def weighted_srocc(x, y, weights):
         counts = np.bincount(values, weights)
         rank = np.cumsum(counts) - counts / 2  # the mean of a value's ranks, less 1/2
         centered.append((rank - total / 2)[values])
-    x, y = centered
-    norm = np.sqrt((weights @ x**2) * (weights @ y**2))
-    return float(weights @ (x * y) / norm) if norm > 0 else 0.0
+    a, b = centered
+    norm = np.sqrt((weights @ a**2) * (weights @ b**2))
+    return float(weights @ (a * b) / norm) if norm > 0 else 0.0
 
 
-def _resampled(tests, draws):
+def _resampled(tests: Sequence[_Test], draws: Iterable[Integers]) -> Floats:
     """Return the median over splits of each model's SROCC, shape (n_resamples, n_models)."""
-    found = []
+    medians = []
     for draw in draws:
         values = np.array(
-            [
-                [weighted_srocc(*pair, draw[number].astype(float)) for pair in pairs]
-                for pairs, number in tests
-            ]
+            [_srocc_of_models(test, draw[test.content].astype(np.float64)) for test in tests]
         )
         drawn = values[~np.isnan(values[:, 0])]  # a split may have none of the drawn contents
         if len(drawn):
-            found.append(np.median(drawn, axis=0))
-    return np.array(found)
+            medians.append(np.median(drawn, axis=0))
+    return np.array(medians)
 
 
-def _interval(values, confidence):
-    return tuple(map(float, np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])))
+def _interval(values: Floats, confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -1,0 +1,82 @@
+"""Fitting as the protocols need it: frozen features once for all fits, searches by content."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn import get_config
+from sklearn.base import BaseEstimator, clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.model_selection import GroupKFold
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import FeatureUnion, Pipeline
+
+from skiqa._encoder import ContrastiveQualityEncoder
+from skiqa._reference_difference import ReferenceDifference
+from skiqa._types import Images, Integers
+
+
+@contextlib.contextmanager
+def features_cached(estimator: BaseEstimator, inputs: Iterable[Images]) -> Iterator[BaseEstimator]:
+    """Yield a clone whose frozen encoders know the features of all inputs, while the block lasts.
+
+    They are computed here, before any split: processes that split X would compute them each.
+    """
+    estimator = clone(estimator)
+    with contextlib.ExitStack() as stack:
+        for encoder, transformer in _encoders_in_front(estimator):
+            if encoder.epochs or encoder.weights is None:  # other features after each fit
+                continue
+            if encoder.cache_dir is None:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="skiqa-"))
+                encoder.set_params(cache_dir=folder)
+            for X in inputs:
+                clone(transformer).fit(X).transform(X)
+        yield estimator
+
+
+def _encoders_in_front(
+    estimator: BaseEstimator,
+) -> Iterator[tuple[ContrastiveQualityEncoder, BaseEstimator]]:
+    """Yield (encoder, transformer that holds it) for the encoders that meet X as it is."""
+    if isinstance(estimator, ContrastiveQualityEncoder):
+        yield estimator, estimator
+    elif isinstance(estimator, ReferenceDifference):
+        for encoder, _ in _encoders_in_front(estimator.encoder):
+            yield encoder, estimator
+    elif isinstance(estimator, Pipeline):
+        yield from _encoders_in_front(estimator.steps[0][1])
+    elif isinstance(estimator, FeatureUnion):
+        for _, part in estimator.transformer_list:
+            yield from _encoders_in_front(part)
+    elif isinstance(estimator, TransformedTargetRegressor):
+        yield from _encoders_in_front(estimator.regressor)
+    elif isinstance(estimator, BaseSearchCV):
+        yield from _encoders_in_front(estimator.estimator)
+
+
+def fit_by_content(
+    estimator: BaseEstimator, X: Images, y: npt.ArrayLike, groups: Integers
+) -> tuple[BaseEstimator, dict[str, Any] | None]:
+    """Fit a clone; a search in it splits by content. Returns it and what the search chose."""
+    estimator = clone(estimator)
+    search, name = estimator, "groups"
+    while isinstance(search, Pipeline):
+        step, search = search.steps[-1]
+        name = f"{step}__{name}"
+    params = {}
+    if isinstance(search, BaseSearchCV):
+        if search.cv is None or isinstance(search.cv, Integral):
+            search.set_params(cv=GroupKFold(min(search.cv or 5, len(np.unique(groups)))))
+        params = {"groups" if get_config()["enable_metadata_routing"] else name: groups}
+    estimator.fit(X, y, **params)
+    fitted = estimator
+    while isinstance(fitted, Pipeline):
+        fitted = fitted[-1]
+    return estimator, getattr(fitted, "best_params_", None)  # of searches not scikit-learn's, too

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+from made_database import database
+from sklearn.linear_model import Ridge
+
+from skiqa.model_selection import Evaluation, compare, evaluate, srocc_interval
+
+
+def test_predictions_are_scored_as_those_of_a_split():
+    data = database()
+    found = evaluate(Ridge(), data, n_repeats=1)
+    train, test = found.splits[0]
+    predicted = Ridge().fit(data.data[train], data.target[train]).predict(data.data)
+    opinions = np.where(np.isin(np.arange(400), test), data.target, np.nan)
+    again = Evaluation.from_predictions(
+        opinions, predicted, groups=data.groups, degradation=data.degradation
+    )
+    assert repr(again).startswith("80 images, nothing fitted here")
+    np.testing.assert_equal(again.summary(), found.summary())
+    assert srocc_interval(again) == srocc_interval(found)
+    assert compare(again, again).noise
+    predicted[test[0]] = np.nan
+    with pytest.raises(ValueError, match="y_pred holds nan"):
+        Evaluation.from_predictions(opinions, predicted)
+
+
+def test_tables():
+    pd = pytest.importorskip("pandas")
+    found = evaluate(Ridge(), database(), n_repeats=3)
+    assert isinstance(found.frame, pd.DataFrame)
+    assert found.frame.shape == (9, 6)
+    of_all = found.frame.query("degradation == 'all'")
+    np.testing.assert_array_equal(of_all["srocc"], found.scores["srocc"])
+    lines = found.to_markdown().splitlines()
+    assert lines[0] == "|  | SROCC | PLCC | KROCC | RMSE |"
+    assert lines[2].startswith(f"| median | {np.median(found.scores['srocc']):.3f} |")
+    assert repr(found).startswith("3 splits, contents apart: 320 images to train on, 80 to test on")
+    assert "blur" in repr(found)
+    assert repr(evaluate(Ridge(), database(per_content=1), n_repeats=1)).startswith("1 split, by")
+    assert {"scores", "frame", "to_markdown"} <= set(dir(found))
