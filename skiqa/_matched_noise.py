@@ -1,11 +1,31 @@
 """Semantic noise: how features differ between samples of equal quality and other content."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
 import numpy as np
+import numpy.typing as npt
+from scipy.linalg import solve
+
+from skiqa._types import Floats, Integers
+
+if TYPE_CHECKING:
+    import torch
 
 _BLOCK = 2**21  # numbers that a block of rows holds: 16 MB in double precision
 
 
-def matched_pairs(X, y, *, tolerance=0.05, n_candidates=8, groups=None, y_std=None):
+def matched_pairs(
+    X: Floats,
+    y: npt.ArrayLike,
+    *,
+    tolerance: float = 0.05,
+    n_candidates: int = 8,
+    groups: npt.ArrayLike | None = None,
+    y_std: npt.ArrayLike | None = None,
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
     """Give every sample a partner of nearly equal y and distant features.
 
     Parameters
@@ -66,7 +86,7 @@ def matched_pairs(X, y, *, tolerance=0.05, n_candidates=8, groups=None, y_std=No
 
     width = high - low
     n_candidates = min(n_candidates, int(width.max()) - 1)
-    scale = _inverse(np.sqrt(moments(X)[1])).astype(X.dtype)
+    scale = _inverse(np.sqrt(moments(X).variance)).astype(X.dtype)
     partners, farthest = order.copy(), np.full(n, -1.0)
     for k in range(n_candidates):
         step = 1 + k * (width - 1) // n_candidates  # 1..width - 1: never the sample itself
@@ -91,7 +111,9 @@ def matched_pairs(X, y, *, tolerance=0.05, n_candidates=8, groups=None, y_std=No
     return result, weights
 
 
-def _reliabilities(y, y_std):
+def _reliabilities(
+    y: npt.NDArray[np.float64], y_std: npt.ArrayLike | None
+) -> npt.NDArray[np.float64]:
     if y_std is None:
         return np.ones(len(y))
     errors = np.square(np.asarray(y_std, np.float64))
@@ -104,15 +126,23 @@ def _reliabilities(y, y_std):
     return quality / (quality + errors)
 
 
-def blocks(X):
+def blocks(X: Floats) -> Iterator[slice]:
     """Yield slices over the rows of X, each small enough to copy."""
     size = max(1, _BLOCK // X.shape[1])
     for start in range(0, len(X), size):
         yield slice(start, min(start + size, len(X)))
 
 
-def moments(X, y=None):
-    """Return mean and variance of each feature and, with y, its covariance with y, in float64."""
+class Moments(NamedTuple):
+    """Mean and variance of each feature, and its covariance with y, in float64."""
+
+    mean: npt.NDArray[np.float64]
+    variance: npt.NDArray[np.float64]
+    covariance: npt.NDArray[np.float64]
+
+
+def moments(X: Floats, y: Floats | None = None) -> Moments:
+    """Return the moments of features (n_samples, n_features); the covariance is 0 without y."""
     n, d = X.shape
     mean, variance, covariance = np.zeros(d), np.zeros(d), np.zeros(d)
     for rows in blocks(X):
@@ -125,15 +155,15 @@ def moments(X, y=None):
     # rounding of the mean alone: the feature is constant
     variance[variance <= (16 * np.finfo(X.dtype).eps * np.abs(mean)) ** 2] = 0
     covariance[variance == 0] = 0
-    return (mean, variance) if y is None else (mean, variance, covariance)
+    return Moments(mean, variance, covariance)
 
 
-def _inverse(values):
+def _inverse(values: Floats) -> Floats:
     """Return 1 / values, and 0 where a value is 0."""
     return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
 
 
-def noise_ratio(X, y, partners, weights):
+def noise_ratio(X: Floats, y: Floats, partners: Integers, weights: Floats) -> Floats:
     """Return the share of semantic noise in each feature: N / (N + Q).
 
     N is the scatter of the matched differences, half their mean square: what moves at equal
@@ -155,16 +185,63 @@ def noise_ratio(X, y, partners, weights):
     for rows in blocks(X):
         difference = X[rows] - X[partners[rows]]
         noise += (weights[rows] / weights.sum() / 2) @ np.square(difference, dtype=np.float64)
-    _, _, covariance = moments(X, y)
     variance = np.var(y)
-    quality = np.square(covariance) / variance if variance else np.zeros_like(noise)
+    quality = np.zeros_like(noise)
+    if variance:
+        quality = np.square(moments(X, y).covariance) / variance
     total = noise + quality
     return np.where(quality > 0, noise * _inverse(total), 1.0)
 
 
+def penalized_weights(
+    X: Floats, y: Floats, partners: Integers, penalties: Floats, alpha: float
+) -> npt.NDArray[np.float64]:
+    """Return argmin |y - Xw|**2 + alpha |w|**2 + sum(penalties * ((X - X[partners]) @ w)**2).
+
+    X is centered on the way.
+    """
+    n, d = X.shape
+    mean, roots = moments(X).mean, np.sqrt(penalties)
+
+    def samples(rows: slice) -> Floats:
+        return (X[rows] - mean).astype(X.dtype)
+
+    def differences(rows: slice) -> Floats:
+        return ((X[rows] - X[partners[rows]]) * roots[rows, None]).astype(X.dtype)
+
+    if d <= 2 * n:
+        gram, projected = np.zeros((d, d)), np.zeros(d)
+        for rows in blocks(X):
+            block = samples(rows)
+            gram += block.T @ block
+            projected += y[rows] @ block
+            if penalties.any():
+                block = differences(rows)
+                gram += block.T @ block
+        gram.flat[:: d + 1] += alpha
+        return solve(gram, projected, assume_a="pos", overwrite_a=True)
+    # fewer samples than features: the same, by the matrix of products between samples
+    stacked, target = samples(slice(None)), y
+    if penalties.any():
+        stacked = np.concatenate([stacked, differences(slice(None))])
+        target = np.concatenate([y, np.zeros(n)])
+    gram = (stacked @ stacked.T).astype(np.float64)
+    gram.flat[:: len(gram) + 1] += alpha
+    return solve(gram, target, assume_a="pos", overwrite_a=True) @ stacked
+
+
 def adversarial_gates(
-    X, y, partners, weights, *, strength, n_steps, learning_rate, batch_size, generator
-):
+    X: Floats,
+    y: Floats,
+    partners: Integers,
+    weights: Floats,
+    *,
+    strength: float,
+    n_steps: int,
+    learning_rate: float,
+    batch_size: int,
+    generator: np.random.Generator,
+) -> tuple[npt.NDArray[np.float64], list[float]]:
     """Train gates in (0, 1) with which a linear prediction withstands the worst matched noise.
 
     Noise is added to a sample feature by feature: a share of its difference to the partner, each
@@ -195,27 +272,10 @@ def adversarial_gates(
     """
     import torch
 
-    mean, variance = moments(X)
-    scale = _inverse(np.sqrt(variance))
-    spread = np.std(y)
-    target = (np.asarray(y, np.float64) - np.mean(y)) / (spread if spread else 1.0)
-
-    def batch():
-        rows = slice(None)
-        if len(X) > batch_size:
-            rows = generator.choice(len(X), batch_size, replace=False)
-        samples = (X[rows] - mean) * scale
-        noise = (X[partners[rows]] - X[rows]) * scale
-        arrays = samples, noise, target[rows], weights[rows]
-        return [torch.from_numpy(np.asarray(array, np.float32)) for array in arrays]
-
-    current = batch()
-    samples, _, truth, _ = current
-    # from a ridge, whose penalty is a third of the mean variance of the sum of the features
-    gram = samples @ samples.T
-    gram += 0.3 * gram.diagonal().mean().clamp(min=1e-6) * torch.eye(len(gram))
+    samples = _StandardisedSamples(X, y, partners, weights, batch_size, generator)
+    batch = samples.draw()
     logit = torch.full((X.shape[1],), 2.0)  # gates nearly open, and free to move
-    weight = samples.T @ torch.linalg.solve(gram, truth) / torch.sigmoid(logit)
+    weight = _ridge_weights(batch.features, batch.target) / torch.sigmoid(logit)
     pace = learning_rate * max(float(weight.abs().mean()), 1e-12)
     logit.requires_grad_()
     weight.requires_grad_()
@@ -224,18 +284,77 @@ def adversarial_gates(
     )
     loss_curve = []
     for step in range(n_steps):
-        if step and len(X) > batch_size:
-            current = batch()
-        samples, noise, truth, of_pair = current
+        if step and not samples.in_one_batch:
+            batch = samples.draw()
         gated = weight * torch.sigmoid(logit)
-        terms = noise * gated
+        terms = batch.noise * gated
         rises = terms.clamp(min=0).sum(1)
         moved = strength * torch.maximum(rises, rises - terms.sum(1))
-        error = (samples @ gated - truth).square().mean()
+        error = (batch.features @ gated - batch.target).square().mean()
+        of_pair = batch.weights
         loss = error + (of_pair * moved.square()).sum() / of_pair.sum().clamp(min=1e-12)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         loss_curve.append(float(loss.detach()))
     gates = torch.sigmoid(logit).detach().numpy().astype(np.float64)
-    return np.where(variance > 0, gates, 0.0), loss_curve
+    return np.where(samples.varies, gates, 0.0), loss_curve
+
+
+class _Batch(NamedTuple):
+    """Standardised features, the noise matched to them, standardised y, and weights of pairs."""
+
+    features: torch.Tensor
+    noise: torch.Tensor
+    target: torch.Tensor
+    weights: torch.Tensor
+
+
+class _StandardisedSamples:
+    """Samples from which batches are drawn; parameters as in :func:`adversarial_gates`.
+
+    Attributes
+    ----------
+    varies : bool array of shape (n_features,)
+        Which features are not constant.
+    in_one_batch : bool
+        Whether every batch holds all samples.
+    """
+
+    def __init__(
+        self,
+        X: Floats,
+        y: Floats,
+        partners: Integers,
+        weights: Floats,
+        batch_size: int,
+        generator: np.random.Generator,
+    ) -> None:
+        self.X, self.partners, self.weights = X, partners, weights
+        self.batch_size, self.generator = batch_size, generator
+        self.mean, variance, _ = moments(X)
+        self.scale = _inverse(np.sqrt(variance))
+        spread = np.std(y)
+        self.target = (np.asarray(y, np.float64) - np.mean(y)) / (spread if spread else 1.0)
+        self.varies = variance > 0
+        self.in_one_batch = len(X) <= batch_size
+
+    def draw(self) -> _Batch:
+        import torch
+
+        X, rows = self.X, np.arange(len(self.X))
+        if not self.in_one_batch:
+            rows = self.generator.choice(len(X), self.batch_size, replace=False)
+        features = (X[rows] - self.mean) * self.scale
+        noise = (X[self.partners[rows]] - X[rows]) * self.scale
+        arrays = features, noise, self.target[rows], self.weights[rows]
+        return _Batch(*(torch.from_numpy(np.asarray(array, np.float32)) for array in arrays))
+
+
+def _ridge_weights(features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return those of a ridge whose penalty is 0.3 times the mean square norm of a sample."""
+    import torch
+
+    gram = features @ features.T
+    gram += 0.3 * gram.diagonal().mean().clamp(min=1e-6) * torch.eye(len(gram))
+    return features.T @ torch.linalg.solve(gram, target)

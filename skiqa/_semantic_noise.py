@@ -1,12 +1,15 @@
 """SemanticNoiseSelector and SemanticNoiseRidge: keep quality, drop semantics, on any features."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
-from scipy.linalg import solve
+import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.feature_selection import SelectorMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -16,33 +19,85 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skiqa._matched_noise import adversarial_gates, blocks, matched_pairs, moments, noise_ratio
-
-_PAIRS = {
-    "tolerance": [Interval(Real, 0, 1, closed="right")],
-    "n_candidates": [Interval(Integral, 1, None, closed="left")],
-}
-
-
-def _matched(estimator, X, y, groups, y_std):
-    """Check what `fit` was given; return (X, y, partners, weights)."""
-    X, y = validate_data(
-        estimator, X, y, dtype=[np.float64, np.float32], y_numeric=True, ensure_min_samples=2
-    )
-    y = np.asarray(y, np.float64)
-    if groups is not None:
-        groups = column_or_1d(groups)
-        check_consistent_length(y, groups)
-    if y_std is not None:
-        y_std = _check_sample_weight(y_std, X, dtype=np.float64, ensure_non_negative=True)
-    pairs = matched_pairs(
-        X, y, tolerance=estimator.tolerance, n_candidates=estimator.n_candidates,
-        groups=groups, y_std=y_std,
-    )  # fmt: skip
-    return X, y, *pairs
+from skiqa._matched_noise import (
+    adversarial_gates,
+    matched_pairs,
+    moments,
+    noise_ratio,
+    penalized_weights,
+)
+from skiqa._types import Bools, Floats, Integers
 
 
-class SemanticNoiseSelector(SelectorMixin, BaseEstimator):
+class _MatchingEstimator(BaseEstimator):
+    """What is fitted to matched pairs; a subclass says how, in `_fit_pairs`."""
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "tolerance": [Interval(Real, 0, 1, closed="right")],
+        "n_candidates": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    tolerance: float
+    n_candidates: int
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        *,
+        groups: npt.ArrayLike | None = None,
+        y_std: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Match samples, and learn from the pairs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features, two samples or more.
+        y : array-like of shape (n_samples,)
+            Quality.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Which samples share their content: they are never matched.
+        y_std : array-like of shape (n_samples,) or None, default=None
+            Standard deviation of each y, in units of y: pairs of uncertain y count less, by the
+            product of their reliabilities ``Var(quality) / (Var(quality) + y_std**2)``.
+
+        Returns
+        -------
+        self : object
+            Fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If `groups` leaves no pair, or `y_std` nothing of the spread of y.
+        """
+        rows, quality = validate_data(
+            self, X, y, dtype=[np.float64, np.float32], y_numeric=True, ensure_min_samples=2
+        )
+        quality = np.asarray(quality, np.float64)
+        if groups is not None:
+            groups = column_or_1d(groups)
+            check_consistent_length(quality, groups)
+        if y_std is not None:
+            y_std = _check_sample_weight(y_std, rows, dtype=np.float64, ensure_non_negative=True)
+        partners, weights = matched_pairs(
+            rows,
+            quality,
+            tolerance=self.tolerance,
+            n_candidates=self.n_candidates,
+            groups=groups,
+            y_std=y_std,
+        )
+        self._fit_pairs(rows, quality, partners, weights)
+        return self
+
+    def _fit_pairs(self, X: Floats, y: Floats, partners: Integers, weights: Floats) -> None:
+        raise NotImplementedError
+
+
+class SemanticNoiseSelector(SelectorMixin, _MatchingEstimator):
     """Gate features by how much of what they show is content, not quality.
 
     Features of a network trained on content differ between photos of equal quality: that is
@@ -128,26 +183,30 @@ class SemanticNoiseSelector(SelectorMixin, BaseEstimator):
         "solver": [StrOptions({"closed_form", "adversarial"})],
         "strength": [Interval(Real, 0, None, closed="left")],
         "threshold": [Interval(Real, 0, 1, closed="both"), None],
-        **_PAIRS,
+        **_MatchingEstimator._parameter_constraints,
         "n_steps": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
         "random_state": ["random_state"],
     }
 
+    gates_: Floats
+    noise_ratio_: Floats
+    loss_curve_: list[float]
+
     def __init__(
         self,
-        solver="closed_form",
+        solver: str = "closed_form",
         *,
-        strength=0.25,
-        threshold=None,
-        tolerance=0.05,
-        n_candidates=8,
-        n_steps=200,
-        learning_rate=0.05,
-        batch_size=256,
-        random_state=None,
-    ):
+        strength: float = 0.25,
+        threshold: float | None = None,
+        tolerance: float = 0.05,
+        n_candidates: int = 8,
+        n_steps: int = 200,
+        learning_rate: float = 0.05,
+        batch_size: int = 256,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.solver = solver
         self.strength = strength
         self.threshold = threshold
@@ -158,53 +217,33 @@ class SemanticNoiseSelector(SelectorMixin, BaseEstimator):
         self.batch_size = batch_size
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, *, groups=None, y_std=None):
-        """Match samples, and set the gates.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features, two samples or more.
-        y : array-like of shape (n_samples,)
-            Quality.
-        groups : array-like of shape (n_samples,) or None, default=None
-            Which samples share their content: they are never matched.
-        y_std : array-like of shape (n_samples,) or None, default=None
-            Standard deviation of each y, in units of y: pairs of uncertain y count less, by the
-            product of their reliabilities ``Var(quality) / (Var(quality) + y_std**2)``.
-
-        Returns
-        -------
-        self : object
-            Fitted selector.
-
-        Raises
-        ------
-        ValueError
-            If `groups` leaves no pair, or `y_std` nothing of the spread of y.
-        """
-        X, y, partners, weights = _matched(self, X, y, groups, y_std)
+    def _fit_pairs(self, X: Floats, y: Floats, partners: Integers, weights: Floats) -> None:
         self.noise_ratio_ = noise_ratio(X, y, partners, weights)
-        self.__dict__.pop("loss_curve_", None)
+        if hasattr(self, "loss_curve_"):
+            del self.loss_curve_
         if self.solver == "closed_form":
             self.gates_ = (1 - self.noise_ratio_) ** self.strength
-        else:
-            seed = check_random_state(self.random_state).randint(2**31 - 1)
-            self.gates_, self.loss_curve_ = adversarial_gates(
-                X, y, partners, weights, strength=self.strength, n_steps=self.n_steps,
-                learning_rate=self.learning_rate, batch_size=self.batch_size,
-                generator=np.random.default_rng(seed),
-            )  # fmt: skip
-        return self
+            return
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        self.gates_, self.loss_curve_ = adversarial_gates(
+            X,
+            y,
+            partners,
+            weights,
+            strength=self.strength,
+            n_steps=self.n_steps,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            generator=np.random.default_rng(seed),
+        )
 
-    def _get_support_mask(self):
+    def _get_support_mask(self) -> Bools:
         check_is_fitted(self)
         if self.threshold is None:
             return np.ones(len(self.gates_), bool)
         return self.gates_ >= self.threshold
 
-    def transform(self, X):
+    def transform(self, X: npt.ArrayLike) -> Floats:
         """Multiply features by their gates or, with a threshold, keep those that pass it.
 
         Parameters
@@ -220,10 +259,10 @@ class SemanticNoiseSelector(SelectorMixin, BaseEstimator):
         if self.threshold is not None:
             return super().transform(X)
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return X * self.gates_.astype(X.dtype)
+        rows: Floats = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return rows * self.gates_.astype(rows.dtype)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: npt.ArrayLike) -> Floats:
         """Undo `transform`, as far as that can be.
 
         Parameters
@@ -236,19 +275,19 @@ class SemanticNoiseSelector(SelectorMixin, BaseEstimator):
         ndarray of shape (n_samples, n_features)
             Features divided by their gates; 0 where a feature was dropped or its gate is closed.
         """
-        X = super().inverse_transform(X)
+        gated: Floats = super().inverse_transform(X)
         if self.threshold is not None:
-            return X
-        return np.divide(X, self.gates_, out=np.zeros_like(X), where=self.gates_ > 0)
+            return gated
+        return np.divide(gated, self.gates_, out=np.zeros_like(gated), where=self.gates_ > 0)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 
-class SemanticNoiseRidge(RegressorMixin, BaseEstimator):
+class SemanticNoiseRidge(RegressorMixin, _MatchingEstimator):
     """Ridge regression that is held still between samples of equal quality and other content.
 
     Minimizes ``|y - Xw - b|**2 + alpha * |w|**2 + noise_penalty * sum((w @ d)**2) / 2`` over the
@@ -311,48 +350,32 @@ class SemanticNoiseRidge(RegressorMixin, BaseEstimator):
     _parameter_constraints = {
         "alpha": [Interval(Real, 0, None, closed="neither")],
         "noise_penalty": [Interval(Real, 0, None, closed="left")],
-        **_PAIRS,
+        **_MatchingEstimator._parameter_constraints,
     }
 
-    def __init__(self, alpha=1.0, *, noise_penalty=1.0, tolerance=0.05, n_candidates=8):
+    coef_: Floats
+    intercept_: float
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        noise_penalty: float = 1.0,
+        tolerance: float = 0.05,
+        n_candidates: int = 8,
+    ) -> None:
         self.alpha = alpha
         self.noise_penalty = noise_penalty
         self.tolerance = tolerance
         self.n_candidates = n_candidates
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, *, groups=None, y_std=None):
-        """Match samples, and solve.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features, two samples or more.
-        y : array-like of shape (n_samples,)
-            Quality.
-        groups : array-like of shape (n_samples,) or None, default=None
-            Which samples share their content: they are never matched.
-        y_std : array-like of shape (n_samples,) or None, default=None
-            Standard deviation of each y, in units of y: pairs of uncertain y count less.
-
-        Returns
-        -------
-        self : object
-            Fitted regressor.
-
-        Raises
-        ------
-        ValueError
-            If `groups` leaves no pair, or `y_std` nothing of the spread of y.
-        """
-        X, y, partners, weights = _matched(self, X, y, groups, y_std)
+    def _fit_pairs(self, X: Floats, y: Floats, partners: Integers, weights: Floats) -> None:
         penalties = self.noise_penalty * len(X) * weights / weights.sum() / 2
-        coef = _penalized(X, y - y.mean(), partners, penalties, self.alpha)
+        coef = penalized_weights(X, y - y.mean(), partners, penalties, self.alpha)
         self.coef_ = coef.astype(X.dtype)
-        self.intercept_ = float(y.mean() - moments(X)[0] @ coef)
-        return self
+        self.intercept_ = float(y.mean() - moments(X).mean @ coef)
 
-    def predict(self, X):
+    def predict(self, X: npt.ArrayLike) -> Floats:
         """Predict quality.
 
         Parameters
@@ -366,42 +389,5 @@ class SemanticNoiseRidge(RegressorMixin, BaseEstimator):
             Of the dtype of X.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return X @ self.coef_.astype(X.dtype) + X.dtype.type(self.intercept_)
-
-
-def _penalized(X, y, partners, penalties, alpha):
-    """Return argmin |y - Xw|**2 + alpha |w|**2 + sum(penalties * ((X - X[partners]) @ w)**2).
-
-    X is centered on the way.
-    """
-    n, d = X.shape
-    mean, roots = moments(X)[0], np.sqrt(penalties)
-
-    def samples(rows):
-        return (X[rows] - mean).astype(X.dtype)
-
-    def differences(rows):
-        return ((X[rows] - X[partners[rows]]) * roots[rows, None]).astype(X.dtype)
-
-    if d <= 2 * n:
-        gram, projected = np.zeros((d, d)), np.zeros(d)
-        for rows in blocks(X):
-            block = samples(rows)
-            gram += block.T @ block
-            projected += y[rows] @ block
-            if penalties.any():
-                block = differences(rows)
-                gram += block.T @ block
-        gram.flat[:: d + 1] += alpha
-        return solve(gram, projected, assume_a="pos", overwrite_a=True)
-    # fewer samples than features: the same, by the matrix of products between samples
-    every = slice(None)
-    rows = samples(every)
-    target = y
-    if penalties.any():
-        rows = np.concatenate([rows, differences(every)])
-        target = np.concatenate([y, np.zeros(n)])
-    gram = (rows @ rows.T).astype(np.float64)
-    gram.flat[:: len(gram) + 1] += alpha
-    return solve(gram, target, assume_a="pos", overwrite_a=True) @ rows
+        rows: Floats = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return rows @ self.coef_.astype(rows.dtype) + rows.dtype.type(self.intercept_)
