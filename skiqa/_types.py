@@ -34,3 +34,4 @@ Pixels: TypeAlias = npt.NDArray[np.uint8]  # (h, w, 3), RGB
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Integers: TypeAlias = npt.NDArray[np.integer[Any]]
 Bools: TypeAlias = npt.NDArray[np.bool_]
+Arrays: TypeAlias = dict[str, npt.NDArray[Any]]  # of a network: name -> parameter or buffer

@@ -94,11 +94,11 @@ def test_cache_is_a_dictionary(puts, query):
     expected = {}
     with tempfile.TemporaryDirectory() as folder:
         cache = FeatureCache(folder, CONFIG)
-        for numbers in puts:
+        for row_ids in puts:
             cache.put(
-                [key(i) for i in numbers], np.array([[i, -i] for i in numbers]).reshape(-1, 2)
+                [key(i) for i in row_ids], np.array([[i, -i] for i in row_ids]).reshape(-1, 2)
             )
-            expected |= {i: [i, -i] for i in numbers}
+            expected |= {i: [i, -i] for i in row_ids}
         got, found = cache.get([key(i) for i in query])
         assert_array_equal(found, [i in expected for i in query])
         for i, row in zip(query, got, strict=True):
@@ -310,8 +310,8 @@ print("ready", flush=True)
 sys.stdin.readline()
 for i in range(60):
     # half of the rows are the other's, too
-    numbers = [i, 1000 * mine + i]
-    cache.put([key(n) for n in numbers], np.array([[n, -n] for n in numbers], np.float32))
+    row_ids = [i, 1000 * mine + i]
+    cache.put([key(n) for n in row_ids], np.array([[n, -n] for n in row_ids], np.float32))
     asked = list(range(i + 1)) + [1000 * mine + j for j in range(i + 1)] + [1000 * (3 - mine) + i]
     for attempt in range(100):  # a row may be missed while the other merges, but is not lost
         rows, found = cache.get([key(n) for n in asked])
@@ -336,10 +336,10 @@ def test_two_processes_at_once(tmp_path):
     errors = [worker.communicate(timeout=60)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], "".join(errors)
     cache = FeatureCache(tmp_path, CONFIG)
-    numbers = [*range(60), *range(1000, 1060), *range(2000, 2060)]
-    rows, found = cache.get([key(n) for n in numbers])
+    row_ids = [*range(60), *range(1000, 1060), *range(2000, 2060)]
+    rows, found = cache.get([key(n) for n in row_ids])
     assert found.all()
-    assert_array_equal(rows, [[n, -n] for n in numbers])
+    assert_array_equal(rows, [[n, -n] for n in row_ids])
     assert not list(tmp_path.rglob("*.tmp"))
 
 
