@@ -2,6 +2,25 @@
 
 from importlib import import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the lazy names of _PUBLIC and _SUBMODULES, for type checkers and editors
+    from skiqa import datasets as datasets
+    from skiqa import degradations as degradations
+    from skiqa import exceptions as exceptions
+    from skiqa import inspection as inspection
+    from skiqa import metrics as metrics
+    from skiqa import model_selection as model_selection
+    from skiqa import objectives as objectives
+    from skiqa import persistence as persistence
+    from skiqa._encoder import ContrastiveQualityEncoder as ContrastiveQualityEncoder
+    from skiqa._fine_tuned import FineTunedQualityRegressor as FineTunedQualityRegressor
+    from skiqa._pseudo_label import PseudoLabelRegressor as PseudoLabelRegressor
+    from skiqa._reference_difference import ReferenceDifference as ReferenceDifference
+    from skiqa._semantic_noise import SemanticNoiseRidge as SemanticNoiseRidge
+    from skiqa._semantic_noise import SemanticNoiseSelector as SemanticNoiseSelector
+    from skiqa.persistence import load_model as load_model
+    from skiqa.persistence import predict_quality as predict_quality
 
 __version__ = _version("skiqa")
 
@@ -31,7 +50,7 @@ _SUBMODULES = (
 __all__ = ["__version__", *_PUBLIC, *_SUBMODULES]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         value = getattr(import_module(_PUBLIC[name]), name)
         globals()[name] = value
@@ -41,5 +60,5 @@ def __getattr__(name):
     raise AttributeError(f"module 'skiqa' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)

@@ -1,23 +1,35 @@
 """Models in files: the bundled scorer, skiqa's own safetensors bundles, skops pipelines."""
 
+from __future__ import annotations
+
 import os
 import zipfile
+from collections.abc import Generator, Iterable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
+import skiqa
+from skiqa import _types, degradations, objectives
 from skiqa._encoder import ContrastiveQualityEncoder
-from skiqa._network.authors_files import fitted_ridge, load_regressor
+from skiqa._network.authors_regressors import load_regressor
+from skiqa._network.state import EncoderState
 from skiqa._network.weight_files import (
     BUNDLED,
+    encoder_tensors,
     read_file,
     state_to_tensors,
     tensors_to_state,
     write_file,
 )
+from skiqa._ridge import fitted_ridge
 from skiqa.exceptions import ImageError
 
 __all__ = [
@@ -30,31 +42,33 @@ __all__ = [
     "save",
 ]
 
-# The types that skops must be told to trust in a pipeline with an encoder of skiqa.
-TRUSTED = [
-    "pathlib.PosixPath",  # cache_dir and such
-    "pathlib.WindowsPath",
-    "skiqa._network.state.EncoderState",
-    "skiqa._pseudo_label.PseudoLabelRegressor",
-    "skiqa._encoder.ContrastiveQualityEncoder",
-    "skiqa._semantic_noise.SemanticNoiseRidge",
-    "skiqa._semantic_noise.SemanticNoiseSelector",
-    "skiqa._reference_difference.ReferenceDifference",
-    "skiqa._fine_tuned.FineTunedQualityRegressor",
-    "skiqa.degradations.spaces.BankSpace",
-    "skiqa.degradations.spaces.SequenceSpace",
-    "skiqa.degradations.spaces.ShuffleSpace",
-    "skiqa.objectives.arniqa.Arniqa",
-    "skiqa.objectives.contrique.Contrique",
-    "skiqa.objectives.qpt.Qpt",
-    "skiqa.objectives.reiqa.Reiqa",
-    "skiqa.objectives.weighted.Weighted",
-]
+# The full names of the types that skops must be told to trust: all that a fitted model of skiqa may
+# hold. Put together when first asked for, because that imports every estimator.
+TRUSTED: list[str]
 
-_KEPT = ("scales", "pooling", "precision", "image_shape")  # parameters that decide features
+# The encoder's parameters that decide features.
+_FEATURE_PARAMETERS = ("scales", "pooling", "precision", "image_shape")
 
 
-def load_model(path=None):
+def __getattr__(name: str) -> list[str]:
+    if name == "TRUSTED":
+        return _trusted_types()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def _trusted_types() -> list[str]:
+    """Return the names of skiqa's estimators, objectives and spaces, of a state and of paths."""
+    public = [getattr(skiqa, name) for name in skiqa._PUBLIC]
+    public += [getattr(objectives, name) for name in objectives.__all__]
+    public += [getattr(degradations, name) for name in degradations.__all__]
+    estimators = {x for x in public if isinstance(x, type) and issubclass(x, BaseEstimator)}
+    held = estimators - {objectives.Objective, degradations.Space} | {EncoderState}
+    names = [f"{cls.__module__}.{cls.__qualname__}" for cls in held]
+    return sorted([*names, "pathlib.PosixPath", "pathlib.WindowsPath"])  # cache_dir and such
+
+
+def load_model(path: _types.Path | None = None) -> Pipeline:
     """Load a scorer: a fitted Pipeline from images to scores.
 
     Parameters
@@ -88,7 +102,7 @@ def load_model(path=None):
     return model
 
 
-def save(model, path, *, half=False):
+def save(model: BaseEstimator, path: _types.Path, *, half: bool = False) -> None:
     """Save a fitted model so that it can be loaded without running any code of the file.
 
     Parameters
@@ -131,7 +145,7 @@ def save(model, path, *, half=False):
     tensors, header = state_to_tensors(encoder.state_, np.float16 if half else np.float32)
     tensors = {f"encoder.{name}": array for name, array in tensors.items()}
     header = {"encoder": header}
-    header["parameters"] = {name: getattr(encoder, name) for name in _KEPT}
+    header["parameters"] = {name: getattr(encoder, name) for name in _FEATURE_PARAMETERS}
     if regressor is not None:
         tensors["regressor.coef"] = np.asarray(regressor.coef_)
         tensors["regressor.intercept"] = np.atleast_1d(regressor.intercept_)
@@ -139,7 +153,7 @@ def save(model, path, *, half=False):
     write_file(path, tensors, header)
 
 
-def _split(model):
+def _split(model: BaseEstimator) -> tuple[ContrastiveQualityEncoder, Ridge | None]:
     """Return (encoder, ridge or None) of a model that fits a safetensors file."""
     if isinstance(model, ContrastiveQualityEncoder):
         return model, None
@@ -153,7 +167,7 @@ def _split(model):
     )
 
 
-def load(path, *, trusted=()):
+def load(path: _types.Path, *, trusted: Iterable[str] = ()) -> Any:
     """Load what :func:`save` wrote; nothing in the file is executed.
 
     Parameters
@@ -182,11 +196,8 @@ def load(path, *, trusted=()):
     if magic[:4] == b"PK\x03\x04":
         return _load_skops(path, trusted)
     # safetensors begin with a length, whose first byte may well be a pickle's
-    if (magic[:1] == b"\x80" and magic[8:] != b"{") or path.suffix in (
-        ".joblib",
-        ".pkl",
-        ".pickle",
-    ):
+    pickled = magic[:1] == b"\x80" and magic[8:] != b"{"
+    if pickled or path.suffix in (".joblib", ".pkl", ".pickle"):
         raise ValueError(
             f"{os.fspath(path)!r} is a pickle, which can run any code when it is loaded. If you "
             "trust it, load it in Python with joblib.load and save it with skiqa.persistence.save."
@@ -194,16 +205,16 @@ def load(path, *, trusted=()):
     return _load_bundle(path, weights=os.fspath(path))
 
 
-def _load_skops(path, trusted):
+def _load_skops(path: Path, trusted: Iterable[str]) -> Any:
     import skops.io
 
     with zipfile.ZipFile(path) as archive:
         if "schema.json" not in archive.namelist():
             raise ValueError(
-                f"{os.fspath(path)!r} holds no model of skops. If it is a checkpoint of CONTRIQUE, "
-                "ARNIQA or Re-IQA, pass it to ContrastiveQualityEncoder as weights=."
+                f"{os.fspath(path)!r} holds no model of skops. If it holds the weights of "
+                "CONTRIQUE, ARNIQA or Re-IQA, pass it to ContrastiveQualityEncoder as weights=."
             )
-    known = {*TRUSTED, *trusted}
+    known = {*_trusted_types(), *trusted}
     if unknown := sorted(set(skops.io.get_untrusted_types(file=path)) - known):
         raise ValueError(
             f"{os.fspath(path)!r} holds types that are not trusted: {unknown}. If you know them, "
@@ -212,30 +223,25 @@ def _load_skops(path, trusted):
     return skops.io.load(path, trusted=sorted(known))
 
 
-def _load_bundle(path, weights):
+def _load_bundle(path: Path, weights: str) -> ContrastiveQualityEncoder | Pipeline:
     """Rebuild an encoder, or a pipeline, from the arrays of a file."""
     tensors, header = read_file(path)
-    groups = {}
-    for key, array in tensors.items():
-        group, _, name = key.partition(".")
-        groups.setdefault(group, {})[name] = array
-    if "encoder" not in groups:
-        raise ValueError(f"{os.fspath(path)!r} is a file of skiqa, but holds no encoder.")
-    parameters = {
+    state = tensors_to_state(encoder_tensors(path, tensors), header["encoder"])
+    parameters: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in header["parameters"].items()
     }
     encoder = ContrastiveQualityEncoder(weights=weights, **parameters)
-    encoder._set_state(tensors_to_state(groups["encoder"], header["encoder"]))
+    encoder._set_state(state)
     encoder.n_iter_, encoder.loss_curve_, encoder.history_ = 0, [], []
-    if "regressor" not in groups:
+    if "regressor.coef" not in tensors:
         return encoder
-    coef, intercept = groups["regressor"]["coef"], groups["regressor"]["intercept"]
+    coef, intercept = tensors["regressor.coef"], tensors["regressor.intercept"]
     intercept = intercept if coef.ndim > 1 else intercept[0]
     return make_pipeline(encoder, fitted_ridge(coef, intercept, header["regressor"]["alpha"]))
 
 
-def _is_scorer(model):
+def _is_scorer(model: Any) -> bool:
     return (
         isinstance(model, Pipeline)
         and isinstance(model[0], ContrastiveQualityEncoder)
@@ -243,7 +249,9 @@ def _is_scorer(model):
     )
 
 
-def iter_quality(model, X, *, n_jobs=None):
+def iter_quality(
+    model: Pipeline, X: _types.Images, *, n_jobs: int | None = None
+) -> Generator[tuple[int, float, ImageError | None], None, None]:
     """Score images one after the other, as they are computed; unreadable ones do not stop it.
 
     Parameters
@@ -271,15 +279,17 @@ def iter_quality(model, X, *, n_jobs=None):
             f"{type(model).__name__}."
         )
     encoder, rest = model[0], model[1:]
-    images = encoder._open(X, reset=False)
-    for index, row in encoder._iter_features(images, on_error="nan", n_jobs=n_jobs):
+    images = encoder.open_images(X)
+    for index, row in encoder.iter_features(images, on_error="nan", n_jobs=n_jobs):
         if isinstance(row, ImageError):
             yield index, float("nan"), row
         else:
             yield index, float(rest.predict(row[None])[0]), None
 
 
-def predict_quality(model, X, *, n_jobs=None):
+def predict_quality(
+    model: Pipeline, X: _types.Images, *, n_jobs: int | None = None
+) -> npt.NDArray[np.float64]:
     """Predict as ``model.predict`` does, with NaN for images that cannot be read.
 
     Parameters

@@ -1,8 +1,10 @@
 """`import skiqa` is cheap, and what it promises is there."""
 
+import ast
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,14 @@ def test_import_loads_nothing_heavy(statement, forbidden):
 def test_public_name_resolves(name):
     assert getattr(skiqa, name) is not None
     assert name in dir(skiqa)
+
+
+def test_type_checkers_see_the_lazy_names():
+    tree = ast.parse(Path(skiqa.__file__).read_text(encoding="utf-8"))
+    (block,) = [x for x in tree.body if isinstance(x, ast.If) and x.test.id == "TYPE_CHECKING"]
+    seen = {alias.asname: node.module for node in block.body for alias in node.names}
+    assert seen == skiqa._PUBLIC | dict.fromkeys(skiqa._SUBMODULES, "skiqa")
+    assert all(alias.name == alias.asname for node in block.body for alias in node.names)
 
 
 def test_unknown_name():

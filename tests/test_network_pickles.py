@@ -8,10 +8,8 @@ from hypothesis import strategies as st
 
 from skiqa._network.pickles import Call, read_pickle
 
-LEAVES = (
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text()
-    | st.floats(allow_nan=False)
-)  # fmt: skip
+NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False)
+LEAVES = st.none() | st.booleans() | NUMBERS | st.text()
 VALUES = st.recursive(
     LEAVES,
     lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),

@@ -61,11 +61,11 @@ def compare(network, image, pooling="stages"):
 @pytest.mark.parametrize("map_bytes", [10**9, 200_000, 0])
 def test_tiles_equal_the_whole(network, monkeypatch, name, size, map_bytes):
     monkeypatch.setattr(module, "MAP_BYTES", map_bytes)
-    segments = list(module._segments(tiling(network(name)), *size))
+    cut = list(module.segments(tiling(network(name)), *size))
     n_stages = len(tiling(network(name)))
-    assert sum(map(len, segments)) == n_stages
+    assert sum(map(len, cut)) == n_stages
     if map_bytes in (0, 10**9):
-        assert (len(segments) > 1) == (map_bytes > 0)
+        assert (len(cut) > 1) == (map_bytes > 0)
     compare(network(name), photo(*size))
 
 

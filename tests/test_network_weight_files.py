@@ -1,9 +1,10 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from skiqa._network.state import EncoderState, random_state_of
+from skiqa._network.state import random_state_of
 from skiqa._network.weight_files import (
     BUNDLED,
     FORMAT,
@@ -21,11 +22,16 @@ TINY = "test_resnet.r160_in1k"
 def state():
     one, two = random_state_of(TINY, 0), random_state_of(TINY, 1)
     constants = np.random.default_rng(0).random((2, 2, 800), dtype=np.float32)
-    return EncoderState(
-        backbone=TINY, networks=[*one.networks, *two.networks], mean=one.mean, std=one.std,
-        head={"0.weight": np.ones((3, 2), np.float32)}, center=constants, scale=constants + 1,
-        reference_scales=(1.0, 0.25), versions={"skiqa": "0.0.1"}, card={"seed": 3},
-    )  # fmt: skip
+    return replace(
+        one,
+        networks=[*one.networks, *two.networks],
+        head={"0.weight": np.ones((3, 2), np.float32)},
+        center=constants,
+        scale=constants + 1,
+        reference_scales=(1.0, 0.25),
+        versions={"skiqa": "0.0.1"},
+        card={"seed": 3},
+    )
 
 
 def test_state_round_trip(state):

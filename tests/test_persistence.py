@@ -1,17 +1,20 @@
 import copy
 import json
 import os
+import pathlib
 import pickle
 import pickletools
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pkgutil import resolve_name
 
 import joblib
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_sample_images
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
@@ -19,8 +22,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skiqa
-from skiqa import ContrastiveQualityEncoder, _encoder
+from skiqa import ContrastiveQualityEncoder, _encoder, persistence
 from skiqa._network import live
+from skiqa._network.state import EncoderState
 from skiqa._network.weight_files import read_file, write_file
 from skiqa.exceptions import ImageError
 from skiqa.persistence import iter_quality, load, load_model, predict_quality, save
@@ -53,7 +57,7 @@ def scores(model, crops):
 @pytest.fixture
 def cold(monkeypatch):
     """Forget the live networks, as a new process would."""
-    live._LIVE.clear()
+    live.CACHE.clear()
 
 
 # Round trips -------------------------------------------------------------------------------------
@@ -195,7 +199,8 @@ def test_other_versions_warn_when_unpickled(model, crops, monkeypatch):
 
 def test_weights_made_elsewhere_do_not_warn(model):
     elsewhere = copy.deepcopy(model[0])
-    elsewhere.state_.versions = {"skiqa": "0.0.1", "timm": "0.0.1", "torch": "0.0.1"}
+    versions = {"skiqa": "0.0.1", "timm": "0.0.1", "torch": "0.0.1"}
+    elsewhere.state_ = replace(elsewhere.state_, versions=versions)
     assert pickle.loads(pickle.dumps(elsewhere)).state_.versions == elsewhere.state_.versions
 
 
@@ -265,10 +270,23 @@ def test_a_header_may_begin_as_a_pickle_does(model, tmp_path):
     assert found == 1
 
 
-def test_checkpoints_are_no_models(tmp_path):
+def test_weight_files_are_no_models(tmp_path):
     torch.save({"model.0.weight": torch.zeros(2)}, tmp_path / "ARNIQA.pth")
     with pytest.raises(ValueError, match=r"ARNIQA\.pth.*no model of skops.*as weights="):
         load(tmp_path / "ARNIQA.pth")
+
+
+def test_trusted_types_are_those_that_models_hold():
+    modules = skiqa, skiqa.objectives, skiqa.degradations
+    public = [getattr(module, name) for module in modules for name in module.__all__]
+    held = {x for x in public if isinstance(x, type) and issubclass(x, BaseEstimator)}
+    held -= {skiqa.objectives.Objective, skiqa.degradations.Space}
+    assert len(held) >= 14
+    trusted = {resolve_name(name) for name in persistence.TRUSTED}
+    assert trusted == held | {EncoderState, pathlib.PosixPath, pathlib.WindowsPath}
+    assert len(persistence.TRUSTED) == len(trusted)
+    with pytest.raises(AttributeError, match="no attribute 'TRUST'"):
+        persistence.TRUST  # noqa: B018
 
 
 def test_untrusted_types_are_named(model, crops, scores, tmp_path):

@@ -1,5 +1,7 @@
 """Which device and which arithmetic: "auto" -> something torch can run."""
 
+from __future__ import annotations
+
 import warnings
 
 import torch
@@ -7,7 +9,7 @@ import torch
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def resolve_device(device, *, strict):
+def resolve_device(device: str, *, strict: bool) -> torch.device:
     """Return the ``torch.device`` that `device` names.
 
     Parameters
@@ -42,13 +44,15 @@ def resolve_device(device, *, strict):
     return torch.device("cpu")
 
 
-def cpu_has_bfloat16():
+def cpu_has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in probes)
 
 
-def training_dtype(precision, device, *, depthwise=False):
+def training_dtype(
+    precision: str, device: torch.device, *, depthwise: bool = False
+) -> torch.dtype | None:
     """Return the autocast dtype of a training run, or None for plain float32.
 
     "auto" takes the short floats only where the device gains by them: bfloat16 on GPUs that have
@@ -66,6 +70,6 @@ def training_dtype(precision, device, *, depthwise=False):
     return None if dtype == torch.float32 else dtype
 
 
-def transform_dtype(precision):
+def transform_dtype(precision: str) -> torch.dtype:
     """Return the dtype of a forward pass in `transform`: float32 unless another is named."""
     return torch.float32 if precision == "auto" else _DTYPES[precision]

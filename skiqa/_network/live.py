@@ -1,45 +1,55 @@
 """Networks that are built and ready to run, shared by all estimators of a process."""
 
+from __future__ import annotations
+
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from skiqa._network.batchnorm import fold_batchnorm
-from skiqa._network.state import build
+from skiqa._network.stages import Stages
+from skiqa._network.state import EncoderState, build
+from skiqa._types import Pixels
 
-# Live networks: two entries, because a process rarely scores with more than two models and each
-# holds the whole network. Never on the estimator, which must pickle without torch.
-_LIVE, _LIVE_SIZE, _LOCK = OrderedDict(), 2, threading.Lock()
+# (digest of a state, device, dtype) -> its networks. Two entries, because a process rarely scores
+# with more than two models and each holds the whole network. Never on the estimator, which must
+# pickle without torch.
+CACHE: OrderedDict[tuple[str, str, torch.dtype], list[Stages]] = OrderedDict()
+CACHE_SIZE = 2
+_LOCK = threading.Lock()
 
 
-def live_networks(state, device, dtype):
+def live_networks(state: EncoderState, device: torch.device, dtype: torch.dtype) -> list[Stages]:
     """Return the networks of a state in evaluation mode on a device, from the cache if there."""
     key = (state.digest, str(device), dtype)
     with _LOCK:
-        if key in _LIVE:
-            _LIVE.move_to_end(key)
-            return _LIVE[key]
+        if key in CACHE:
+            CACHE.move_to_end(key)
+            return CACHE[key]
         networks = []
         for part in state.parts():
             for expert in range(len(part.networks)):
                 network = fold_batchnorm(build(part, expert).eval().requires_grad_(False))
-                networks.append(network.to(device, dtype, memory_format=torch.channels_last))
-        _LIVE[key] = networks
-        while len(_LIVE) > _LIVE_SIZE:
-            _LIVE.popitem(last=False)
+                networks.append(network.to(device, dtype).to(memory_format=torch.channels_last))
+        CACHE[key] = networks
+        while len(CACHE) > CACHE_SIZE:
+            CACHE.popitem(last=False)
         return networks
 
 
-def normalise(pixels, mean, std):
+def normalise(pixels: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """Map [0, 1] pixels (n, 3, h, w) to the network's input: (pixels - mean) / std."""
-    mean = torch.tensor(mean, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(std, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1)
-    return (pixels - mean) / std
+    center = torch.tensor(mean, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1)
+    scale = torch.tensor(std, dtype=pixels.dtype, device=pixels.device).view(1, 3, 1, 1)
+    return (pixels - center) / scale
 
 
-def to_input(images, network, device, dtype):
+def to_input(
+    images: Pixels, network: Stages, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
     """Turn uint8 images of one size, (n, h, w, 3), into the network's input (n, 3, h, w)."""
     x = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
     x = normalise(x.float().div_(255.0), network.mean, network.std)

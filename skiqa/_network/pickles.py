@@ -1,15 +1,11 @@
 """Pickles read as data: what unpickling would call is written down, and never called."""
 
-import pickletools
-from fnmatch import fnmatchcase
+from __future__ import annotations
 
-_CONSTANTS = {
-    "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE",
-    "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
-}  # fmt: skip
-_SINGLETONS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_MARK = object()
+import pickletools
+from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
+from typing import Any
 
 
 class Call:
@@ -28,15 +24,16 @@ class Call:
         What the new object's ``__setstate__`` would have been given; None where there is none.
     """
 
-    def __init__(self, function, arguments):
-        self.function, self.arguments, self.state = function, arguments, None
+    def __init__(self, function: str, arguments: Any) -> None:
+        self.function, self.arguments = function, arguments
+        self.state: Any = None
 
 
 class _Name(str):
     """The full name of a class or function, as opposed to a text in the pickle."""
 
 
-def read_pickle(data, allowed):
+def read_pickle(data: bytes, allowed: Iterable[str]) -> Any:
     """Return what a pickle holds, with a :class:`Call` in the place of every object.
 
     Only what containers, numbers, texts, bytes and objects need is understood (protocols 2 to 4):
@@ -65,79 +62,128 @@ def read_pickle(data, allowed):
     ValueError: it names __builtin__.print, which has no place in such a file
     """
     try:
-        return _read(data, tuple(allowed))
+        return _Reader(allowed).read(data)
     except (IndexError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is a damaged pickle ({error!r})") from error
 
 
-def _read(data, allowed):
-    stack, memo = [], {}
+_MARK = object()
 
-    def take(count):
-        items = stack[len(stack) - count :]
+
+class _Reader:
+    """The stack machine that a pickle is a program for; its objects are calls written down.
+
+    Parameters
+    ----------
+    allowed : iterable of str
+        As for :func:`read_pickle`.
+    """
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self.allowed = tuple(allowed)
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def read(self, data: bytes) -> Any:
+        """Run the operations of a pickle and return what is on the stack at its end."""
+        for opcode, argument, position in pickletools.genops(data):
+            name = opcode.name
+            if name == "STOP":
+                return self.pop()
+            if name in ("PROTO", "FRAME"):
+                continue
+            if name not in _OPERATIONS:
+                raise ValueError(
+                    f"its operation {name} at byte {position} has no place in such a file"
+                )
+            _OPERATIONS[name](self, argument)
+        raise ValueError("it ends before its end")
+
+    # What operations take from the stack
+
+    def pop_many(self, count: int) -> list[Any]:
+        items = self.stack[len(self.stack) - count :]
         if len(items) < count or _MARK in items:
             raise IndexError("the stack is empty")
-        del stack[len(stack) - count :]
+        del self.stack[len(self.stack) - count :]
         return items
 
-    def take_to_mark():
-        place = max((i for i, item in enumerate(stack) if item is _MARK), default=None)
+    def pop(self) -> Any:
+        (item,) = self.pop_many(1)
+        return item
+
+    def pop_to_mark(self) -> list[Any]:
+        place = max((i for i, item in enumerate(self.stack) if item is _MARK), default=None)
         if place is None:
             raise IndexError("there is no mark")
-        items = stack[place + 1 :]
-        del stack[place:]
+        items = self.stack[place + 1 :]
+        del self.stack[place:]
         return items
 
-    for opcode, argument, position in pickletools.genops(data):
-        name = opcode.name
-        if name in _CONSTANTS:
-            stack.append(argument)
-        elif name in _SINGLETONS:
-            stack.append(_SINGLETONS[name])
-        elif name in _TUPLES:
-            stack.append(tuple(take(_TUPLES[name])))
-        elif name == "MARK":
-            stack.append(_MARK)
-        elif name == "TUPLE":
-            stack.append(tuple(take_to_mark()))
-        elif name == "EMPTY_DICT":
-            stack.append({})
-        elif name == "EMPTY_LIST":
-            stack.append([])
-        elif name in ("SETITEM", "SETITEMS"):
-            items = take(2) if name == "SETITEM" else take_to_mark()
-            stack[-1].update(zip(items[::2], items[1::2], strict=True))
-        elif name in ("APPEND", "APPENDS"):
-            items = take(1) if name == "APPEND" else take_to_mark()
-            stack[-1].extend(items)
-        elif name in ("GLOBAL", "STACK_GLOBAL"):
-            parts = argument.split(" ", 1) if name == "GLOBAL" else take(2)
-            stack.append(_named(".".join(parts), allowed))
-        elif name in ("REDUCE", "NEWOBJ"):
-            function, arguments = take(2)
-            if not isinstance(function, _Name):
-                raise ValueError(f"it calls {function!r:.40}, which is no class or function")
-            stack.append(Call(str(function), arguments))
-        elif name == "BINPERSID":
-            stack.append(Call("persistent_load", *take(1)))
-        elif name == "BUILD":
-            (state,) = take(1)
-            stack[-1].state = state
-        elif name in ("BINPUT", "LONG_BINPUT"):
-            memo[argument] = stack[-1]
-        elif name == "MEMOIZE":
-            memo[len(memo)] = stack[-1]
-        elif name in ("BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
-        elif name == "STOP":
-            (result,) = take(1)
-            return result
-        elif name not in ("PROTO", "FRAME"):
-            raise ValueError(f"its operation {name} at byte {position} has no place in such a file")
-    raise ValueError("it ends before its end")
+    # What they put there
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def push_name(self, module: str, name: str) -> None:
+        full = ".".join((module, name))  # a TypeError for what is no text
+        if not any(fnmatchcase(full, pattern) for pattern in self.allowed):
+            raise ValueError(f"it names {full}, which has no place in such a file")
+        self.push(_Name(full))
+
+    def push_call(self) -> None:
+        function, arguments = self.pop_many(2)
+        if not isinstance(function, _Name):
+            raise ValueError(f"it calls {function!r:.40}, which is no class or function")
+        self.push(Call(str(function), arguments))
+
+    # What they do to the container or object on top of it
+
+    def extend(self, items: list[Any]) -> None:
+        self.stack[-1].extend(items)
+
+    def set_items(self, items: list[Any]) -> None:
+        self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
+
+    def set_state(self) -> None:
+        state = self.pop()
+        self.stack[-1].state = state
+
+    def memoize(self, key: int) -> None:
+        self.memo[key] = self.stack[-1]
 
 
-def _named(name, allowed):
-    if not any(fnmatchcase(name, pattern) for pattern in allowed):
-        raise ValueError(f"it names {name}, which has no place in such a file")
-    return _Name(name)
+_NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
+_TEXTS = ("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8")
+_BYTES = ("SHORT_BINBYTES", "BINBYTES", "BINBYTES8")
+
+# Operation -> what it does to the machine, given its argument.
+_OPERATIONS: dict[str, Callable[[_Reader, Any], None]] = {
+    **dict.fromkeys((*_NUMBERS, *_TEXTS, *_BYTES), _Reader.push),
+    "NONE": lambda reader, _: reader.push(None),
+    "NEWTRUE": lambda reader, _: reader.push(True),
+    "NEWFALSE": lambda reader, _: reader.push(False),
+    "MARK": lambda reader, _: reader.push(_MARK),
+    "EMPTY_TUPLE": lambda reader, _: reader.push(()),
+    "TUPLE1": lambda reader, _: reader.push(tuple(reader.pop_many(1))),
+    "TUPLE2": lambda reader, _: reader.push(tuple(reader.pop_many(2))),
+    "TUPLE3": lambda reader, _: reader.push(tuple(reader.pop_many(3))),
+    "TUPLE": lambda reader, _: reader.push(tuple(reader.pop_to_mark())),
+    "EMPTY_DICT": lambda reader, _: reader.push({}),
+    "SETITEM": lambda reader, _: reader.set_items(reader.pop_many(2)),
+    "SETITEMS": lambda reader, _: reader.set_items(reader.pop_to_mark()),
+    "EMPTY_LIST": lambda reader, _: reader.push([]),
+    "APPEND": lambda reader, _: reader.extend(reader.pop_many(1)),
+    "APPENDS": lambda reader, _: reader.extend(reader.pop_to_mark()),
+    "GLOBAL": lambda reader, names: reader.push_name(*names.split(" ", 1)),
+    "STACK_GLOBAL": lambda reader, _: reader.push_name(*reader.pop_many(2)),
+    "REDUCE": lambda reader, _: reader.push_call(),
+    "NEWOBJ": lambda reader, _: reader.push_call(),
+    "BINPERSID": lambda reader, _: reader.push(Call("persistent_load", reader.pop())),
+    "BUILD": lambda reader, _: reader.set_state(),
+    "BINPUT": lambda reader, key: reader.memoize(key),
+    "LONG_BINPUT": lambda reader, key: reader.memoize(key),
+    "MEMOIZE": lambda reader, _: reader.memoize(len(reader.memo)),
+    "BINGET": lambda reader, key: reader.push(reader.memo[key]),
+    "LONG_BINGET": lambda reader, key: reader.push(reader.memo[key]),
+}

@@ -1,9 +1,13 @@
 """Feature maps -> a vector: the statistics of every stage, or the mean of the last map."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
 import torch
 
 
-def stage_statistics(maps):
+def stage_statistics(maps: Iterable[torch.Tensor]) -> torch.Tensor:
     """Pool feature maps into their spatial means and population standard deviations.
 
     Parameters
@@ -24,10 +28,13 @@ def stage_statistics(maps):
     return torch.cat(pooled, dim=1)
 
 
-def last_average(maps):
+def last_average(maps: Iterable[torch.Tensor]) -> torch.Tensor:
     """Pool the last of some feature maps into its spatial mean: (n, c), float32."""
     *_, last = maps
     return last.float().mean(dim=(2, 3))
 
 
-POOLINGS = {"stages": stage_statistics, "avg": last_average}
+POOLINGS: dict[str, Callable[[Iterable[torch.Tensor]], torch.Tensor]] = {
+    "stages": stage_statistics,
+    "avg": last_average,
+}

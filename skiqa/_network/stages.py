@@ -1,6 +1,10 @@
 """A timm network as a list of stages."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import timm
 import torch
@@ -19,18 +23,20 @@ class Stages(nn.Module):
 
     Attributes
     ----------
-    stem : nn.Module
-        What runs before the first reported stage.
-    stages : list of nn.Module or None
-        The stages, each fed with the map before it. None for networks that cannot be cut so; these
-        go through timm's ``forward_intermediates``.
+    model : nn.Module
+        The network, as timm builds it.
     stride : int
         Pixels of the photo per cell of the last map; also the smallest side the network takes.
-    mean, std : tuple of 3 floats
+    mean, std : sequence of 3 floats
         The input normalisation that timm states for this network's weights.
     """
 
-    def __init__(self, name):
+    model: Any  # timm's networks have no common interface that types could tell
+    stride: int
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    def __init__(self, name: str) -> None:
         super().__init__()
         self.model = create(name)
         for head in _HEADS:
@@ -43,11 +49,20 @@ class Stages(nn.Module):
         cfg = self.model.pretrained_cfg
         self.mean, self.std = tuple(cfg["mean"]), tuple(cfg["std"])
 
-    def split(self):
-        """Return (stem, stages), or (None, None) where the network is no chain of stages."""
+    def split(self) -> tuple[list[nn.Module], list[list[nn.Module]] | None]:
+        """Cut the network into the layers before the first reported stage and the stages.
+
+        Returns
+        -------
+        stem : list of nn.Module
+            Layers, each fed with the map of the one before it; often none.
+        stages : list of list of nn.Module, or None
+            The layers of each stage. None where the network is no chain of stages: its maps are got
+            by timm's ``forward_intermediates``.
+        """
         m = self.model
         if getattr(m, "output_fmt", "NCHW") != "NCHW":
-            return None, None  # its stages pass (n, h, w, c) on; timm turns their maps round
+            return [], None  # its stages pass (n, h, w, c) on; timm turns their maps round
         if all(hasattr(m, a) for a in ("conv_stem", "bn1")) and _is_chain(m, "blocks"):
             act = [m.act1] if hasattr(m, "act1") else []  # elsewhere bn1 holds the activation
             return [m.conv_stem, m.bn1, *act], [[block] for block in m.blocks]
@@ -57,9 +72,9 @@ class Stages(nn.Module):
             return [], [*first, [m.layer2], [m.layer3], [m.layer4]]
         if _is_chain(m, "stages") and isinstance(getattr(m, "stem", None), nn.Module):
             return [m.stem], [[stage] for stage in m.stages]
-        return None, None
+        return [], None
 
-    def maps(self, x):
+    def maps(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
         """Yield the map of every stage: (n, c_s, h_s, w_s), finest first."""
         stem, stages = self.split()
         if stages is None:
@@ -72,17 +87,17 @@ class Stages(nn.Module):
                 x = layer(x)
             yield x
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the last map, (n, c, h, w)."""
         *_, last = self.maps(x)
         return last
 
 
-def _is_chain(model, name):
+def _is_chain(model: nn.Module, name: str) -> bool:
     return isinstance(getattr(model, name, None), nn.Sequential)
 
 
-def create(name, **kwargs):
+def create(name: str, **kwargs: Any) -> Any:
     """Build a timm network without a classifier, for images of any size."""
     if not timm.is_model(name):
         close = timm.list_models(f"*{name.split('.')[0]}*")[:5]
@@ -112,7 +127,7 @@ def create(name, **kwargs):
 
 
 @contextmanager
-def seeded(seed):
+def seeded(seed: int) -> Iterator[None]:
     """Run a block under its own torch seed and give the global generator back as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed CUDA as well

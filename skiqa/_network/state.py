@@ -1,16 +1,25 @@
 """The state of an encoder, all of it numpy arrays, and where it comes from."""
 
-import copy
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import timm
 import torch
+from torch import nn
 
+from skiqa import __version__
 from skiqa._network.stages import Stages, create, seeded
+from skiqa._types import Arrays, Floats
 
 
-def to_arrays(module):
+def to_arrays(module: nn.Module) -> Arrays:
     """Return the parameters and buffers of a module as numpy arrays, float32 where floating."""
     arrays = {}
     for name, value in module.state_dict().items():
@@ -21,7 +30,7 @@ def to_arrays(module):
     return arrays
 
 
-def array_shapes(backbone):
+def array_shapes(backbone: str) -> dict[str, tuple[int, ...]]:
     """Return {name: shape} of the arrays that a network consists of, without building it."""
     with torch.device("meta"):
         tensors = Stages(backbone).model.state_dict()
@@ -32,7 +41,9 @@ def array_shapes(backbone):
     }
 
 
-def load_arrays(module, arrays, what="the weights"):
+def load_arrays(
+    module: nn.Module, arrays: Mapping[str, npt.NDArray[Any]], what: str = "the weights"
+) -> None:
     """Copy numpy arrays into a module, every name and shape strictly equal."""
     own = module.state_dict()
     missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
@@ -48,19 +59,27 @@ def load_arrays(module, arrays, what="the weights"):
     module.load_state_dict(tensors, strict=False)
 
 
+def current_versions() -> dict[str, str]:
+    """Return the versions that decide what a saved state means."""
+    return {"skiqa": __version__, "timm": timm.__version__, "torch": str(torch.__version__)}
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class EncoderState:
     """All that a fitted encoder knows, as numpy arrays: it pickles small and on any device.
 
-    Treated as immutable: whoever wants another state makes another object.
+    Treated as immutable, its arrays included: whoever wants another state makes another object,
+    with :func:`dataclasses.replace`. Two states are equal if they are one object; those that give
+    the same features have the same `digest`.
 
     Parameters
     ----------
     backbone : str
         timm's name of the network.
-    networks : tuple of dict
+    networks : sequence of dict
         One dictionary of arrays for each expert: the trained network first, then (``keep_start``)
         the one it started from.
-    mean, std : tuple of 3 floats
+    mean, std : sequence of 3 floats
         Input normalisation, in units of the [0, 1] pixel range.
     head : dict
         The objective's projector. Empty where the weights never had one.
@@ -73,39 +92,44 @@ class EncoderState:
     card : dict
         What is known of the weights: data, licences, seed, command, measured scores.
     content : EncoderState or None
-        Another network's state, never trained, whose features stand beside these.
+        The state of another network, never trained, whose features of the scene's content stand
+        beside these.
+
+    Attributes
+    ----------
+    digest : str
+        A hash of everything that changes a feature; names and values of the head do not.
     """
 
-    content = None  # what pickles of skiqa 0.1.0 do not hold
+    backbone: str
+    networks: Sequence[Arrays]
+    mean: Sequence[float]
+    std: Sequence[float]
+    head: Arrays = field(default_factory=dict)
+    unit_norm: bool = True
+    center: Floats | None = None
+    scale: Floats | None = None
+    reference_scales: Sequence[float] = (1.0, 0.5)
+    versions: dict[str, str] = field(default_factory=current_versions)
+    card: dict[str, Any] = field(default_factory=dict)
+    content: EncoderState | None = None
 
-    def __init__(self, *, backbone, networks, mean, std, head=None, unit_norm=True, center=None,
-                 scale=None, reference_scales=(1.0, 0.5), versions=None, card=None,
-                 content=None):  # fmt: skip
-        self.backbone = backbone
-        self.networks = tuple(networks)
-        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
-        self.head = head or {}
-        self.unit_norm = unit_norm
-        self.center, self.scale = center, scale
-        self.reference_scales = tuple(reference_scales)
-        self.versions = versions or current_versions()
-        self.card = card or {}
-        self.content = content
-        self.digest = self._digest()
+    def __post_init__(self) -> None:
+        # digests are of tuples of floats, whatever sequences of numbers a file or a caller gave
+        for name, value in {
+            "networks": tuple(self.networks),
+            "mean": tuple(map(float, self.mean)),
+            "std": tuple(map(float, self.std)),
+            "reference_scales": tuple(self.reference_scales),
+        }.items():
+            object.__setattr__(self, name, value)
 
-    def replace(self, **fields):
-        """Return a state that differs from this one in some fields."""
-        state = copy.copy(self)
-        vars(state).update(fields)
-        state.digest = state._digest()
-        return state
-
-    def parts(self):
+    def parts(self) -> tuple[EncoderState, ...]:
         """Return this state and, if there is one, that of the content beside it."""
         return (self,) if self.content is None else (self, self.content)
 
-    def _digest(self):
-        """Hash everything that changes a feature; names and values of the head do not."""
+    @cached_property
+    def digest(self) -> str:
         h = hashlib.sha256(repr((self.backbone, self.mean, self.std)).encode())
         for arrays in self.networks:
             h.update(b"network")
@@ -120,7 +144,7 @@ class EncoderState:
             h.update(b"content" + self.content.digest.encode())
         return h.hexdigest()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         millions = sum(a.size for a in self.networks[0].values()) / 1e6
         experts = f", {len(self.networks)} experts" if len(self.networks) > 1 else ""
         if self.content is not None:
@@ -128,14 +152,7 @@ class EncoderState:
         return f"EncoderState({self.backbone}, {millions:.1f}M values{experts}, {self.digest[:8]})"
 
 
-def current_versions():
-    """Return the versions that decide what a saved state means."""
-    from skiqa import __version__
-
-    return {"skiqa": __version__, "timm": timm.__version__, "torch": str(torch.__version__)}
-
-
-def random_state_of(backbone, seed):
+def random_state_of(backbone: str, seed: int) -> EncoderState:
     """Return the state of a network with random weights drawn from `seed`."""
     with seeded(seed):
         network = Stages(backbone)
@@ -144,7 +161,7 @@ def random_state_of(backbone, seed):
     )
 
 
-def timm_state(backbone):
+def timm_state(backbone: str) -> EncoderState:
     """Return the state of a network with timm's own pretrained weights (may download them)."""
     with seeded(0):
         network = Stages(backbone)
@@ -157,12 +174,10 @@ def timm_state(backbone):
             ) from error
     arrays = {k: v for k, v in to_arrays(pretrained).items() if k in network.model.state_dict()}
     cfg = pretrained.pretrained_cfg
-    return EncoderState(
-        backbone=backbone, networks=[arrays], mean=cfg["mean"], std=cfg["std"]
-    )  # fmt: skip
+    return EncoderState(backbone=backbone, networks=[arrays], mean=cfg["mean"], std=cfg["std"])
 
 
-def build(state, expert=0):
+def build(state: EncoderState, expert: int = 0) -> Stages:
     """Return the network of a state, on the CPU, in float32 and training mode."""
     with seeded(0):
         network = Stages(state.backbone)

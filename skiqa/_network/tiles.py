@@ -7,37 +7,51 @@ segments, small by then, is kept whole. Equal to the whole photo up to the round
 convolutions.
 """
 
+from __future__ import annotations
+
 import copy
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import nn
 
 from skiqa._network.live import to_input
+from skiqa._network.stages import Stages
+from skiqa._types import Pixels
 from skiqa.exceptions import ImageError
+
+# Of one stage's map, or of a part of it: three things that can be added.
+Moments: TypeAlias = "tuple[Any, Any, Any]"
+
+# measure(x, place, size): the moments of the part x of a map, see `tiled_moments`.
+Measure: TypeAlias = "Callable[[torch.Tensor, tuple[int, int], tuple[int, int]], Moments]"
+
+# source(rows, columns): that part of a photo or map, (1, c, h, w).
+_Source: TypeAlias = "Callable[[slice, slice], torch.Tensor]"
 
 TILED_ABOVE = 4_000_000  # pixels; up to here a photo runs whole
 TILE_PIXELS = 800_000  # of the photo, for a tile that starts at full resolution
 MAP_BYTES = 600_000_000  # largest map that is kept whole between two segments
 
 
-def needs_tiles(network, size):
+def needs_tiles(network: Stages, size: tuple[int, int]) -> bool:
     """Whether a photo of (height, width) runs in tiles; ImageError if it must not but cannot."""
     height, width = size
     if height * width <= TILED_ABOVE:
         return False
     if tiling(network):
         return True
-    refuse_beyond_memory(
-        network,
-        size,
-        "Use a convolutional backbone, smaller photos, or a machine with more memory.",
-    )
+    remedy = "Use a convolutional backbone, smaller photos, or a machine with more memory."
+    refuse_beyond_memory(network, size, remedy)
     return False
 
 
-def refuse_beyond_memory(network, size, remedy):
+def refuse_beyond_memory(network: Stages, size: tuple[int, int], remedy: str) -> None:
     """Raise ImageError if memory does not hold a photo of (height, width) that runs whole."""
     height, width = size
     if height * width <= TILED_ABOVE:
@@ -52,7 +66,7 @@ def refuse_beyond_memory(network, size, remedy):
 
 
 class Stage:
-    """One stage of a chain: its layers, stride and reach.
+    """One stage of a chain: its layers, and how far it looks.
 
     Parameters
     ----------
@@ -60,9 +74,14 @@ class Stage:
         Run one after the other.
     reported : bool
         Whether its map is a feature map (a stem's is not).
+
+    Attributes
+    ----------
+    reach : int
+        How many cells of its input, on each side, a cell of its map may depend on.
     """
 
-    def __init__(self, layers, reported):
+    def __init__(self, layers: Sequence[nn.Module], reported: bool) -> None:
         self.layers, self.reported = layers, reported
         reach, jump, widest = 0.0, 1, 1
         for module in nn.ModuleList(layers).modules():
@@ -74,63 +93,83 @@ class Stage:
                 jump = widest if len(layers) == 1 else jump * stride
         self.reach = int(np.ceil(reach)) + 1
 
-    def __call__(self, x):
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
             x = layer(x)
         return x
 
 
-def _side(value):
-    return max(value) if isinstance(value, (tuple, list)) else value
+class Link(NamedTuple):
+    """A stage of a chain, with what was measured of it."""
+
+    stage: Stage
+    stride: int
+    channels: int
 
 
-def tiling(network):
-    """Return the measured chain [(stage, stride, channels), ...] of a network, or None.
+def _side(value: int | Sequence[int]) -> int:
+    return value if isinstance(value, int) else max(value)
+
+
+_CHAINS: WeakKeyDictionary[Stages, list[Link] | None] = WeakKeyDictionary()
+
+
+def tiling(network: Stages) -> list[Link] | None:
+    """Return the measured chain of a network, or None; it is measured once.
 
     None if the network is no chain, or if a stage looks further than its kernels say (attention,
     squeeze and excitation, any global mean): found out by running each stage whole and in tiles.
     """
-    if "chain" not in network.__dict__:
-        network.__dict__["chain"] = _measure(network)
-    return network.__dict__["chain"]
+    if network not in _CHAINS:
+        _CHAINS[network] = _measured_chain(network)
+    return _CHAINS[network]
 
 
-def _measure(network):
+def _measured_chain(network: Stages) -> list[Link] | None:
     stem, stages = network.split()
     if stages is None:
         return None
     groups = ([Stage(stem, False)] if stem else []) + [Stage(layers, True) for layers in stages]
     parameter = next(network.parameters())
     generator = torch.Generator().manual_seed(0)
-    chain, channels = [], 3
+    chain: list[Link] = []
+    channels = 3
     with torch.inference_mode():
         for stage in groups:
             probe = torch.zeros(1, channels, 64, 64).to(parameter)
             out = stage(probe)
-            entry = (stage, 64 // out.shape[2], out.shape[1])
+            link = Link(stage, 64 // out.shape[2], out.shape[1])
             # two tiles each way, each out of the other's reach; odd: the harder case for padding
-            side = 2 * (stage.reach + 2 * entry[1]) + 1
+            side = 2 * (stage.reach + 2 * link.stride) + 1
             x = torch.randn(1, channels, side, side, generator=generator).to(parameter)
             x = x.contiguous(memory_format=torch.channels_last)
-            whole, tiled = stage(x), _run_segment([entry], x, side // 2)[0]
+            whole, (tiled, _) = (
+                stage(x),
+                _run_in_tiles([link], _parts_of(x), (side, side), side // 2),
+            )
             tolerance = 1e-4 if parameter.dtype == torch.float32 else 5e-2
-            if not torch.allclose(whole, tiled, rtol=tolerance, atol=tolerance * whole.abs().max()):
+            if not torch.allclose(
+                whole, tiled, rtol=tolerance, atol=tolerance * float(whole.abs().max())
+            ):
                 return None
-            chain.append(entry)
-            channels = out.shape[1]
+            chain.append(link)
+            channels = link.channels
     return chain
 
 
-def tiled_features(image, network, pooling, device, dtype):
+def tiled_features(
+    image: Pixels, network: Stages, pooling: str, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
     """Return the pooled features of one large uint8 photo (h, w, 3): (d,) float32."""
     return pool_moments(tiled_moments(image, network, device, dtype), pooling)
 
 
-def pool_moments(moments, pooling):
+def pool_moments(moments: Sequence[Moments], pooling: str) -> torch.Tensor:
     """Pool the moments of every stage, [(sums, sums of squares, count), ...]: (d,) float32."""
     means = [total / count for total, _, count in moments]
     if pooling == "avg":
-        return means[-1].float()
+        last: torch.Tensor = means[-1].float()
+        return last
     spreads = [
         (square / count - mean**2).clamp(min=0).sqrt()
         for (_, square, count), mean in zip(moments, means, strict=True)
@@ -138,7 +177,13 @@ def pool_moments(moments, pooling):
     return torch.cat([part for pair in zip(means, spreads, strict=True) for part in pair]).float()
 
 
-def tiled_moments(image, network, device, dtype, measure=None):
+def tiled_moments(
+    image: Pixels,
+    network: Stages,
+    device: torch.device,
+    dtype: torch.dtype,
+    measure: Measure | None = None,
+) -> list[Moments]:
     """Return the moments of every stage's map of one large uint8 photo (h, w, 3).
 
     Parameters
@@ -155,46 +200,65 @@ def tiled_moments(image, network, device, dtype, measure=None):
     list of (sum, sum of squares, count)
         By channel, float64 of shape (c_s,); or what `measure` returns.
     """
+    chain = tiling(network)
+    if chain is None:
+        raise ValueError("A network that looks at the whole photo at once cannot run in tiles.")
     height, width, _ = image.shape
-    chain, moments, x, stride = tiling(network), [], None, 1
 
-    def photo(rows, columns):
+    def photo(rows: slice, columns: slice) -> torch.Tensor:
         return to_input(image[None, rows, columns], network, device, dtype)
 
-    for segment in _segments(chain, height, width):
+    moments: list[Moments] = []
+    source: _Source = photo
+    size, stride = (height, width), 1
+    for segment in segments(chain, height, width):
         tile = int(np.sqrt(TILE_PIXELS * stride)) // stride
-        source = photo if x is None else x
-        size = (height, width) if x is None else None
-        x, found = _run_segment(segment, source, tile, size, measure or _moments)
+        x, found = _run_in_tiles(segment, source, size, tile, measure or _sums)
         moments += [m for m, (stage, _, _) in zip(found, segment, strict=True) if stage.reported]
-        stride *= int(np.prod([s for _, s, _ in segment]))
+        source, size = _parts_of(x), (x.shape[2], x.shape[3])
+        stride *= _stride_of(segment)
     return moments
 
 
-def _segments(chain, height, width):
-    """Cut the chain so that every map kept between two segments is small."""
+def segments(chain: Iterable[Link], height: int, width: int) -> Iterator[list[Link]]:
+    """Cut a chain so that every map kept between two segments is small."""
     segment, stride = [], 1
-    for entry in chain:
-        segment.append(entry)
-        stride *= entry[1]
-        if entry[0].reported and 4 * entry[2] * height * width / stride**2 <= MAP_BYTES:
+    for link in chain:
+        segment.append(link)
+        stride *= link.stride
+        size = 4 * link.channels * height * width / stride**2
+        if link.stage.reported and size <= MAP_BYTES:
             yield segment
             segment = []
     if segment:
         yield segment
 
 
-def _run_segment(segment, source, tile, size=None, measure=None):
-    """Run some stages over a map in tiles.
+def _stride_of(segment: Iterable[Link]) -> int:
+    return int(np.prod([link.stride for link in segment]))
+
+
+def _parts_of(x: torch.Tensor) -> _Source:
+    return lambda rows, columns: x[:, :, rows, columns]
+
+
+def _run_in_tiles(
+    segment: Sequence[Link],
+    source: _Source,
+    size: tuple[int, int],
+    tile: int,
+    measure: Measure | None = None,
+) -> tuple[torch.Tensor, list[Moments]]:
+    """Run some stages over a photo or map in tiles.
 
     Parameters
     ----------
-    segment : list of (Stage, stride, channels)
-    source : tensor of shape (1, c, h, w), or callable (rows, columns) -> such a tensor
+    segment : list of Link
+    source : callable (rows, columns) -> tensor of shape (1, c, h, w)
+    size : tuple of 2 int
+        (h, w) of the whole source.
     tile : int
         Side of a tile in cells of the source, halo not counted.
-    size : tuple of 2 int or None
-        (h, w) of a callable source.
     measure : callable or None
         As for :func:`tiled_moments`; None: nothing is measured.
 
@@ -205,64 +269,83 @@ def _run_segment(segment, source, tile, size=None, measure=None):
     moments : list of 3 things each
         Of every reported stage's map.
     """
-    height, width = source.shape[2:] if size is None else size
-    total = int(np.prod([stride for _, stride, _ in segment]))
+    height, width = size
+    total = _stride_of(segment)
     reach, jump = 0, 1
     for stage, stride, _ in segment:
         reach, jump = reach + stage.reach * jump, jump * stride
     halo = -(-reach // total) * total
     tile = max(1, tile // total) * total
-    out, moments = None, [[0.0, 0.0, 0] for _ in segment]
+    out: torch.Tensor | None = None
+    moments: list[Moments] = [(0.0, 0.0, 0) for _ in segment]
     for top in range(0, height, tile):
         for left in range(0, width, tile):
-            (y0, y1, ya), (x0, x1, xa) = (
-                _extent(start, tile, halo, total, side)
-                for start, side in ((top, height), (left, width))
-            )
-            rows, columns = slice(y0, y1), slice(x0, x1)
-            x = source(rows, columns) if callable(source) else source[:, :, rows, columns]
-            jump = 1
-            for moment, (stage, stride, _) in zip(moments, segment, strict=True):
-                x = stage(x)
-                jump *= stride
-                own_y = _own(ya - y0, tile, jump, ya + tile < height)
-                own_x = _own(xa - x0, tile, jump, xa + tile < width)
-                own = x[:, :, own_y, own_x]
-                # a tile leaves the whole map's remainder, so it rounds as the whole map does
-                whole = (
-                    height // jump + x.shape[2] - (y1 - y0) // jump,
-                    width // jump + x.shape[3] - (x1 - x0) // jump,
-                )
+            y = _Extent.of_tile(top, tile, halo, total, height)
+            x = _Extent.of_tile(left, tile, halo, total, width)
+            part, jump = source(y.with_halo, x.with_halo), 1
+            for i, (stage, stride, _) in enumerate(segment):
+                part, jump = stage(part), jump * stride
+                own = part[:, :, y.own(jump), x.own(jump)]
+                whole = y.whole(part.shape[2], jump), x.whole(part.shape[3], jump)
+                place = y.start // jump, x.start // jump
                 if stage.reported and measure is not None:
-                    found = measure(own, (ya // jump, xa // jump), whole)
-                    moment[:] = [a + b for a, b in zip(moment, found, strict=True)]
+                    found = measure(own, place, whole)
+                    a, b, c = (m + n for m, n in zip(moments[i], found, strict=True))
+                    moments[i] = a, b, c
             if out is None:
-                shape = [1, x.shape[1], *whole]
-                out = torch.empty(
-                    shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last
-                )
-            place = out[:, :, ya // jump : ya // jump + own.shape[2], xa // jump :]
-            place[:, :, :, : own.shape[3]] = own
-    return out, moments
+                shape, last = (1, own.shape[1], *whole), torch.channels_last
+                out = torch.empty(shape, dtype=own.dtype, device=own.device, memory_format=last)
+            rows = slice(place[0], place[0] + own.shape[2])
+            out[:, :, rows, place[1] : place[1] + own.shape[3]] = own
+    return cast("torch.Tensor", out), moments
 
 
-def _extent(start, tile, halo, stride, side):
-    """Return (first, end, start): a tile with its halo, congruent to the whole side.
+@dataclass(frozen=True)
+class _Extent:
+    """Where a tile lies along one axis of the source, in cells of it.
 
     "Same" padding of a strided convolution depends on its input's size modulo the stride, so a
-    tile must leave the same remainder as the whole map.
+    tile with its halo is congruent to the whole side.
+
+    Parameters
+    ----------
+    first, last : int
+        Of the tile with its halo, `last` not included.
+    start, end : int
+        Of the tile alone; `end` may lie beyond the side.
+    side : int
+        Of the whole source.
     """
-    first = max(0, start - halo)
-    end = min(side, start + tile + halo + side % stride)
-    return first, end, start
+
+    first: int
+    last: int
+    start: int
+    end: int
+    side: int
+
+    @classmethod
+    def of_tile(cls, start: int, tile: int, halo: int, stride: int, side: int) -> _Extent:
+        last = min(side, start + tile + halo + side % stride)
+        return cls(max(0, start - halo), last, start, start + tile, side)
+
+    @property
+    def with_halo(self) -> slice:
+        return slice(self.first, self.last)
+
+    def own(self, jump: int) -> slice:
+        """Return the part of the tile's map, each cell `jump` cells, that is not halo."""
+        inner = self.end < self.side
+        return slice(
+            (self.start - self.first) // jump, (self.end - self.first) // jump if inner else None
+        )
+
+    def whole(self, length: int, jump: int) -> int:
+        """Return the length of the whole map, of which the tile's is `length` long."""
+        # a tile leaves the whole map's remainder, so it rounds as the whole map does
+        return self.side // jump + length - (self.last - self.first) // jump
 
 
-def _own(offset, tile, jump, inner):
-    """Return the slice of a stage's map that belongs to the tile itself."""
-    return slice(offset // jump, (offset + tile) // jump if inner else None)
-
-
-def _moments(x, place, size):
+def _sums(x: torch.Tensor, place: tuple[int, int], size: tuple[int, int]) -> Moments:
     """Return the sum, the sum of squares (float64, by channel) and the count of a (1, c, h, w)."""
     flat = x[0].flatten(1)
     doubles = [channel.double() for channel in flat]
@@ -273,11 +356,11 @@ def _moments(x, place, size):
     )
 
 
-def bytes_per_pixel(network):
+def bytes_per_pixel(network: Stages) -> float:
     """Return the memory a forward pass takes for each pixel, measured on a small image."""
-    sizes = []
+    sizes: list[int] = []
 
-    def note(module, inputs, output):
+    def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         tensors = [t for t in (*inputs, output) if isinstance(t, torch.Tensor)]
         sizes.append(sum(t.numel() * t.element_size() for t in tensors))
 
@@ -290,7 +373,7 @@ def bytes_per_pixel(network):
     return 1.5 * max(sizes) / side**2
 
 
-def available_memory():
+def available_memory() -> int | None:
     """Return the bytes of memory that are free for use, or None where that is not known."""
     try:
         with open("/proc/meminfo") as file:

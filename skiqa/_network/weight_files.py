@@ -1,24 +1,32 @@
-"""Files of weights -> the state of an encoder."""
+"""Weight files -> the state of an encoder."""
+
+from __future__ import annotations
 
 import json
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from skiqa import _types
 from skiqa._inputs.digests import file_key
-from skiqa._network.authors_files import is_torch_file, official_state
+from skiqa._network.authors_weights import is_torch_file, load_authors_state
 from skiqa._network.state import EncoderState
+from skiqa._types import Arrays
 
 FORMAT = 1
 BUNDLED = Path(__file__).parents[1] / "weights" / "default.skiqa"
+# Fields of a state that are no arrays.
+_IN_HEADER = ("backbone", "mean", "std", "card", "unit_norm", "reference_scales", "versions")
 
 
-def write_file(path, tensors, header):
+def write_file(path: _types.Path, tensors: Arrays, header: dict[str, Any]) -> None:
     """Write named arrays and a JSON header as safetensors, in one piece or not at all."""
     path = Path(path)
     metadata = {"skiqa": json.dumps({"format": FORMAT, **header})}
@@ -27,7 +35,7 @@ def write_file(path, tensors, header):
     temporary.replace(path)
 
 
-def read_file(path):
+def read_file(path: _types.Path) -> tuple[Arrays, dict[str, Any]]:
     """Return the (arrays, header) of a skiqa file; nothing in it is ever executed.
 
     Raises
@@ -37,10 +45,9 @@ def read_file(path):
     ValueError
         If it is not a skiqa file, is damaged, or was written by a later version.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no file {str(path)!r} to read weights from.")
-    data = path.read_bytes()
+    data = Path(path).read_bytes()
     try:
         tensors = load_tensors(data)
         length = int.from_bytes(data[:8], "little")
@@ -59,58 +66,56 @@ def read_file(path):
     return tensors, header
 
 
-def state_to_tensors(state, dtype=np.float32):
+def state_to_tensors(
+    state: EncoderState, dtype: npt.DTypeLike = np.float32
+) -> tuple[Arrays, dict[str, Any]]:
     """Return a state as (flat named arrays, JSON-able header); weights rounded to `dtype`."""
-    tensors = {}
+    tensors: Arrays = {}
     for expert, arrays in enumerate(state.networks):
         for name, array in arrays.items():
             small = array.dtype.kind == "f" and not name.endswith("running_var")
             tensors[f"network.{expert}.{name}"] = array.astype(dtype) if small else array
     tensors |= {f"head.{name}": array for name, array in state.head.items()}
-    if state.center is not None:
+    if state.center is not None and state.scale is not None:
         tensors |= {"center": state.center, "scale": state.scale}
-    header = {
-        "backbone": state.backbone, "mean": state.mean, "std": state.std, "card": state.card,
-        "unit_norm": state.unit_norm, "reference_scales": state.reference_scales,
-        "versions": state.versions,
-    }  # fmt: skip
+    header = {name: getattr(state, name) for name in _IN_HEADER}
     if state.content is not None:
         content, header["content"] = state_to_tensors(state.content, dtype)
         tensors |= {f"content.{name}": array for name, array in content.items()}
     return {k: np.asarray(v, order="C") for k, v in tensors.items()}, header
 
 
-def tensors_to_state(tensors, header):
+def tensors_to_state(tensors: Arrays, header: dict[str, Any]) -> EncoderState:
     """Return the state that `state_to_tensors` took apart, in float32."""
-    parts = {}
-    for key, array in tensors.items():
-        kind, _, name = key.partition(".")
-        array = array.astype(np.float32) if array.dtype.kind == "f" else array
-        parts.setdefault(kind, {})[name] = array
+    tensors = {
+        key: array.astype(np.float32) if array.dtype.kind == "f" else array
+        for key, array in tensors.items()
+    }
+    parts = _by_first_name(tensors)
     content = None
     if "content" in header:
         content = tensors_to_state(parts["content"], header["content"])
-    networks = {}
-    for key, array in parts["network"].items():
-        expert, _, name = key.partition(".")
-        networks.setdefault(int(expert), {})[name] = array
+    networks = _by_first_name(parts["network"])
     return EncoderState(
-        backbone=header["backbone"],
-        networks=[networks[k] for k in sorted(networks)],
-        mean=header["mean"],
-        std=header["std"],
-        head=parts.get("head"),
-        unit_norm=header.get("unit_norm", True),  # files of skiqa 0.1.0 do not say
-        center=parts.get("center", {}).get(""),
-        scale=parts.get("scale", {}).get(""),
-        reference_scales=header["reference_scales"],
-        versions=header["versions"],
-        card=header["card"],
+        networks=[networks[expert] for expert in sorted(networks, key=int)],
+        head=parts.get("head", {}),
+        center=tensors.get("center"),
+        scale=tensors.get("scale"),
         content=content,
+        **{name: header[name] for name in _IN_HEADER},
     )
 
 
-def load_state(path):
+def _by_first_name(tensors: Arrays) -> dict[str, Arrays]:
+    """Group arrays by what stands before the first dot in their names, which keep the rest."""
+    groups: dict[str, Arrays] = {}
+    for key, array in tensors.items():
+        first, _, rest = key.partition(".")
+        groups.setdefault(first, {})[rest] = array
+    return groups
+
+
+def load_state(path: _types.Path) -> EncoderState:
     """Return the encoder state in a file of skiqa, CONTRIQUE, ARNIQA or Re-IQA.
 
     A skiqa bundle's regressor is left aside. A file that has not changed since is not read again:
@@ -119,22 +124,26 @@ def load_state(path):
     try:
         found = os.stat(path)
     except OSError:
-        return _load_state(path)  # which says what is wrong with it
-    return _load_state_again(os.fspath(path), file_key(found))
+        return _read_state(path)  # which says what is wrong with it
+    return _read_state_once(os.fspath(path), file_key(found))
 
 
 @lru_cache(maxsize=2)
-def _load_state_again(path, _):
-    return _load_state(path)
+def _read_state_once(path: str, key: tuple[int, ...]) -> EncoderState:
+    """Read a file again only if `key`, which changes with it, is another."""
+    return _read_state(path)
 
 
-def _load_state(path):
+def _read_state(path: _types.Path) -> EncoderState:
     if os.path.isfile(path) and is_torch_file(path):
-        return official_state(path)
+        return load_authors_state(path)
     tensors, header = read_file(path)
-    encoder = {
-        k.removeprefix("encoder."): v for k, v in tensors.items() if k.startswith("encoder.")
-    }
-    if not encoder:
-        raise ValueError(f"{str(path)!r} is a file of skiqa, but holds no encoder.")
-    return tensors_to_state(encoder, header["encoder"])
+    return tensors_to_state(encoder_tensors(path, tensors), header["encoder"])
+
+
+def encoder_tensors(path: _types.Path, tensors: Arrays) -> Arrays:
+    """Return the arrays of a file's encoder; ValueError if it holds none."""
+    groups = _by_first_name(tensors)
+    if "encoder" not in groups:
+        raise ValueError(f"{os.fspath(path)!r} is a file of skiqa, but holds no encoder.")
+    return groups["encoder"]

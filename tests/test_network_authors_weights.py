@@ -1,8 +1,6 @@
 """Files in the authors' layouts, made here: the real ones cannot be had in a test."""
 
 import os
-import pickle
-import warnings
 
 import numpy as np
 import pytest
@@ -10,13 +8,12 @@ import torch
 import torchvision
 from PIL import Image
 from sklearn.datasets import load_sample_images
-from sklearn.linear_model import Ridge
 from torch import nn
 from torch.nn.functional import normalize
 from torchvision.transforms.functional import to_tensor
 
 from skiqa import ContrastiveQualityEncoder
-from skiqa._network.authors_files import LAYOUTS, official_state
+from skiqa._network.authors_weights import LAYOUTS, load_authors_state
 from skiqa._network.state import EncoderState, array_shapes, random_state_of
 from skiqa._network.weight_files import load_state, state_to_tensors, tensors_to_state, write_file
 from skiqa.objectives import Contrique
@@ -50,10 +47,9 @@ class ContriqueModel(nn.Module):
     def __init__(self, trunk):
         super().__init__()
         self.encoder = nn.Sequential(*list(trunk.children())[:-2])
-        self.projector = nn.Sequential(
-            nn.Linear(2048, 2048, bias=False), nn.BatchNorm1d(2048), nn.ReLU(),
-            nn.Linear(2048, 128, bias=False), nn.BatchNorm1d(128),
-        )  # fmt: skip
+        first = nn.Linear(2048, 2048, bias=False), nn.BatchNorm1d(2048), nn.ReLU()
+        second = nn.Linear(2048, 128, bias=False), nn.BatchNorm1d(128)
+        self.projector = nn.Sequential(*first, *second)
 
     def features(self, x):
         return normalize(self.encoder(x).mean(dim=(2, 3)), dim=1)
@@ -93,7 +89,7 @@ def wrapped(state):
     return {"model": {f"module.{key}": value for key, value in state.items()}, "epoch": 40}
 
 
-OFFICIAL = {
+PUBLISHED = {
     "CONTRIQUE_checkpoint25.tar": (ContriqueModel, dict, 330),
     "ARNIQA.pth": (ArniqaModel, dict, 322),
     "quality_aware_r50.pth": (ReIQAModel, wrapped, 322),
@@ -101,9 +97,9 @@ OFFICIAL = {
 }
 
 
-@pytest.mark.parametrize("name", OFFICIAL)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_features_are_the_papers(trunk, tmp_path, name):
-    make, wrap, n_tensors = OFFICIAL[name]
+    make, wrap, n_tensors = PUBLISHED[name]
     model = make(trunk).eval()
     assert len(model.state_dict()) == n_tensors
     torch.save(wrap(model.state_dict()), tmp_path / name)
@@ -120,7 +116,7 @@ def test_features_are_the_papers(trunk, tmp_path, name):
 
 
 def thin(layout, dtype=torch.float32):
-    """A checkpoint of the right names and shapes that takes no room: one number, repeated."""
+    """Weights of the right names and shapes that takes no room: one number, repeated."""
     one = torch.full((1,), 0.5, dtype=dtype)
     return {layout.key(k): one.expand(shape) for k, shape in array_shapes("resnet50").items()}
 
@@ -140,10 +136,10 @@ def test_names_and_shapes_of_the_papers():
 def test_what_a_state_records(tmp_path, layout):
     path = tmp_path / "some.pth"
     # without counters of batches, in half precision, as parameters
-    content = {k: nn.Parameter(v) for k, v in thin(layout, torch.float16).items()}
-    content[layout.head + "0.weight"] = torch.ones(3, 2)
-    content["queue.weight"] = torch.zeros(2)  # of no network
-    torch.save({"state_dict": {f"module.{k}": v for k, v in content.items()}}, path)
+    held = {k: nn.Parameter(v) for k, v in thin(layout, torch.float16).items()}
+    held[layout.head + "0.weight"] = torch.ones(3, 2)
+    held["queue.weight"] = torch.zeros(2)  # of no network
+    torch.save({"state_dict": {f"module.{k}": v for k, v in held.items()}}, path)
     state = load_state(path)
     assert state.backbone == "resnet50"
     assert state.card["paper"] == layout.paper
@@ -194,15 +190,15 @@ def test_contrique_goes_on_with_its_own_projector(trunk):
         ({"model.6.6.bn1.bias": torch.zeros(3)}, r"1 are not expected \(model\.6\.6\.bn1\.bias\)"),
     ],
 )
-def test_almost_a_checkpoint(tmp_path, change, message):
-    content = thin(LAYOUTS[1]) | change
-    torch.save({k: v for k, v in content.items() if v is not None}, tmp_path / "x.pth")
+def test_almost_the_weights(tmp_path, change, message):
+    held = thin(LAYOUTS[1]) | change
+    torch.save({k: v for k, v in held.items() if v is not None}, tmp_path / "x.pth")
     with pytest.raises(ValueError, match=r"x\.pth.*" + message):
-        official_state(tmp_path / "x.pth")
+        load_authors_state(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("held", "message"),
     [
         ({"conv1.weight": torch.zeros(64, 3, 7, 7)}, r"Expected.*'encoder\.0\.weight'.*'model\.0"),
         ({"a": torch.zeros(1), "b": 3}, r"Found 1 tensors \(a\)"),
@@ -210,8 +206,8 @@ def test_almost_a_checkpoint(tmp_path, change, message):
         ([torch.zeros(1)], "holds a list, expected a dict"),
     ],
 )
-def test_no_checkpoint_known(tmp_path, content, message):
-    torch.save(content, tmp_path / "x.pth")
+def test_no_weights_known(tmp_path, held, message):
+    torch.save(held, tmp_path / "x.pth")
     with pytest.raises(ValueError, match=r"x\.pth.*" + message):
         ContrastiveQualityEncoder(weights=tmp_path / "x.pth").fit([np.zeros((8, 8))])
 
@@ -225,128 +221,18 @@ class Evil:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_checkpoints_execute_nothing(tmp_path, zipped):
-    content = thin(LAYOUTS[0]) | {"encoder.0.weight": Evil(tmp_path / "made")}
-    torch.save(content, tmp_path / "x.tar", _use_new_zipfile_serialization=zipped)
+def test_weight_files_execute_nothing(tmp_path, zipped):
+    held = thin(LAYOUTS[0]) | {"encoder.0.weight": Evil(tmp_path / "made")}
+    torch.save(held, tmp_path / "x.tar", _use_new_zipfile_serialization=zipped)
     with pytest.raises(ValueError, match=r"x\.tar' holds \w+\.mkdir.*nothing in it was executed"):
         load_state(tmp_path / "x.tar")
     assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("junk", [b"PK\3\4 no archive", b"\x80\x02\x8a\x0a torn", b"\x80\x02"])
-def test_damaged_checkpoints(tmp_path, junk):
+def test_damaged_weight_files(tmp_path, junk):
     (tmp_path / "x.pth").write_bytes(junk)
     with pytest.raises(ValueError, match=r"x\.pth.*damaged"):
         load_state(tmp_path / "x.pth")
     with pytest.raises(ValueError, match=r"x\.pth.*is no regressor known here"):
         load_regressor(tmp_path / "x.pth")
-
-
-# Regressors --------------------------------------------------------------------------------------
-
-
-class Regressor(nn.Module):
-    def __init__(self, weights, biases):
-        super().__init__()
-        self.weights, self.biases = nn.Parameter(weights), nn.Parameter(biases)
-
-    def forward(self, x):
-        return x @ self.weights.T + self.biases
-
-
-def save_script(module, path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch deprecates what it still reads
-        torch.jit.script(module).save(path)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_arniqa_regressor(tmp_path, dtype):
-    generator = torch.Generator().manual_seed(0)
-    weights = torch.randn(3, 4096, generator=generator, dtype=dtype)[1:2]  # not at its file's start
-    module = Regressor(weights, torch.tensor(37.25, dtype=dtype))
-    save_script(module, tmp_path / "regressor_koniq10k.pth")
-    ridge = load_regressor(tmp_path / "regressor_koniq10k.pth")
-    assert type(ridge) is Ridge
-    assert ridge.coef_.shape == (4096,)
-    np.testing.assert_array_equal(ridge.coef_, weights[0].numpy())
-    assert ridge.intercept_ == 37.25
-    x = torch.randn(5, 4096, generator=generator, dtype=dtype)
-    expected = module(x).detach().numpy()[:, 0]
-    np.testing.assert_allclose(ridge.predict(x.numpy()), expected, rtol=1e-5, atol=1e-3)
-    with pytest.raises(ValueError, match=r"a TorchScript file.*load_regressor reads them"):
-        load_state(tmp_path / "regressor_koniq10k.pth")
-
-
-def test_other_scripts(tmp_path):
-    save_script(nn.Linear(3, 1), tmp_path / "x.pth")
-    with pytest.raises(ValueError, match=r"expected weights, biases; found no weights.*weight, "):
-        load_regressor(tmp_path / "x.pth")
-    save_script(Regressor(torch.ones(2, 3), torch.tensor(0.0)), tmp_path / "x.pth")
-    with pytest.raises(ValueError, match=r"one row of numbers, found shape \(2, 3\)"):
-        load_regressor(tmp_path / "x.pth")
-    torch.save({"weights": torch.zeros(1, 4096)}, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match="no weights, biases"):
-        load_regressor(tmp_path / "x.pth")
-
-
-def ridge_of(dtype=np.float32):
-    rng = np.random.default_rng(0)
-    X, y = rng.random((6, 4096)), 100 * rng.random(6)
-    return Ridge(alpha=0.25).fit(X.astype(dtype), y.astype(dtype))
-
-
-@pytest.mark.parametrize("protocol", [3, 4])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_contrique_regressor(tmp_path, protocol, dtype):
-    ridge, path = ridge_of(dtype), tmp_path / "CLIVE.save"
-    data = pickle.dumps(ridge, protocol)
-    if protocol == 3:  # the authors' NumPy was 1: its modules had no underscore
-        assert b"numpy._core.multiarray" in data
-        data = data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
-    path.write_bytes(data)
-    found = load_regressor(path)
-    assert (found.alpha, found.intercept_) == (0.25, ridge.intercept_)
-    assert found.coef_.dtype == dtype
-    np.testing.assert_array_equal(found.coef_, ridge.coef_)
-    np.testing.assert_array_equal(found.predict(np.eye(3, 4096)), ridge.predict(np.eye(3, 4096)))
-    assert found.predict(np.zeros((1, 4096))) == ridge.intercept_  # reference = degraded
-
-
-@pytest.mark.parametrize("place", ["instead", "within"])
-def test_regressors_execute_nothing(tmp_path, place):
-    evil = Evil(tmp_path / "made")
-    ridge = ridge_of()
-    ridge.solver_ = evil
-    (tmp_path / "x.save").write_bytes(pickle.dumps(evil if place == "instead" else ridge, 3))
-    with pytest.raises(ValueError, match=r"x\.save.*names \w+\.mkdir, which has no place"):
-        load_regressor(tmp_path / "x.save")
-    assert not (tmp_path / "made").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"coef_": np.zeros((2, 3))}, r"found shapes \(2, 3\) and \(\)"),
-        ({"coef_": np.zeros(3, int)}, "expected floats, found int64"),
-        ({"coef_": "none"}, "expected numbers, found str"),
-        ({"coef_": np.ma.zeros(3)}, r"names numpy\.ma.*has no place"),
-    ],
-)
-def test_odd_ridges(tmp_path, change, message):
-    ridge = ridge_of()
-    vars(ridge).update(change)
-    (tmp_path / "x.save").write_bytes(pickle.dumps(ridge, 3))
-    with pytest.raises(ValueError, match=message):
-        load_regressor(tmp_path / "x.save")
-
-
-def test_what_is_no_regressor(tmp_path):
-    (tmp_path / "x.save").write_bytes(pickle.dumps({"coef_": 1.0}, 3))
-    with pytest.raises(ValueError, match=r"expected coef_, intercept_, alpha; found no"):
-        load_regressor(tmp_path / "x.save")
-    (tmp_path / "x.save").write_bytes(pickle.dumps(Ridge(), 3))
-    with pytest.raises(ValueError, match=r"found no coef_, intercept_ \(alpha, "):
-        load_regressor(tmp_path / "x.save")
-    with pytest.raises(FileNotFoundError, match=r"no file.*gone\.save"):
-        load_regressor(tmp_path / "gone.save")
