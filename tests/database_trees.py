@@ -65,10 +65,21 @@ _CSIQ_ROWS = [  # image, dst_idx, dst_type, dst_lev, dmos_std, dmos
     ("trolley", 6, "jpeg 2000", 1, 0.02, 0.03),
 ]
 _CSIQ_FILES = [
-    "awgn/1600.AWGN.1.png", "blur/1600.BLUR.5.png", "contrast/sunset_sparrow.contrast.2.png",
-    "fnoise/sunset_sparrow.fnoise.3.png", "jpeg/trolley.JPEG.4.png",
+    "awgn/1600.AWGN.1.png",
+    "blur/1600.BLUR.5.png",
+    "contrast/sunset_sparrow.contrast.2.png",
+    "fnoise/sunset_sparrow.fnoise.3.png",
+    "jpeg/trolley.JPEG.4.png",
     "jpeg2000/trolley.jpeg2000.1.png",
-]  # fmt: skip
+]
+_CSIQ_DEGRADATIONS = [
+    "white_noise",
+    "gaussian_blur",
+    "contrast_change",
+    "pink_noise",
+    "jpeg",
+    "jpeg2000",
+]
 
 
 def csiq_sheet():
@@ -96,10 +107,9 @@ def csiq(root, kind="sheet"):
         "target": [1 - row[-1] for row in _CSIQ_ROWS],
         "target_std": None if kind == "text" else [row[-2] for row in _CSIQ_ROWS],
         "groups": ["1600", "1600", "sunset_sparrow", "sunset_sparrow", "trolley", "trolley"],
-        "degradation": ["white_noise", "gaussian_blur", "contrast_change", "pink_noise", "jpeg",
-                        "jpeg2000"],
+        "degradation": _CSIQ_DEGRADATIONS,
         "level": [1, 5, 2, 3, 4, 1],
-    }  # fmt: skip
+    }
 
 
 def _tid(root, types, levels):
@@ -160,8 +170,8 @@ def kadis700k(root):
     write_csv(root / "kadis700k_ref_imgs.csv", [("ref_im", "dist_type_1"), *rows])
     touch(root, [f"ref_imgs/{name}" for name in names])
     touch(root, ["dist_imgs/abbey-1850_03_01.bmp", "code_imdistort/imdist_generator.m"])
-    return {"data": [f"ref_imgs/{name}" for name in names], "target": [np.nan] * 3,
-            "groups": names}  # fmt: skip
+    data = [f"ref_imgs/{name}" for name in names]
+    return {"data": data, "target": [np.nan] * 3, "groups": names}
 
 
 def live_md(root):
@@ -192,14 +202,14 @@ def live_md(root):
 
 
 def mdid(root):
+    contents = [f"img{c:02d}" for c in range(1, 21)]
     names = [
-        f"distortion_images/img{c:02d}_{n:02d}.bmp" for c in range(1, 21) for n in range(1, 81)
+        f"distortion_images/{content}_{n:02d}.bmp" for content in contents for n in range(1, 81)
     ]
     mos = np.round(np.random.default_rng(0).uniform(0.2, 7.9, 1600), 4)
     touch(root, [*names, "reference_images/img01.bmp"])
     (root / "mos.txt").write_text("".join(f"{m}\n" for m in mos))
-    return {"data": names, "target": mos, "groups": np.repeat([f"img{c:02d}" for c in range(1, 21)],
-                                                             80)}  # fmt: skip
+    return {"data": names, "target": mos, "groups": np.repeat(contents, 80)}
 
 
 def pipal(root):
@@ -209,25 +219,27 @@ def pipal(root):
         "".join(f"{name},{score}\n" for name, score in rows[:2])
     )
     (root / "Train_Label" / "A0199.txt").write_text(f"{rows[2][0]},{rows[2][1]}\n")
-    data = ["Distortion_1/A0001_00_00.bmp", "Distortion_4/A0001_06_11.bmp",
-            "Distortion_2/A0199_03_23.bmp"]  # fmt: skip
+    folders = ["Distortion_1", "Distortion_4", "Distortion_2"]
+    data = [f"{folder}/{name}" for folder, (name, _) in zip(folders, rows, strict=True)]
     touch(root, [*data, "Train_Ref/A0001.bmp"])
-    return {"data": data, "target": [s for _, s in rows], "groups": ["A0001", "A0001", "A0199"],
-            "degradation": ["00", "06", "03"]}  # fmt: skip
+    return {
+        "data": data,
+        "target": [score for _, score in rows],
+        "groups": ["A0001", "A0001", "A0199"],
+        "degradation": ["00", "06", "03"],
+    }
 
 
 def pieapp(root):
-    rows = {"ref_10": [("distort_10_JPEG_compression_inter_3.png", 1.75), ("ref_10.png", 0)],
-            "ref_2": [("distort_2_gaussian_blur_intra_12.png", 3.5),
-                      ("distort_2_pink_noise_inter_1.png", -0.25)]}  # fmt: skip
-    for reference, scored in rows.items():
-        write_csv(
-            root / "labels" / "test" / f"{reference}_per_image_score.csv",
-            [("ref. image", " distorted image", " score for distorted image"),
-             *((f"{reference}.png", *row) for row in scored)],
-        )  # fmt: skip
+    ten = [("distort_10_JPEG_compression_inter_3.png", 1.75), ("ref_10.png", 0)]
+    blur, noise = "distort_2_gaussian_blur_intra_12.png", "distort_2_pink_noise_inter_1.png"
+    labels = root / "labels" / "test"
+    for reference, scored in {"ref_10": ten, "ref_2": [(blur, 3.5), (noise, -0.25)]}.items():
+        header = ("ref. image", " distorted image", " score for distorted image")
+        rows = [(f"{reference}.png", *row) for row in scored]
+        write_csv(labels / f"{reference}_per_image_score.csv", [header, *rows])
         header = ("ref. image", " distorted image A", " distorted image B", " preference for A")
-        write_csv(root / "labels" / "test" / f"{reference}_pairwise_labels.csv", [header])
+        write_csv(labels / f"{reference}_pairwise_labels.csv", [header])
     data = [
         "distorted_images/test/ref_2/distort_2_gaussian_blur_intra_12.png",
         "distorted_images/test/ref_2/distort_2_pink_noise_inter_1.png",
@@ -235,9 +247,13 @@ def pieapp(root):
     ]
     touch(root, [*data, "reference_images/test/ref_2.png", "reference_images/test/ref_10.png"])
     touch(root, ["labels/train/ref_1_pairwise_labels.csv", "test_reference_list.txt"])
-    return {"data": data, "target": [-3.5, 0.25, -1.75], "groups": ["ref_2", "ref_2", "ref_10"],
-            "degradation": ["gaussian_blur", "pink_noise", "JPEG_compression"],
-            "split": ["test"] * 3}  # fmt: skip
+    return {
+        "data": data,
+        "target": [-3.5, 0.25, -1.75],
+        "groups": ["ref_2", "ref_2", "ref_10"],
+        "degradation": ["gaussian_blur", "pink_noise", "JPEG_compression"],
+        "split": ["test"] * 3,
+    }
 
 
 def clive(root):
@@ -250,8 +266,8 @@ def clive(root):
     savemat(root / "Data" / "AllImages_release.mat", {"AllImages_release": nested})
     savemat(root / "Data" / "AllMOS_release.mat", {"AllMOS_release": mos[None]})
     savemat(root / "Data" / "AllStdDev_release.mat", {"AllStdDev_release": spread[None]})
-    return {"data": [f"Images/{name}" for name in names[7:]], "target": mos[7:],
-            "target_std": spread[7:]}  # fmt: skip
+    data = [f"Images/{name}" for name in names[7:]]
+    return {"data": data, "target": mos[7:], "target_std": spread[7:]}
 
 
 def koniq10k(root, sets=True):
@@ -272,9 +288,12 @@ def koniq10k(root, sets=True):
         quoted = [f'"{p[0]}",' + ",".join(p[1:7]) + f",3.7,{p[8]},{p[7]}" for p in parts]
         text = "\n".join(['"image_name",' + head.partition(",")[2] + ",MOS_zscore", *quoted])
         (root / "koniq10k_scores_and_distributions.csv").write_text(text + "\n")
-    return {"data": files, "target": [float(p[7]) for p in parts],
-            "target_std": [float(p[8]) for p in parts],
-            "split": ["val", "test", "train"] if sets else None}  # fmt: skip
+    return {
+        "data": files,
+        "target": [float(p[7]) for p in parts],
+        "target_std": [float(p[8]) for p in parts],
+        "split": ["val", "test", "train"] if sets else None,
+    }
 
 
 def spaq_sheet():
@@ -293,23 +312,28 @@ def spaq(root):
 
 def flive(root, split=True):
     base = root / "database"
-    rows = [("voc_emotic_ava/AVA__884836.jpg", 70.25), ("EE371R/rq59.jpg", 40.5),
-            ("blur_dataset/motion0129.jpg", 49.93445252544675),
-            ("voc_emotic_ava/JPEGImages__2007_002470.jpg", 75.96)]  # fmt: skip
+    rows = [
+        ("voc_emotic_ava/AVA__884836.jpg", 70.25),
+        ("EE371R/rq59.jpg", 40.5),
+        ("blur_dataset/motion0129.jpg", 49.93445252544675),
+        ("voc_emotic_ava/JPEGImages__2007_002470.jpg", 75.96),
+    ]
     write_csv(base / "labels_image.csv", [("name", "mos"), *rows])
     touch(base, [row[0] for row in rows] + ["patches/rq59.jpg_patch_1.jpg"])
     if split:
         write_csv(base / "labels640.csv", [("mos_patch_1", "name_image"), (76.5, rows[0][0])])
-        small = [("name_image", "is_valid"), (rows[1][0], "True"), (rows[2][0], "False"),
-                 (rows[3][0], "False")]  # fmt: skip
-        write_csv(base / "labels<=640_padded.csv", small)
-    return {"data": [f"database/{row[0]}" for row in rows], "target": [row[1] for row in rows],
-            "split": ["test", "val", "train", "train"] if split else None}  # fmt: skip
+        small = [(rows[1][0], "True"), (rows[2][0], "False"), (rows[3][0], "False")]
+        write_csv(base / "labels<=640_padded.csv", [("name_image", "is_valid"), *small])
+    return {
+        "data": [f"database/{row[0]}" for row in rows],
+        "target": [row[1] for row in rows],
+        "split": ["test", "val", "train", "train"] if split else None,
+    }
 
 
 def bid(root):
-    write_csv(root / "DatabaseGrades.csv",
-              [("Image Number", "Average Grade"), (1, 2.4), (2, 4.05), (586, 0.3)])  # fmt: skip
+    rows = [("Image Number", "Average Grade"), (1, 2.4), (2, 4.05), (586, 0.3)]
+    write_csv(root / "DatabaseGrades.csv", rows)
     data = [f"DatabaseImage{n:04d}.JPG" for n in (1, 2, 586)]
     touch(root, data)
     return {"data": data, "target": [2.4, 4.05, 0.3]}
@@ -329,18 +353,15 @@ def cid2013(root, together=False):
 
 
 def biq2021(root, later=False):
-    train, test = (
-        [("ss01 (1504).jpg", 0.5331), ("ss03 (2029).jpg", 0.7573)],
-        [("ss02 (20).jpg", 0.6923)],
-    )
-    files = ("Train.csv", "Test.csv") if later else (
-        "Train (Images and MOS).csv", "Test (Images and MOS).csv")  # fmt: skip
-    for file, rows in zip(files, (train, test), strict=True):
+    train = [("ss01 (1504).jpg", 0.5331), ("ss03 (2029).jpg", 0.7573)]
+    test = [("ss02 (20).jpg", 0.6923)]
+    for part, rows in (("Train", train), ("Test", test)):
+        file = f"{part}.csv" if later else f"{part} (Images and MOS).csv"
         write_csv(root / file, [("Image Name", "MOS"), *rows])
     data = [f"Images/{name}" for name, _ in (*train, *test)]
     touch(root, data)
-    return {"data": data, "target": [m for _, m in (*train, *test)],
-            "split": ["train", "train", "test"]}  # fmt: skip
+    mos = [m for _, m in (*train, *test)]
+    return {"data": data, "target": mos, "split": ["train", "train", "test"]}
 
 
 def uhd_iqa(root, together=False):
@@ -365,9 +386,12 @@ def agiqa3k(root):
     data = ["xl2.2_normal_059.jpg", "xl2.2_normal_060.jpg", "AttnGAN_normal_060.jpg"]
     touch(root, data)
     prompt = "artwork with only triangles, anime style"
-    return {"data": data, "target": [3.835000098, 3.568964411, 0.5],
-            "target_std": [0.704624045, 0.486342725, 0.3],
-            "groups": ["barak obama as master chief", prompt, prompt]}  # fmt: skip
+    return {
+        "data": data,
+        "target": [3.835000098, 3.568964411, 0.5],
+        "target_std": [0.704624045, 0.486342725, 0.3],
+        "groups": ["barak obama as master chief", prompt, prompt],
+    }
 
 
 SYNTHETIC = [live, csiq, tid2008, tid2013, kadid10k, kadis700k, live_md, mdid, pipal, pieapp]

@@ -61,15 +61,13 @@ def test_bid_of_no_grades(tmp_path):
 
 
 def test_cid_in_one_folder(tmp_path):
-    check(datasets.load_cid2013(_made(cid2013, tmp_path, True)), tmp_path,
-          {"data": ["IS_I_C01_D01.jpg", "IS_V_C05_D03.jpg", "IS_VI_C08_D14.jpg"],
-           "target": [61.2, 81.7490154913675, 10.4809695268716],
-           "groups": ["C01", "C05", "C08"]})  # fmt: skip
-
-
-def _made(build, root, *options):
-    build(root, *options)
-    return root
+    cid2013(tmp_path, together=True)
+    expected = {
+        "data": ["IS_I_C01_D01.jpg", "IS_V_C05_D03.jpg", "IS_VI_C08_D14.jpg"],
+        "target": [61.2, 81.7490154913675, 10.4809695268716],
+        "groups": ["C01", "C05", "C08"],
+    }
+    check(datasets.load_cid2013(tmp_path), tmp_path, expected)
 
 
 def test_cid_of_other_names(tmp_path):

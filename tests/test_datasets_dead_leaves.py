@@ -6,7 +6,7 @@ from scipy.integrate import trapezoid
 
 from skiqa import ContrastiveQualityEncoder
 from skiqa.datasets import make_dead_leaves
-from skiqa.datasets._dead_leaves import _textures, front_leaf, leaf_map
+from skiqa.datasets._dead_leaves import front_leaf, leaf_map, noise_textures
 
 
 @pytest.mark.parametrize("textured", [False, True])
@@ -38,9 +38,7 @@ def test_global_generator_is_left_alone():
 
 
 @settings(max_examples=50, deadline=None)
-@given(
-    st.integers(1, 12), st.integers(1, 12), st.integers(0, 20), st.integers(0, 2**32 - 1)
-)  # fmt: skip
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 20), st.integers(0, 2**32 - 1))
 def test_front_leaf_by_brute_force(height, width, n, seed):
     rng = np.random.default_rng(seed)
     y, x = rng.uniform(-5, height + 5, n), rng.uniform(-5, width + 5, n)
@@ -73,9 +71,7 @@ def test_correlation_is_that_of_the_model(side, least, largest):
         leaf_map(side, side, least, largest, np.random.default_rng(seed))[0] for seed in range(200)
     ]
     for d in (1, 2, 4, 8, 16):
-        pairs = [
-            ((m[d:] == m[:-d]).mean() + (m[:, d:] == m[:, :-d]).mean()) / 2 for m in maps
-        ]  # fmt: skip
+        pairs = [((m[d:] == m[:-d]).mean() + (m[:, d:] == m[:, :-d]).mean()) / 2 for m in maps]
         error = np.std(pairs) / np.sqrt(len(pairs))
         assert abs(np.mean(pairs) - together(d, least, largest)) < 4 * error
     # borders are like the middle: the model is stationary
@@ -109,15 +105,14 @@ def test_power_falls_as_in_photographs(textured):
 
 
 def test_all_values_occur_alike():
-    images = make_dead_leaves(
-        40, image_shape=(96, 96), min_radius=4, max_radius=12, random_state=0
-    )  # fmt: skip
+    options = {"image_shape": (96, 96), "min_radius": 4, "max_radius": 12}
+    images = make_dead_leaves(40, **options, random_state=0)
     for channel in range(3):
         values = images[..., channel].reshape(40, -1)
-        shares = np.stack([np.bincount(row // 32, minlength=8) / row.size for row in values])
-        error = shares.std(axis=0) / np.sqrt(len(shares))
+        parts = np.stack([np.bincount(row // 32, minlength=8) / row.size for row in values])
+        error = parts.std(axis=0) / np.sqrt(len(parts))
         # edges, averaged over 2 x 2, draw a few values to the middle
-        assert (np.abs(shares.mean(axis=0) - 1 / 8) < 4 * error + 0.01).all()
+        assert (np.abs(parts.mean(axis=0) - 1 / 8) < 4 * error + 0.01).all()
     means = images.mean(axis=(1, 2))
     assert np.abs(np.corrcoef(means.T)[np.triu_indices(3, 1)]).max() < 0.5  # channels are free
 
@@ -134,7 +129,7 @@ def test_texture_is_in_the_leaves():
 
 
 def test_textures_are_standard_noise():
-    tiles = _textures(np.random.default_rng(0))
+    tiles = noise_textures(np.random.default_rng(0))
     np.testing.assert_allclose(tiles.mean(axis=(1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(tiles.std(axis=(1, 2)), 1, rtol=1e-4)
     # periodic: the step over the border is like any other

@@ -7,10 +7,12 @@ from skiqa.datasets import load_folder
 
 def test_columns_by_the_names_that_people_use(tmp_path):
     touch(tmp_path, ["a.jpg", "sub/b.JPG", "c.png", "unrated.jpg"])
-    rows = [("File", "Score", "SD", "Scene", "degradation", "level", "Set"),
-            ("a.jpg", "1.5", "0.1", "x", "blur", 1, "training"),
-            ("sub/b.jpg", "", "", "y", "jpeg", 5, "valid"),
-            ("c.png", "4", "0.3", "x", "jpeg", 2, "test")]  # fmt: skip
+    rows = [
+        ("File", "Score", "SD", "Scene", "degradation", "level", "Set"),
+        ("a.jpg", "1.5", "0.1", "x", "blur", 1, "training"),
+        ("sub/b.jpg", "", "", "y", "jpeg", 5, "valid"),
+        ("c.png", "4", "0.3", "x", "jpeg", 2, "test"),
+    ]
     write_csv(tmp_path / "r.csv", rows)
     found = load_folder(tmp_path, tmp_path / "r.csv")
     names = ["a.jpg", "sub/b.JPG", "c.png"]  # as they are on disk

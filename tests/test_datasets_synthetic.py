@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from database_trees import csiq, kadid10k, live, mdid, pipal, tid2008, tid2013, touch
+from database_trees import csiq, kadid10k, live, tid2008, tid2013
 from scipy.io import loadmat, savemat
 
 from skiqa import datasets
@@ -29,8 +29,8 @@ def test_live_without_realignment(tmp_path):
 def test_live_incomplete_scores(tmp_path):
     live(tmp_path)
     scores = loadmat(tmp_path / "dmos_realigned.mat")
-    savemat(tmp_path / "dmos_realigned.mat", {key: scores[key][:, :-1] for key in
-                                              ("dmos_new", "dmos_std", "orgs")})  # fmt: skip
+    fewer = {key: scores[key][:, :-1] for key in ("dmos_new", "dmos_std", "orgs")}
+    savemat(tmp_path / "dmos_realigned.mat", fewer)
     with pytest.raises(ValueError, match=r"981 scores in .* there should be 982"):
         datasets.load_live(tmp_path)
 
@@ -56,9 +56,8 @@ def test_tid_types(tmp_path, build, loader, types, levels):
     assert len(set(found.degradation.tolist())) == types
     # types 1, 8, 10 and 17 as the readme of TID2013 lists them
     first = dict(zip((int(p[-8:-6]) for p in found.data), found.degradation, strict=True))
-    assert [first[k] for k in (1, 8, 10, 17)] == [
-        "white_noise", "gaussian_blur", "jpeg", "contrast_change"
-    ]  # fmt: skip
+    names = ["white_noise", "gaussian_blur", "jpeg", "contrast_change"]
+    assert [first[k] for k in (1, 8, 10, 17)] == names
 
 
 def test_kadid_types_are_those_of_the_bank(tmp_path):
@@ -68,29 +67,6 @@ def test_kadid_types_are_those_of_the_bank(tmp_path):
     assert found.degradation[:125:5].tolist() == names
     worst = found.target[found.level == 5].mean()
     assert worst < found.target[found.level == 1].mean()  # higher is better, whatever its name
-
-
-def test_mdid_incomplete_scores(tmp_path):
-    mdid(tmp_path)
-    (tmp_path / "mos.txt").write_text("1.0\n" * 1599)
-    with pytest.raises(ValueError, match=r"1599 scores in .* there should be 1600"):
-        datasets.load_mdid(tmp_path)
-
-
-def test_mdid_deviations(tmp_path):
-    mdid(tmp_path)
-    (tmp_path / "mos_std.txt").write_text("0.5\n" * 1600)
-    assert (datasets.load_mdid(tmp_path).target_std == 0.5).all()
-
-
-def test_pipal_in_one_folder(tmp_path):
-    expected = pipal(tmp_path)
-    for name in expected["data"]:
-        touch(tmp_path, [f"Train_Dist/{name.split('/')[1]}"])
-        (tmp_path / name).unlink()
-    found = datasets.load_pipal(tmp_path)
-    assert all("Train_Dist" in path for path in found.data)
-    np.testing.assert_allclose(found.target, expected["target"])
 
 
 def test_tid_incomplete_deviations(tmp_path):

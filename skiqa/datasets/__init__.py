@@ -17,15 +17,13 @@ from skiqa.datasets._authentic import (
 )
 from skiqa.datasets._dead_leaves import make_dead_leaves
 from skiqa.datasets._folder import load_folder
+from skiqa.datasets._multiply_degraded import load_live_md, load_mdid
+from skiqa.datasets._pairwise import load_pieapp, load_pipal
 from skiqa.datasets._synthetic import (
     load_csiq,
     load_kadid10k,
     load_kadis700k,
     load_live,
-    load_live_md,
-    load_mdid,
-    load_pieapp,
-    load_pipal,
     load_tid2008,
     load_tid2013,
 )

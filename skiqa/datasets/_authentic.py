@@ -1,18 +1,15 @@
 """Databases of images as they came: photographs, and images generated from text."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 
-from skiqa.datasets._base import (
-    SPLITS,
-    find,
-    first_folder,
-    loader,
-    numbers,
-    read_columns,
-    read_mat,
-    read_rows,
-    texts,
-)
+from skiqa.datasets._base import SPLITS, TEXAS_LICENSE, Columns, Database, loader
+from skiqa.datasets._files import find_image_folder, find_path
+from skiqa.datasets._tables import cell_texts, parse_floats, read_columns, read_mat, read_rows
 
 _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6}
 
@@ -31,28 +28,27 @@ _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6}
     citation="D. Ghadiyaram, A. C. Bovik, 'Massive online crowdsourced study of subjective and "
     "objective picture quality', IEEE Trans. Image Process. 25(1), 2016.",
     url="https://live.ece.utexas.edu/research/ChallengeDB/index.html",
-    license="any use without fee if the copyright notice of the University of Texas at Austin and "
-    "the citation are kept.",
+    license=TEXAS_LICENSE,
     scores=(0, 100),
 )
-def load_clive(root, database):
+def load_clive(root: Path, database: Database) -> Columns:
     """Load the LIVE In the Wild Challenge database (CLIVE, LIVE-C)."""
-    folder = find(root, "Data/AllImages_release.mat", database=database).parent
-    names = texts(read_mat(folder / "AllImages_release.mat")["AllImages_release"])
+    folder = database.find(root, "Data/AllImages_release.mat").parent
+    names = cell_texts(read_mat(folder / "AllImages_release.mat")["AllImages_release"])
     mos, spread = (
-        read_mat(find(folder, f"{key}.mat", database=database))[key].reshape(-1)
+        read_mat(database.find(folder, f"{key}.mat"))[key].reshape(-1)
         for key in ("AllMOS_release", "AllStdDev_release")
     )
     if not len(names) == len(mos) == len(spread):
         raise ValueError(
             f"CLIVE: {len(names)} names, {len(mos)} scores and {len(spread)} deviations in {folder}"
         )
-    return {
-        "root": folder.parent,
-        "data": [f"Images/{name}" for name in names[7:]],
-        "target": mos[7:],
-        "target_std": spread[7:],
-    }
+    return Columns(
+        root=folder.parent,
+        data=[f"Images/{name}" for name in names[7:]],
+        target=mos[7:],
+        target_std=spread[7:],
+    )
 
 
 @loader(
@@ -72,27 +68,28 @@ def load_clive(root, database):
     url="http://database.mmsp-kn.de/koniq-10k-database.html",
     scores=(0, 100),
 )
-def load_koniq10k(root, database):
+def load_koniq10k(root: Path, database: Database) -> Columns:
     """Load KonIQ-10k: photographs from the web, with an official split."""
     sets = "koniq10k_distributions_sets.csv"
-    file = find(root, sets, "koniq10k_scores_and_distributions.csv", database=database)
+    file = database.find(root, sets, "koniq10k_scores_and_distributions.csv")
     root, split = file.parent, None
     if file.name == sets:
         names, mos, spread, split = read_columns(file, "image_name", "MOS", "SD", "set")
-        split = _splits(split, file)
+        split = _official_parts(split, file)
     else:
         names, mos, spread = read_columns(file, "image_name", "MOS_zscore", "SD")
-    folder = first_folder(root, ["1024x768", "512x384"], names[0])
-    return {
-        "root": root,
-        "data": [folder + name for name in names],
-        "target": numbers(mos, file),
-        "target_std": numbers(spread, file),
-        "split": split,
-    }
+    folder = find_image_folder(root, ["1024x768", "512x384"], names[0])
+    return Columns(
+        root=root,
+        data=[folder + name for name in names],
+        target=parse_floats(mos, file),
+        target_std=parse_floats(spread, file),
+        split=split,
+    )
 
 
-def _splits(values, file):
+def _official_parts(values: Iterable[str], file: Path) -> list[str]:
+    """Return "train", "val" or "test" for each of the database's own words for them."""
     unknown = sorted({str(value) for value in values} - set(SPLITS))
     if unknown:
         raise ValueError(f"{file}: parts of the split are {unknown}, known are {sorted(SPLITS)}")
@@ -116,16 +113,16 @@ def _splits(values, file):
     url="https://github.com/h4nwei/SPAQ",
     scores=(0, 100),
 )
-def load_spaq(root, database):
+def load_spaq(root: Path, database: Database) -> Columns:
     """Load SPAQ: photographs by smartphones."""
     stem = "Annotations/MOS and Image attribute scores"
-    file = find(root, f"{stem}.xlsx", f"{stem}.csv", database=database)
+    file = database.find(root, f"{stem}.xlsx", f"{stem}.csv")
     names, mos = read_columns(file, "Image name", "MOS")
-    return {
-        "root": file.parent.parent,
-        "data": [f"TestImage/{name}" for name in names],
-        "target": numbers(mos, file),
-    }
+    return Columns(
+        root=file.parent.parent,
+        data=[f"TestImage/{name}" for name in names],
+        target=parse_floats(mos, file),
+    )
 
 
 @loader(
@@ -150,26 +147,25 @@ def load_spaq(root, database):
     url="https://github.com/niu-haoran/FLIVE_Database",
     scores=(0, 100),
 )
-def load_flive(root, database):
+def load_flive(root: Path, database: Database) -> Columns:
     """Load FLIVE (PaQ-2-PiQ): photographs from the web, with an official split."""
-    file = find(root, "labels_image.csv", "database/labels_image.csv", database=database)
+    file = database.find(root, "labels_image.csv", "database/labels_image.csv")
     names, mos = read_columns(file, "name", "mos")
     folder, split = file.parent, None
-    large = find(folder, "labels>640.csv", "labels640.csv", database=database, required=False)
-    small = find(folder, "labels<=640_padded.csv", "labels=640_padded.csv", database=database,
-                 required=False)  # fmt: skip
+    large = find_path(folder, "labels>640.csv", "labels640.csv")
+    small = find_path(folder, "labels<=640_padded.csv", "labels=640_padded.csv")
     if large and small:
         test = set(read_columns(large, "name_image")[0])
         image, is_valid = read_columns(small, "name_image", "is_valid")
         val = {i for i, flag in zip(image, is_valid, strict=True) if str(flag).lower() == "true"}
         split = ["test" if n in test else "val" if n in val else "train" for n in names]
-    return {
-        "strict": False,
-        "root": folder / "database" if (folder / "database").is_dir() else folder,
-        "data": names,
-        "target": numbers(mos, file),
-        "split": split,
-    }
+    return Columns(
+        root=folder / "database" if (folder / "database").is_dir() else folder,
+        data=names,
+        target=parse_floats(mos, file),
+        split=split,
+        strict=False,
+    )
 
 
 @loader(
@@ -189,19 +185,19 @@ def load_flive(root, database):
     url="https://github.com/zwx8981/UNIQUE#link-to-download-the-bid-dataset",
     scores=(0, 5),
 )
-def load_bid(root, database):
+def load_bid(root: Path, database: Database) -> Columns:
     """Load BID: blurred photographs."""
-    file = find(root, "DatabaseGrades.xlsx", "DatabaseGrades.csv", database=database)
+    file = database.find(root, "DatabaseGrades.xlsx", "DatabaseGrades.csv")
     rows = [row[:2] for row in read_rows(file) if str(row[0]).strip().isdigit()]
     names = [f"DatabaseImage{int(number):04d}.JPG" for number, _ in rows]
     if not names:
         raise ValueError(f"{file}: no row starts with the number of an image")
-    folder = first_folder(file.parent, ["", "ImageDatabase", "Images"], names[0])
-    return {
-        "root": file.parent,
-        "data": [folder + name for name in names],
-        "target": numbers([grade for _, grade in rows], file),
-    }
+    folder = find_image_folder(file.parent, ["", "ImageDatabase", "Images"], names[0])
+    return Columns(
+        root=file.parent,
+        data=[folder + name for name in names],
+        target=parse_floats([grade for _, grade in rows], file),
+    )
 
 
 @loader(
@@ -222,25 +218,25 @@ def load_bid(root, database):
     "Process. 24(1), 2015.",
     url="https://zenodo.org/record/2647033",
 )
-def load_cid2013(root, database):
+def load_cid2013(root: Path, database: Database) -> Columns:
     """Load CID2013: 8 scenes by many cameras."""
     stem = "CID2013 data - version 12112014"
-    file = find(root, f"{stem}.xlsx", f"{stem}.csv", database=database)
+    file = database.find(root, f"{stem}.xlsx", f"{stem}.csv")
     names, mos = read_columns(file, "Source_ID", "Realigned MOS", sheet="CID2013 MOS")
     parts = [name.split("_") for name in names]
     bad = [name for name, part in zip(names, parts, strict=True) if len(part) != 4]
     if bad:
         raise ValueError(f"{file}: Source_ID {bad[0]!r} is not like 'IS_I_C01_D01'")
     together = not (file.parent / "IS1").is_dir()
-    return {
-        "root": file.parent,
-        "data": [
+    return Columns(
+        root=file.parent,
+        data=[
             f"{name}.jpg" if together else f"IS{_ROMAN[image_set]}/co{int(scene[1:])}/{name}.jpg"
             for name, (_, image_set, scene, _) in zip(names, parts, strict=True)
         ],
-        "target": numbers(mos, file),
-        "groups": [scene for _, _, scene, _ in parts],
-    }
+        target=parse_floats(mos, file),
+        groups=[scene for _, _, scene, _ in parts],
+    )
 
 
 @loader(
@@ -262,23 +258,23 @@ def load_cid2013(root, database):
     license="no license file; the paper says 'freely available for use and benchmarking'.",
     scores=(0, 1),
 )
-def load_biq2021(root, database):
+def load_biq2021(root: Path, database: Database) -> Columns:
     """Load BIQ2021: photographs good and bad, with an official split."""
-    data, mos, split = [], [], []
-    train = find(root, "Train (Images and MOS).csv", "Train.csv", database=database)
-    test = train.with_name(train.name.replace("Train", "Test"))
-    for part, file in (("train", train), ("test", find(train.parent, test.name,
-                                                       database=database))):  # fmt: skip
+    data, split = [], []
+    mos: list[float] = []
+    train = database.find(root, "Train (Images and MOS).csv", "Train.csv")
+    test = database.find(train.parent, train.name.replace("Train", "Test"))
+    for part, file in (("train", train), ("test", test)):
         rows = read_rows(file)
         if not _is_number(rows[0][1]):  # a header
             rows = rows[1:]
         data += [f"Images/{row[0].strip()}" for row in rows]
-        mos += numbers([row[1] for row in rows], file).tolist()
+        mos += parse_floats([row[1] for row in rows], file).tolist()
         split += [part] * len(rows)
-    return {"root": train.parent, "data": data, "target": np.array(mos), "split": split}
+    return Columns(root=train.parent, data=data, target=np.array(mos), split=split)
 
 
-def _is_number(text):
+def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
@@ -301,17 +297,17 @@ def _is_number(text):
     url="https://database.mmsp-kn.de/uhd-iqa-benchmark-database.html",
     scores=(0, 1),
 )
-def load_uhd_iqa(root, database):
+def load_uhd_iqa(root: Path, database: Database) -> Columns:
     """Load UHD-IQA: large photographs of high quality, with an official split."""
-    file = find(root, "uhd-iqa-metadata.csv", database=database)
+    file = database.find(root, "uhd-iqa-metadata.csv")
     names, mos, sets = read_columns(file, "image_name", "quality_mos", "set")
-    split = _splits(sets, file)
+    split = _official_parts(sets, file)
     if (file.parent / sets[0]).is_dir():
         data = [f"{part}/{name}" for part, name in zip(sets, names, strict=True)]
     else:
-        folder = first_folder(file.parent, ["images", "database", ""], names[0])
+        folder = find_image_folder(file.parent, ["images", "database", ""], names[0])
         data = [folder + name for name in names]
-    return {"root": file.parent, "data": data, "target": numbers(mos, file), "split": split}
+    return Columns(root=file.parent, data=data, target=parse_floats(mos, file), split=split)
 
 
 @loader(
@@ -331,15 +327,15 @@ def load_uhd_iqa(root, database):
     url="https://github.com/lcysyzxdxc/AGIQA-3k-Database",
     scores=(0, 5),
 )
-def load_agiqa3k(root, database):
+def load_agiqa3k(root: Path, database: Database) -> Columns:
     """Load AGIQA-3k: images generated from text."""
-    file = find(root, "data.csv", database=database)
+    file = database.find(root, "data.csv")
     names, prompts, mos, spread = read_columns(file, "name", "prompt", "mos_quality", "std_quality")
-    folder = first_folder(file.parent, ["", "images", "file", "AGIQA-3K"], names[0])
-    return {
-        "root": file.parent,
-        "data": [folder + name for name in names],
-        "target": numbers(mos, file),
-        "target_std": numbers(spread, file),
-        "groups": prompts,
-    }
+    folder = find_image_folder(file.parent, ["", "images", "file", "AGIQA-3K"], names[0])
+    return Columns(
+        root=file.parent,
+        data=[folder + name for name in names],
+        target=parse_floats(mos, file),
+        target_std=parse_floats(spread, file),
+        groups=prompts,
+    )

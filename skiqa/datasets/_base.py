@@ -1,21 +1,43 @@
-"""What the loaders share: finding files, reading tables, and saying what is wrong with either."""
+"""What the loaders share: facts about a database, the Bunch that it becomes, and the checks."""
 
-import csv
-import functools
+from __future__ import annotations
+
 import inspect
-import re
 import textwrap
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.utils import Bunch
 
-SUFFIXES = {".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
-SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-    "dev": "val", "test": "test", "testing": "test",
-}  # fmt: skip
+from skiqa import _types
+from skiqa._types import Floats
+from skiqa.datasets._files import find_path, locate_images
+
+_WORDS = {  # for the parts of an official split
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+SPLITS = {word: part for part, words in _WORDS.items() for word in words}
+
+TEXAS_LICENSE = (
+    "any use without fee if the copyright notice of the University of Texas at Austin and the "
+    "citation are kept."
+)
+
+_DTYPES: dict[str, Any] = {
+    "data": object,
+    "target": np.float64,
+    "target_std": np.float64,
+    "groups": None,
+    "degradation": np.str_,
+    "level": np.int64,
+    "split": np.str_,
+}
 
 _PARAMETERS = """
 Parameters
@@ -69,10 +91,10 @@ class Database:
     citation: str
     url: str
     license: str = "not confirmed here: see the source"
-    scores: tuple | None = None  # (lowest, highest) that a score file can hold
+    scores: tuple[float, float] | None = None  # (lowest, highest) that a score file can hold
 
     @property
-    def description(self):
+    def description(self) -> str:
         return "\n".join(
             [
                 self.name,
@@ -91,27 +113,90 @@ class Database:
         )
 
     @property
-    def expected(self):
+    def expected(self) -> str:
         return textwrap.dedent(self.layout).strip("\n")
 
+    def find(self, root: Path, *names: str) -> Path:
+        """Return the first of some files or folders, in `root` or one folder below."""
+        found = find_path(root, *names)
+        if found is None:
+            raise FileNotFoundError(
+                f"{self.name}: there is no {' or '.join(names)} in {root} or in a folder of it. "
+                f"Expected:\n{self.expected}"
+            )
+        return found
 
-def _field(name, text):
+
+def _field(name: str, text: str) -> list[str]:
     return textwrap.wrap(f"{name}: {' '.join(text.split())}", 96, subsequent_indent="  ")
 
 
-def loader(**database):
-    """Make a public loader of a function from (root folder, Database) to columns.
+Column: TypeAlias = Sequence[Any] | npt.NDArray[Any]
 
-    The function returns a dict with `data`, paths relative to the root; `target`, as published, or
-    flipped; and any of `target_std`, `groups`, `degradation`, `level`, `split`, `also` (relative
-    paths of images that may lie beside them), `strict` (False: any others may) and `root` (where it
-    is not `data_home`).
+
+@dataclass
+class Columns:
+    """What is known of the images of a database, of one length, and where they are.
+
+    Attributes
+    ----------
+    root : Path
+        Folder that `data` is relative to.
+    data : sequence of str
+        The images, with forward slashes.
+    target : ndarray of float
+        As published, or flipped so that higher is better.
+    target_std, groups, degradation, level, split : sequence or None
+        As of the Bunch that a loader returns.
+    also : collection of str
+        Images that may lie beside them, relative to `root`.
+    strict : bool
+        Whether no others may.
     """
-    database = Database(**database)
 
-    def decorate(read):
-        @functools.wraps(read)
-        def load(data_home, *, split=None, return_X_y=False, as_frame=False):
+    root: Path
+    data: Sequence[str]
+    target: Floats
+    target_std: Column | None = None
+    groups: Column | None = None
+    degradation: Column | None = None
+    level: Column | None = None
+    split: Column | None = None
+    also: Collection[str] = ()
+    strict: bool = True
+
+
+class Loader(Protocol):
+    """A public loader; it returns a Bunch, or with `return_X_y` the tuple (data, target)."""
+
+    def __call__(
+        self,
+        data_home: _types.Path,
+        *,
+        split: str | None = None,
+        return_X_y: bool = False,
+        as_frame: bool = False,
+    ) -> Any: ...
+
+
+def loader(**facts: Any) -> Callable[[Callable[[Path, Database], Columns]], Loader]:
+    """Make a public loader of a function from (root folder, Database) to Columns.
+
+    Parameters
+    ----------
+    **facts
+        What :class:`Database` takes.
+    """
+    database = Database(**facts)
+
+    def decorate(read: Callable[[Path, Database], Columns]) -> Loader:
+        def load(
+            data_home: _types.Path,
+            *,
+            split: str | None = None,
+            return_X_y: bool = False,
+            as_frame: bool = False,
+        ) -> Any:
             root = Path(data_home).expanduser()
             if not root.is_dir():
                 raise FileNotFoundError(
@@ -119,27 +204,28 @@ def loader(**database):
                     f"({database.url}):\n{database.expected}"
                 )
             columns = read(root, database)
-            _check_scores(columns["target"], database)
-            columns["data"] = locate(
-                columns.pop("root", root),
-                columns["data"],
+            _check_scores(columns.target, database)
+            columns.data = locate_images(
+                columns.root,
+                columns.data,
                 database.name,
                 database.expected,
-                also=columns.pop("also", ()),
-                strict=columns.pop("strict", True),
+                also=columns.also,
+                strict=columns.strict,
             )
-            return make_bunch(
-                columns, database.name, database.description, split, return_X_y, as_frame
-            )
+            name, description = database.name, database.description
+            return make_bunch(columns, name, description, split, return_X_y, as_frame)
 
-        del load.__wrapped__  # its signature is not the loader's
+        # not functools.wraps: the signature of `read` is not the loader's
+        load.__module__ = read.__module__
+        load.__name__ = load.__qualname__ = read.__name__
         load.__doc__ = f"{inspect.getdoc(read)}\n{_PARAMETERS}{database.description}\n"
         return load
 
     return decorate
 
 
-def _check_scores(target, database):
+def _check_scores(target: Floats, database: Database) -> None:
     if database.scores is None:
         return
     low, high = database.scores
@@ -151,14 +237,20 @@ def _check_scores(target, database):
         )
 
 
-def make_bunch(columns, name, description, split=None, return_X_y=False, as_frame=False):
-    """Return the Bunch of a database, or (data, target), from columns of one length.
+def make_bunch(
+    columns: Columns,
+    name: str,
+    description: str,
+    split: str | None = None,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
+    """Return the Bunch of a database, or (data, target).
 
     Parameters
     ----------
-    columns : dict
-        `data` list of str, `target`, and any of `target_std`, `groups`, `degradation`, `level`,
-        `split`; each of shape (n,) or None.
+    columns : Columns
+        Whose `data` are the paths of the images.
     name, description : str
     split, return_X_y, as_frame
         As of the loaders.
@@ -167,24 +259,9 @@ def make_bunch(columns, name, description, split=None, return_X_y=False, as_fram
     -------
     Bunch or tuple
     """
-    n = len(columns["data"])
-    kinds = {"data": object, "target": np.float64, "target_std": np.float64, "groups": None,
-             "degradation": np.str_, "level": np.int64, "split": np.str_}  # fmt: skip
-    arrays = {}
-    for key, kind in kinds.items():
-        values = columns.get(key)
-        arrays[key] = None if values is None else np.asarray(values, dtype=kind)
-        if values is not None and len(values) != n:
-            raise ValueError(f"{name}: {key} has {len(values)} values for {n} images")
-    if arrays["groups"] is None:
-        arrays["groups"] = np.arange(n)
+    arrays = _as_arrays(columns, name)
     if split is not None:
-        there = [] if arrays["split"] is None else sorted(set(arrays["split"].tolist()))
-        if split not in there:
-            found = f"its split has {there}" if there else "it has no official split"
-            raise ValueError(f"split={split!r}: {name}: {found}. split=None gives all images.")
-        kept = arrays["split"] == split
-        arrays = {key: None if v is None else v[kept] for key, v in arrays.items()}
+        arrays = _only_part(arrays, split, name)
     frame = None
     if as_frame:
         try:
@@ -198,172 +275,27 @@ def make_bunch(columns, name, description, split=None, return_X_y=False, as_fram
     return Bunch(**arrays, frame=frame, name=name, DESCR=description)
 
 
-def locate(root, names, title, expected, *, also=(), strict=True):
-    """Return the paths of images, found whatever the case of their names.
-
-    Parameters
-    ----------
-    root : Path
-    names : list of str
-        Relative to `root`, with forward slashes.
-    title, expected : str
-        For messages: what this is, and what the folder should look like.
-    also : iterable of str
-        Images that may be there besides.
-    strict : bool, default=True
-        Whether any other image, in a folder that holds a named one, is an error.
-
-    Returns
-    -------
-    list of str
-    """
-    names = [str(name).replace("\\", "/") for name in names]
-    there = {}
-    for folder in {name.rpartition("/")[0] for name in names}:
-        for path in _files(root / folder):
-            # TID's lists say i01 where the disk says I01, and people rename .JPG
-            there[f"{folder}/{path.name}".lstrip("/").lower()] = path
-    missing = [name for name in names if name.lower() not in there]
-    if missing:
-        raise FileNotFoundError(
-            f"{title}: {len(missing)} of {len(names)} images are missing in {root}: "
-            f"{_few(missing)}. Expected:\n{expected}"
-        )
-    if strict:
-        known = {name.lower() for name in (*names, *also)}
-        unknown = sorted(
-            key
-            for key, path in there.items()
-            if key not in known and path.suffix.lower() in SUFFIXES
-        )
-        if unknown:
-            raise ValueError(
-                f"{title}: {len(unknown)} images in {root} are not in the score file: "
-                f"{_few(unknown)}. Move them away. Expected:\n{expected}"
-            )
-    return [str(there[name.lower()]) for name in names]
+def _as_arrays(columns: Columns, name: str) -> dict[str, npt.NDArray[Any] | None]:
+    n = len(columns.data)
+    arrays: dict[str, npt.NDArray[Any] | None] = {}
+    for key, dtype in _DTYPES.items():
+        values = getattr(columns, key)
+        arrays[key] = None if values is None else np.asarray(values, dtype=dtype)
+        if values is not None and len(values) != n:
+            raise ValueError(f"{name}: {key} has {len(values)} values for {n} images")
+    if arrays["groups"] is None:
+        arrays["groups"] = np.arange(n)
+    return arrays
 
 
-def _files(folder):
-    """Return the files of a folder, hidden ones left out (macOS leaves ._a.jpg beside a.jpg)."""
-    if not folder.is_dir():
-        return []
-    return [path for path in folder.iterdir() if not path.name.startswith(".")]
-
-
-def _few(names, at_most=3):
-    return ", ".join(names[:at_most]) + (", ..." if len(names) > at_most else "")
-
-
-def find(root, *names, database, required=True):
-    """Return the first of some files or folders, in `root` or one folder below; or None.
-
-    Archives unpack into a folder of their own, and people point at either.
-    """
-    below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    for folder in (root, *below):
-        for name in names:
-            if (folder / name).exists():
-                return folder / name
-    if required:
-        raise FileNotFoundError(
-            f"{database.name}: there is no {' or '.join(names)} in {root} or in a folder of it. "
-            f"Expected:\n{database.expected}"
-        )
-    return None
-
-
-def first_folder(root, folders, name):
-    """Return which of some folders (relative, "" for none) holds the image; the first if none."""
-    for folder in folders:
-        if any(path.name.lower() == name.lower() for path in _files(root / folder)):
-            return f"{folder}/" if folder else ""
-    return f"{folders[0]}/" if folders[0] else ""
-
-
-def read_rows(file, sheet=None):
-    """Return the rows of a table, lists of str, number or None: .csv, or .xlsx with openpyxl.
-
-    A CSV beside an Excel sheet, of the same name, is read in its place.
-    """
-    if file.suffix == ".xlsx":
-        beside = file.with_suffix(".csv")
-        if not beside.exists():
-            return _read_excel(file, sheet)
-        file = beside
-    with open(file, newline="", encoding="utf-8-sig") as lines:
-        return [row for row in csv.reader(lines) if row]
-
-
-def _read_excel(file, sheet):
-    try:
-        from openpyxl import load_workbook
-    except ImportError as error:
-        raise ImportError(
-            f"{file.name} is an Excel sheet, and openpyxl is not installed: pip install openpyxl, "
-            f"or save {'the sheet ' + repr(sheet) if sheet else 'it'} as "
-            f"{file.with_suffix('.csv').name} beside it"
-        ) from error
-    workbook = load_workbook(file, read_only=True, data_only=True)
-    try:
-        if sheet is not None and sheet not in workbook.sheetnames:
-            raise ValueError(f"{file} has no sheet {sheet!r}, only {workbook.sheetnames}")
-        rows = workbook[sheet] if sheet else workbook.active
-        return [list(row) for row in rows.iter_rows(values_only=True)]
-    finally:
-        workbook.close()
-
-
-def read_columns(file, *names, sheet=None):
-    """Return named columns of a table, as lists, in order; rows that are empty in all are left out.
-
-    The header is the first row that has all the names, whatever their case and spacing.
-    """
-    rows = read_rows(file, sheet)
-    for number, row in enumerate(rows):
-        header = [_plain(cell) for cell in row]
-        if all(_plain(name) in header for name in names):
-            places = [header.index(_plain(name)) for name in names]
-            body = [[_cell(row, place) for place in places] for row in rows[number + 1 :]]
-            body = [row for row in body if any(cell != "" for cell in row)]
-            return [[row[k] for row in body] for k in range(len(names))]
-    raise ValueError(
-        f"{file} has no columns {list(names)}: its first row is {rows[0] if rows else 'missing'}"
-    )
-
-
-def _plain(cell):
-    return re.sub(r"[\s_]+", " ", str(cell)).strip().lower()
-
-
-def _cell(row, place):
-    value = row[place] if place < len(row) else None
-    return value.strip() if isinstance(value, str) else ("" if value is None else value)
-
-
-def numbers(values, file):
-    """Return float64; a value that is no number is an error that names its row."""
-    out = np.empty(len(values))
-    for index, value in enumerate(values):
-        try:
-            out[index] = float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"{file}: {value!r}, row {index}, is no number") from None
-    return out
-
-
-def read_mat(file):
-    """Return the variables of a MATLAB file."""
-    from scipy.io import loadmat
-
-    return loadmat(file)
-
-
-def texts(cells):
-    """Return the str in a MATLAB cell array, as a list."""
-    out = []
-    for cell in np.asarray(cells).reshape(-1):
-        while isinstance(cell, np.ndarray) and cell.size:
-            cell = cell.reshape(-1)[0]
-        out.append(str(cell))
-    return out
+def _only_part(
+    arrays: dict[str, npt.NDArray[Any] | None], split: str, name: str
+) -> dict[str, npt.NDArray[Any] | None]:
+    """Return the arrays of one part of the official split."""
+    parts = arrays["split"]
+    there = [] if parts is None else sorted(set(parts.tolist()))
+    if split not in there:
+        found = f"its split has {there}" if there else "it has no official split"
+        raise ValueError(f"split={split!r}: {name}: {found}. split=None gives all images.")
+    kept = parts == split
+    return {key: None if v is None else v[kept] for key, v in arrays.items()}

@@ -1,11 +1,16 @@
 """Dead leaves: images with the statistics of photographs, made of discs that hide one another."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
 
 import numpy as np
+import numpy.typing as npt
 from scipy.integrate import cumulative_trapezoid, trapezoid
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
+
+from skiqa._types import Floats, Integers, Pixels
 
 _FINE = 2  # pixels are averages over so many by so many: a lens leaves no staircases either
 _TILES, _TILE = 16, 256  # textures of a call, and their side in fine pixels
@@ -24,14 +29,14 @@ _CONTRAST = 0.2  # of a texture, at most: standard deviation, in units of white
     prefer_skip_nested_validation=True,
 )
 def make_dead_leaves(
-    n_samples=100,
+    n_samples: int = 100,
     *,
-    image_shape=(256, 256),
-    min_radius=1.0,
-    max_radius=None,
-    textured=False,
-    random_state=None,
-):
+    image_shape: tuple[int, int] = (256, 256),
+    min_radius: float = 1.0,
+    max_radius: float | None = None,
+    textured: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> Pixels:
     """Make images of randomly colored discs that lie upon one another.
 
     The radii have density proportional to r^-3, so that the image looks alike at all scales between
@@ -94,29 +99,30 @@ def make_dead_leaves(
         )
     random = check_random_state(random_state)
     seed = random.randint(2**31 - 1)  # drawn at all times: flat and textured leaves lie alike
-    textures = _textures(np.random.default_rng(seed)) if textured else None
+    textures = noise_textures(np.random.default_rng(seed)) if textured else None
     images = np.empty((n_samples, *image_shape, 3), np.uint8)
+    height, width = (_FINE * side for side in image_shape)
     for image, seed in zip(images, random.randint(2**31 - 1, size=n_samples), strict=True):
         rng = np.random.default_rng(seed)
-        leaves, count = leaf_map(
-            _FINE * image_shape[0], _FINE * image_shape[1], _FINE * min_radius, _FINE * largest, rng
-        )
+        leaves, count = leaf_map(height, width, _FINE * min_radius, _FINE * largest, rng)
         pixels = rng.random((count, 3), dtype=np.float32)[leaves]
-        if textured:
-            pixels += _texture(leaves, count, textures, rng)[..., None]
+        if textures is not None:
+            pixels += _leaf_textures(leaves, count, textures, rng)[..., None]
             pixels.clip(0, 1, out=pixels)
         total = sum(pixels[i::_FINE, j::_FINE] for i in range(_FINE) for j in range(_FINE))
         image[...] = np.rint(total * np.float32(255 / _FINE**2))
     return images
 
 
-def leaf_map(height, width, min_radius, max_radius, rng):
+def leaf_map(
+    height: int, width: int, min_radius: float, max_radius: float, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int32], int]:
     """Return which leaf is seen at each pixel, and how many leaves there are.
 
     Parameters
     ----------
     height, width : int
-        Of the window, in pixels.
+        Of the image, in pixels.
     min_radius, max_radius : float
         In pixels.
     rng : numpy Generator
@@ -127,11 +133,11 @@ def leaf_map(height, width, min_radius, max_radius, rng):
         Numbers below `count`; many leaves are hidden, and seen nowhere.
     count : int
     """
-    # a leaf meets the window if its center lies in the window widened by its radius
+    # a leaf meets the image if its center lies in the image widened by its radius
     grid = np.geomspace(min_radius, max_radius, 1000)
     density = grid**-3 * (height + 2 * grid) * (width + 2 * grid)
     chance = cumulative_trapezoid(density, grid, initial=0)
-    covered = np.pi * trapezoid(1 / grid, grid) / chance[-1]  # of the window, by a leaf on the mean
+    covered = np.pi * trapezoid(1 / grid, grid) / chance[-1]  # of the image, by a leaf on the mean
     layer_size = int(2 / covered) + 1
     leaves, count = np.full((height, width), -1, np.int32), 0
     while (hidden := leaves < 0).any():
@@ -144,13 +150,13 @@ def leaf_map(height, width, min_radius, max_radius, rng):
     return leaves, count
 
 
-def front_leaf(height, width, y, x, r):
+def front_leaf(height: int, width: int, y: Floats, x: Floats, r: Floats) -> npt.NDArray[np.int32]:
     """Return which of some discs is seen at each pixel: the last that holds its center, or -1.
 
     Parameters
     ----------
     height, width : int
-        Of the window; the center of its first pixel is at (0.5, 0.5).
+        Of the image; the center of its first pixel is at (0.5, 0.5).
     y, x, r : ndarray of shape (n,)
         Centers and radii, in pixels.
 
@@ -159,7 +165,7 @@ def front_leaf(height, width, y, x, r):
     ndarray of shape (height, width), int32
     """
 
-    def cells(low, high, side):
+    def cells(low: Floats, high: Floats, side: int) -> list[Integers]:
         return [np.ceil(v - 0.5).clip(0, side).astype(np.int32) for v in (low, high)]
 
     disc, row = _runs(*cells(y - r, y + r, height))
@@ -170,7 +176,7 @@ def front_leaf(height, width, y, x, r):
     return seen.reshape(height, width)
 
 
-def _runs(start, stop):
+def _runs(start: Integers, stop: Integers) -> tuple[Integers, Integers]:
     """Return (i, value) for each integer value in start[i] .. stop[i] - 1, of all i in order."""
     lengths = stop - start
     which = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
@@ -178,7 +184,7 @@ def _runs(start, stop):
     return which, np.arange(len(which), dtype=np.int32) - (before - start)[which]
 
 
-def _textures(rng):
+def noise_textures(rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """Return periodic noise, (_TILES, _TILE, _TILE) float32, of mean 0 and deviation 1."""
     u, v = np.fft.fftfreq(_TILE)[:, None], np.fft.rfftfreq(_TILE)
     tiles = []
@@ -193,7 +199,9 @@ def _textures(rng):
     return np.stack(tiles)
 
 
-def _texture(leaves, count, textures, rng):
+def _leaf_textures(
+    leaves: Integers, count: int, textures: npt.NDArray[np.float32], rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
     """Return what to add to the color at each pixel: each leaf a part of a texture of its own."""
     tile = rng.integers(_TILES, size=count, dtype=np.int32)[leaves]
     shifts = rng.integers(_TILE, size=(2, count), dtype=np.int32)

@@ -1,11 +1,19 @@
 """One's own ratings: a folder of images and a table."""
 
+from __future__ import annotations
+
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from skiqa.datasets._base import SPLITS, locate, make_bunch, numbers, read_columns, read_rows
+from skiqa import _types
+from skiqa._types import Floats
+from skiqa.datasets._base import SPLITS, Columns, make_bunch
+from skiqa.datasets._files import locate_images
+from skiqa.datasets._tables import parse_floats, read_columns, read_rows
 
 # what people call these columns; "dmos" is not here, for nobody can tell which way it runs
 _NAMES = {
@@ -20,20 +28,20 @@ _NAMES = {
 
 
 def load_folder(
-    path,
-    csv,
+    path: _types.Path,
+    csv: _types.Path,
     *,
-    image=None,
-    target=None,
-    target_std=None,
-    groups=None,
-    degradation=None,
-    level=None,
-    higher_is_better=True,
-    split=None,
-    return_X_y=False,
-    as_frame=False,
-):
+    image: str | None = None,
+    target: str | None = None,
+    target_std: str | None = None,
+    groups: str | None = None,
+    degradation: str | None = None,
+    level: str | None = None,
+    higher_is_better: bool = True,
+    split: str | None = None,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
     """Load one's own images and ratings: a folder, and a table with a row for each image.
 
     Parameters
@@ -98,48 +106,70 @@ def load_folder(
     (array([3.5, nan]), ['beach', 'beach'])
     """
     root, file = Path(path).expanduser(), Path(csv).expanduser()
-    for what, there in (("folder", root.is_dir()), ("table", file.is_file())):
-        if not there:
-            raise FileNotFoundError(f"there is no {what} {root if what == 'folder' else file}")
-    given = {"image": image, "target": target, "target_std": target_std, "groups": groups,
-             "degradation": degradation, "level": level}  # fmt: skip
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {root}")
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no table {file}")
+    given = {
+        "image": image,
+        "target": target,
+        "target_std": target_std,
+        "groups": groups,
+        "degradation": degradation,
+        "level": level,
+    }
+    names = _column_names(given, file)
+    cells = dict(zip(names, read_columns(file, *names.values()), strict=True))
+    images = [str(name) for name in cells["image"]]
+    _check_unique(images, file)
+    ratings = _parse_ratings(cells["target"], file)
+    columns = Columns(
+        root,
+        images,
+        ratings if higher_is_better else -ratings,
+        target_std=_parse_ratings(cells["target_std"], file) if "target_std" in cells else None,
+        groups=cells.get("groups"),
+        degradation=cells.get("degradation"),
+    )
+    if "level" in cells:
+        columns.level = parse_floats(cells["level"], file).astype(np.int64)
+    if "split" in cells:
+        columns.split = [SPLITS.get(str(v).lower(), str(v)) for v in cells["split"]]
+    expected = f"the files that the column {names['image']!r} of {file} names"
+    columns.data = locate_images(root, images, str(root), expected, strict=False)
+    description = f"{len(images)} images in {root}, ratings in {file}, column {names['target']!r}"
+    return make_bunch(columns, root.name, description, split, return_X_y, as_frame)
+
+
+def _column_names(given: Mapping[str, str | None], file: Path) -> dict[str, str]:
+    """Return what the table calls each column, those that it does not have left out."""
     header = read_rows(file)[0]
-    names = {key: _column(key, given.get(key), header, file) for key in _NAMES}
-    names = {key: name for key, name in names.items() if name is not None}
-    columns = dict(zip(names, read_columns(file, *names.values()), strict=True))
-    images = [str(name) for name in columns.pop("image")]
+    there = {str(cell).strip().lower(): str(cell).strip() for cell in header}
+    names = {}
+    for key, usual in _NAMES.items():
+        name = given.get(key)
+        candidates = usual if name is None else (name.strip().lower(),)
+        found = next((there[candidate] for candidate in candidates if candidate in there), None)
+        if found is not None:
+            names[key] = found
+        elif name is not None or key in ("image", "target"):
+            raise ValueError(
+                f"{file} has no column {' or '.join(candidates)}: its columns are "
+                f"{list(there.values())}. Say which one it is: {key}=..."
+                + (" (and higher_is_better=False for a DMOS)" if key == "target" else "")
+            )
+    return names
+
+
+def _check_unique(images: Sequence[str], file: Path) -> None:
     twice = [name for name, count in Counter(images).items() if count > 1]
     if twice:
         raise ValueError(
             f"{file}: {len(twice)} images stand in two or more rows, {twice[0]!r} is the first: "
             "give one row each, with the average rating"
         )
-    for key in ("target", "target_std"):
-        if key in columns:
-            values = [np.nan if value == "" else value for value in columns[key]]
-            columns[key] = numbers(values, file)
-    if not higher_is_better:
-        columns["target"] = -columns["target"]
-    if "level" in columns:
-        columns["level"] = numbers(columns["level"], file).astype(np.int64)
-    if "split" in columns:
-        columns["split"] = [SPLITS.get(str(v).lower(), str(v)) for v in columns["split"]]
-    expected = f"the files that the column {names['image']!r} of {file} names"
-    columns["data"] = locate(root, images, str(root), expected, strict=False)
-    description = f"{len(images)} images in {root}, ratings in {file}, column {names['target']!r}"
-    return make_bunch(columns, root.name, description, split, return_X_y, as_frame)
 
 
-def _column(key, name, header, file):
-    there = {str(cell).strip().lower(): str(cell).strip() for cell in header}
-    candidates = _NAMES[key] if name is None else (name.strip().lower(),)
-    for candidate in candidates:
-        if candidate in there:
-            return there[candidate]
-    if name is None and key not in ("image", "target"):
-        return None
-    raise ValueError(
-        f"{file} has no column {' or '.join(candidates)}: its columns are {list(there.values())}. "
-        f"Say which one it is: {key}=..."
-        + (" (and higher_is_better=False for a DMOS)" if key == "target" else "")
-    )
+def _parse_ratings(values: Sequence[Any], file: Path) -> Floats:
+    """Return float64, NaN where a cell is empty."""
+    return parse_floats([np.nan if value == "" else value for value in values], file)

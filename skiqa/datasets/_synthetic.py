@@ -1,28 +1,81 @@
-"""Databases of photographs degraded on purpose: the content of an image is its reference."""
+"""Databases of photographs degraded on purpose, once each: the content is the reference."""
 
-import re
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from skiqa.datasets._base import find, loader, numbers, read_columns, read_mat, read_rows, texts
+from skiqa._types import Floats
+from skiqa.datasets._base import TEXAS_LICENSE, Columns, Database, loader
+from skiqa.datasets._files import find_path, name_parts
+from skiqa.datasets._tables import (
+    cell_texts,
+    parse_floats,
+    read_columns,
+    read_floats,
+    read_lines,
+    read_mat,
+    read_rows,
+)
 
-TID_DEGRADATIONS = (
-    "white_noise", "color_noise", "spatially_correlated_noise", "masked_noise",
-    "high_frequency_noise", "impulse_noise", "quantization_noise", "gaussian_blur", "denoise",
-    "jpeg", "jpeg2000", "jpeg_transmission_errors", "jpeg2000_transmission_errors",
-    "non_eccentricity_pattern", "local_blocks", "mean_shift", "contrast_change",
-    "color_saturation", "multiplicative_noise", "comfort_noise", "lossy_compression_of_noisy",
-    "color_quantization_with_dither", "chromatic_aberrations", "sparse_sampling",
-)  # fmt: skip
+# number in the file name -> degradation
+TID_DEGRADATIONS = {
+    1: "white_noise",
+    2: "color_noise",
+    3: "spatially_correlated_noise",
+    4: "masked_noise",
+    5: "high_frequency_noise",
+    6: "impulse_noise",
+    7: "quantization_noise",
+    8: "gaussian_blur",
+    9: "denoise",
+    10: "jpeg",
+    11: "jpeg2000",
+    12: "jpeg_transmission_errors",
+    13: "jpeg2000_transmission_errors",
+    14: "non_eccentricity_pattern",
+    15: "local_blocks",
+    16: "mean_shift",
+    17: "contrast_change",
+    18: "color_saturation",
+    19: "multiplicative_noise",
+    20: "comfort_noise",
+    21: "lossy_compression_of_noisy",
+    22: "color_quantization_with_dither",
+    23: "chromatic_aberrations",
+    24: "sparse_sampling",
+}
 
 # the names of the "kadis" bank of skiqa.degradations, which are these degradations
-KADID_DEGRADATIONS = (
-    "gaussian_blur", "lens_blur", "motion_blur", "color_diffusion", "color_shift",
-    "color_quantization", "color_saturation_hsv", "color_saturation_lab", "jpeg2000", "jpeg",
-    "white_noise", "white_noise_ycbcr", "impulse_noise", "multiplicative_noise", "denoise",
-    "brighten", "darken", "mean_shift", "jitter", "non_eccentricity_patch", "pixelate",
-    "quantization", "color_block", "high_sharpen", "contrast_change",
-)  # fmt: skip
+KADID_DEGRADATIONS = {
+    1: "gaussian_blur",
+    2: "lens_blur",
+    3: "motion_blur",
+    4: "color_diffusion",
+    5: "color_shift",
+    6: "color_quantization",
+    7: "color_saturation_hsv",
+    8: "color_saturation_lab",
+    9: "jpeg2000",
+    10: "jpeg",
+    11: "white_noise",
+    12: "white_noise_ycbcr",
+    13: "impulse_noise",
+    14: "multiplicative_noise",
+    15: "denoise",
+    16: "brighten",
+    17: "darken",
+    18: "mean_shift",
+    19: "jitter",
+    20: "non_eccentricity_patch",
+    21: "pixelate",
+    22: "quantization",
+    23: "color_block",
+    24: "high_sharpen",
+    25: "contrast_change",
+}
 
 _LIVE_FOLDERS = {  # in the order of the score file
     "jp2k": ("jpeg2000", 227),
@@ -61,17 +114,16 @@ _CSIQ_TYPES = {  # in the sheet: folder, part of the file name, degradation
     citation="H. R. Sheikh, M. F. Sabir, A. C. Bovik, 'A statistical evaluation of recent full "
     "reference image quality assessment algorithms', IEEE Trans. Image Process. 15(11), 2006.",
     url="https://live.ece.utexas.edu/research/quality/subjective.htm",
-    license="any use without fee if the copyright notice of the University of Texas at Austin and "
-    "the citation are kept.",
+    license=TEXAS_LICENSE,
 )
-def load_live(root, database):
+def load_live(root: Path, database: Database) -> Columns:
     """Load LIVE (release 2): 29 references, 5 degradations."""
-    file = find(root, "dmos_realigned.mat", "dmos.mat", database=database)
+    file = database.find(root, "dmos_realigned.mat", "dmos.mat")
     root = file.parent
     scores = read_mat(file)
     dmos = scores["dmos_new" if "dmos_new" in scores else "dmos"].reshape(-1).astype(np.float64)
     original = scores["orgs"].reshape(-1).astype(bool)
-    references = texts(read_mat(find(root, "refnames_all.mat", database=database))["refnames_all"])
+    references = cell_texts(read_mat(database.find(root, "refnames_all.mat"))["refnames_all"])
     names, types = [], []
     for folder, (degradation, count) in _LIVE_FOLDERS.items():
         names += [f"{folder}/img{number}.bmp" for number in range(1, count + 1)]
@@ -81,15 +133,15 @@ def load_live(root, database):
             raise ValueError(f"LIVE: {len(values)} {what} in {root}, there should be {len(names)}")
     kept = np.flatnonzero(~original)
     spread = scores["dmos_std"].reshape(-1)[kept] if "dmos_std" in scores else None
-    return {
-        "root": root,
-        "data": [names[k] for k in kept],
-        "target": 100 - dmos[kept],
-        "target_std": spread,
-        "groups": [references[k].removesuffix(".bmp") for k in kept],
-        "degradation": [types[k] for k in kept],
-        "also": names,
-    }
+    return Columns(
+        root=root,
+        data=[names[k] for k in kept],
+        target=100 - dmos[kept],
+        target_std=spread,
+        groups=[references[k].removesuffix(".bmp") for k in kept],
+        degradation=[types[k] for k in kept],
+        also=names,
+    )
 
 
 @loader(
@@ -112,25 +164,16 @@ def load_live(root, database):
     url="https://s2.smu.edu/~eclarson/csiq.html",
     scores=(0, 1),
 )
-def load_csiq(root, database):
+def load_csiq(root: Path, database: Database) -> Columns:
     """Load CSIQ: 30 references, 6 degradations."""
-    file = find(root, "csiq.DMOS.xlsx", "csiq.DMOS.csv", "csiq_label.txt", database=database)
-    root, spread = file.parent, None
+    file = database.find(root, "csiq.DMOS.xlsx", "csiq.DMOS.csv", "csiq_label.txt")
+    root = file.parent
     if file.suffix == ".txt":
-        lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
-        files, dmos = [line[0] for line in lines], numbers([line[1] for line in lines], file)
+        lines = read_lines(file)
+        files, spread = [line[0] for line in lines], None
+        dmos = parse_floats([line[1] for line in lines], file)
     else:
-        image, kind, level, spread, dmos = read_columns(
-            file, "image", "dst_type", "dst_lev", "dmos_std", "dmos", sheet="all_by_image"
-        )
-        spread, dmos = numbers(spread, file), numbers(dmos, file)
-        unknown = sorted({str(k) for k in kind} - set(_CSIQ_TYPES))
-        if unknown:
-            raise ValueError(f"{file}: unknown dst_type {unknown}, not in {list(_CSIQ_TYPES)}")
-        files = [
-            f"{_whole(i)}.{_CSIQ_TYPES[k][1]}.{_whole(n)}.png"
-            for i, k, n in zip(image, kind, level, strict=True)
-        ]
+        files, dmos, spread = _read_csiq_sheet(file)
     types = {part.lower(): (folder, name) for folder, part, name in _CSIQ_TYPES.values()}
     together = (root / "dst_imgs_all").is_dir()
     data, degradation, groups, levels = [], [], [], []
@@ -141,20 +184,35 @@ def load_csiq(root, database):
         degradation.append(kind)
         groups.append(content)
         levels.append(int(level))
-    return {
-        "root": root,
-        "strict": file.suffix != ".txt",
-        "data": data,
-        "target": 1 - dmos,
-        "target_std": spread,
-        "groups": groups,
-        "degradation": degradation,
-        "level": levels,
-    }
+    return Columns(
+        root=root,
+        data=data,
+        target=1 - dmos,
+        target_std=spread,
+        groups=groups,
+        degradation=degradation,
+        level=levels,
+        strict=file.suffix != ".txt",
+    )
 
 
-def _whole(cell):
-    """A number of a sheet, or its text, as it stands in a file name."""
+def _read_csiq_sheet(file: Path) -> tuple[list[str], Floats, Floats]:
+    """Return file names, DMOS and deviations."""
+    image, kind, level, spread, dmos = read_columns(
+        file, "image", "dst_type", "dst_lev", "dmos_std", "dmos", sheet="all_by_image"
+    )
+    unknown = sorted({str(k) for k in kind} - set(_CSIQ_TYPES))
+    if unknown:
+        raise ValueError(f"{file}: unknown dst_type {unknown}, not in {list(_CSIQ_TYPES)}")
+    files = [
+        f"{_in_file_name(i)}.{_CSIQ_TYPES[k][1]}.{_in_file_name(n)}.png"
+        for i, k, n in zip(image, kind, level, strict=True)
+    ]
+    return files, parse_floats(dmos, file), parse_floats(spread, file)
+
+
+def _in_file_name(cell: Any) -> str:
+    """Return a number of a sheet, or its text, as it stands in a file name."""
     return str(int(cell)) if isinstance(cell, float) else str(cell)
 
 
@@ -178,9 +236,9 @@ _TID_LAYOUT = """
     url="http://www.ponomarenko.info/tid2008.htm",
     scores=(0, 9),
 )
-def load_tid2008(root, database):
+def load_tid2008(root: Path, database: Database) -> Columns:
     """Load TID2008: 25 references, 17 degradations at 4 levels."""
-    return _tid(root, database)
+    return _read_tid(root, database)
 
 
 @loader(
@@ -194,25 +252,25 @@ def load_tid2008(root, database):
     url="http://www.ponomarenko.info/tid2013.htm",
     scores=(0, 9),
 )
-def load_tid2013(root, database):
+def load_tid2013(root: Path, database: Database) -> Columns:
     """Load TID2013: 25 references, 24 degradations at 5 levels."""
-    return _tid(root, database)
+    return _read_tid(root, database)
 
 
-def _tid(root, database):
-    file = find(root, "mos_with_names.txt", database=database)
-    lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
-    spread = find(file.parent, "mos_std.txt", database=database, required=False)
-    parts = [line[1].rpartition(".")[0].split("_") for line in lines]
-    return {
-        "root": file.parent,
-        "data": [f"distorted_images/{line[1]}" for line in lines],
-        "target": numbers([line[0] for line in lines], file),
-        "target_std": None if spread is None else numbers(spread.read_text().split(), spread),
-        "groups": [content.upper() for content, _, _ in parts],
-        "degradation": [TID_DEGRADATIONS[int(kind) - 1] for _, kind, _ in parts],
-        "level": [int(level) for _, _, level in parts],
-    }
+def _read_tid(root: Path, database: Database) -> Columns:
+    file = database.find(root, "mos_with_names.txt")
+    lines = read_lines(file)
+    spread = find_path(file.parent, "mos_std.txt")
+    parts = name_parts(line[1] for line in lines)
+    return Columns(
+        root=file.parent,
+        data=[f"distorted_images/{line[1]}" for line in lines],
+        target=parse_floats([line[0] for line in lines], file),
+        target_std=None if spread is None else read_floats(spread),
+        groups=[content.upper() for content, _, _ in parts],
+        degradation=[TID_DEGRADATIONS[int(kind)] for _, kind, _ in parts],
+        level=[int(level) for _, _, level in parts],
+    )
 
 
 @loader(
@@ -232,21 +290,21 @@ def _tid(root, database):
     url="http://database.mmsp-kn.de/kadid-10k-database.html",
     scores=(1, 5),
 )
-def load_kadid10k(root, database):
+def load_kadid10k(root: Path, database: Database) -> Columns:
     """Load KADID-10k: 81 references, 25 degradations at 5 levels."""
-    file = find(root, "dmos.csv", database=database)
+    file = database.find(root, "dmos.csv")
     names, references, scores, spread = read_columns(file, "dist_img", "ref_img", "dmos", "var")
-    parts = [name.rpartition(".")[0].split("_") for name in names]
-    return {
-        "root": file.parent,
-        "data": [f"images/{name}" for name in names],
-        "target": numbers(scores, file),
-        "target_std": numbers(spread, file),
-        "groups": [name.rpartition(".")[0] for name in references],
-        "degradation": [KADID_DEGRADATIONS[int(kind) - 1] for _, kind, _ in parts],
-        "level": [int(level) for _, _, level in parts],
-        "also": [f"images/{name}" for name in references],
-    }
+    parts = name_parts(names)
+    return Columns(
+        root=file.parent,
+        data=[f"images/{name}" for name in names],
+        target=parse_floats(scores, file),
+        target_std=parse_floats(spread, file),
+        groups=[name.rpartition(".")[0] for name in references],
+        degradation=[KADID_DEGRADATIONS[int(kind)] for _, kind, _ in parts],
+        level=[int(level) for _, _, level in parts],
+        also=[f"images/{name}" for name in references],
+    )
 
 
 @loader(
@@ -265,193 +323,13 @@ def load_kadid10k(root, database):
     "learning', arXiv:2001.08113, 2020.",
     url="http://database.mmsp-kn.de/kadid-10k-database.html",
 )
-def load_kadis700k(root, database):
+def load_kadis700k(root: Path, database: Database) -> Columns:
     """Load the photographs of KADIS-700k, which has no opinions."""
-    file = find(root, "kadis700k_ref_imgs.csv", database=database)
+    file = database.find(root, "kadis700k_ref_imgs.csv")
     names = [row[0] for row in read_rows(file)[1:]]
-    return {
-        "root": file.parent,
-        "data": [f"ref_imgs/{name}" for name in names],
-        "target": np.full(len(names), np.nan),
-        "groups": names,
-    }
-
-
-@loader(
-    name="LIVE-MD",
-    content="450 degraded images of 15 references: blur, JPEG, and blur then JPEG (part 1), blur, "
-    "noise, and blur then noise (part 2), 225 each.",
-    opinions="DMOS, about 0 to 100, lower is better; target = 100 - DMOS.",
-    layout="""
-        To_Release/
-          Part 1/Imagelists.mat     distimgs
-          Part 1/Scores.mat         DMOSscores
-          Part 1/blurjpeg/*.bmp
-          Part 2/                   the same, with blurnoise/
-        (Part_1 and Part_2 will do)
-        """,
-    source="public code that opens both files. File names other than <content>_blur1_noise1.bmp "
-    "and its like could not be confirmed for part 1. Levels are not returned: two belong to one "
-    "image.",
-    citation="D. Jayaraman, A. Mittal, A. K. Moorthy, A. C. Bovik, 'Objective quality assessment "
-    "of multiply distorted images', Asilomar 2012.",
-    url="https://live.ece.utexas.edu/research/Quality/live_multidistortedimage.html",
-    license="any use without fee if the copyright notice of the University of Texas at Austin and "
-    "the citation are kept.",
-)
-def load_live_md(root, database):
-    """Load LIVE multiply distorted: 15 references, two degradations at once."""
-    first = find(root, "Part 1", "Part_1", database=database)
-    root = first.parent
-    data, dmos, also = [], [], []
-    for number, folder in ((1, "blurjpeg"), (2, "blurnoise")):
-        part = first.name.replace("1", str(number))
-        names = texts(read_mat(find(root / part, "Imagelists.mat", database=database))["distimgs"])
-        scores = read_mat(find(root / part, "Scores.mat", database=database))["DMOSscores"]
-        if scores.size != len(names):
-            raise ValueError(f"{root / part}: {scores.size} scores of {len(names)} images")
-        data += [f"{part}/{folder}/{name}" for name in names]
-        dmos += scores.reshape(-1).tolist()
-        also += [f"{part}/{folder}/{name.split('_')[0]}.bmp" for name in names]
-    stems = [name.rpartition("/")[2].rpartition(".")[0].split("_") for name in data]
-    return {
-        "root": root,
-        "data": data,
-        "target": 100 - np.array(dmos),
-        "groups": [content for content, *_ in stems],
-        "degradation": ["+".join(d.rstrip("0123456789") for d in rest) for _, *rest in stems],
-        "also": also,
-    }
-
-
-@loader(
-    name="MDID",
-    content="1,600 degraded images of 20 references, each by up to five degradations in a row.",
-    opinions="MOS, 0 to 8, higher is better; target = MOS.",
-    layout="""
-        MDID/
-          mos.txt                   1,600 lines, content by content
-          mos_std.txt               the same, if there
-          distortion_images/img01_01.bmp .. img20_80.bmp
-          reference_images/img01.bmp .. img20.bmp
-        """,
-    source="public code that reads mos.txt in this order, and lists of the files. mos_std.txt "
-    "could not be confirmed and is optional; the levels, one file for each content, are not read.",
-    citation="W. Sun, F. Zhou, Q. Liao, 'MDID: a multiply distorted image database for image "
-    "quality assessment', Pattern Recognition 61, 2017.",
-    url="https://www.sz.tsinghua.edu.cn/labs/vipl/mdid.html",
-    scores=(0, 8),
-)
-def load_mdid(root, database):
-    """Load MDID: 20 references, several degradations at once."""
-    file = find(root, "mos.txt", database=database)
-    spread = find(file.parent, "mos_std.txt", database=database, required=False)
-    mos = numbers(file.read_text().split(), file)
-    if len(mos) != 1600:
-        raise ValueError(f"MDID: {len(mos)} scores in {file}, there should be 1600")
-    contents = [f"img{content:02d}" for content in range(1, 21)]
-    return {
-        "root": file.parent,
-        "data": [f"distortion_images/{c}_{n:02d}.bmp" for c in contents for n in range(1, 81)],
-        "target": mos,
-        "target_std": None if spread is None else numbers(spread.read_text().split(), spread),
-        "groups": np.repeat(contents, 80),
-    }
-
-
-@loader(
-    name="PIPAL",
-    content="23,200 images of 200 references of 288 x 288 pixels (the training part, which alone "
-    "has published scores), degraded and restored in 116 ways, many by networks.",
-    opinions="Elo rating from pairs of one content, about 868 to 1857, higher is better; target = "
-    "rating.",
-    layout="""
-        PIPAL/
-          Train_Label/A0001.txt     lines 'A0001_00_00.bmp,1500.0'
-          Distortion_1/ .. Distortion_4/A0001_00_00.bmp, ... (content, class, variant)
-          Train_Ref/A0001.bmp, ...
-        """,
-    source="public code. Some copies have all images in Train_Dist/ or Dist_Imgs/, which is read "
-    "too. The release numbers its seven classes and does not name them; degradation is the "
-    "number, level is not returned.",
-    citation="J. Gu et al., 'PIPAL: a large-scale image quality assessment dataset for perceptual "
-    "image restoration', ECCV 2020.",
-    url="https://www.jasongt.com/projectpages/pipal.html",
-    scores=(500, 2500),
-)
-def load_pipal(root, database):
-    """Load the training part of PIPAL: 200 references, outputs of restoration among them."""
-    labels = find(root, "Train_Label", database=database)
-    root = labels.parent
-    folders = [f"Distortion_{n}" for n in range(1, 5)] + ["Train_Dist", "Dist_Imgs"]
-    where = {
-        path.name.lower(): f"{folder}/{path.name}"
-        for folder in folders
-        if (root / folder).is_dir()
-        for path in (root / folder).iterdir()
-    }
-    names, ratings = [], []
-    for file in sorted(labels.glob("*.txt")):
-        lines = [line.split(",") for line in file.read_text().splitlines() if line.strip()]
-        names += [line[0].strip() for line in lines]
-        ratings += numbers([line[1] for line in lines], file).tolist()
-    parts = [name.rpartition(".")[0].split("_") for name in names]
-    return {
-        "root": root,
-        "data": [where.get(name.lower(), f"{folders[0]}/{name}") for name in names],
-        "target": np.array(ratings),
-        "groups": [content for content, _, _ in parts],
-        "degradation": [kind for _, kind, _ in parts],
-    }
-
-
-@loader(
-    name="PieAPP",
-    content="600 degraded images of 40 references (the test part, which alone has a score for each "
-    "image), 15 of each reference.",
-    opinions="error against the reference, fitted to preferences in pairs, 0 = the reference, "
-    "lower is better; target = -error. References are compared with their own copies only.",
-    layout="""
-        PieAPP_dataset_CVPR_2018/
-          labels/test/ref_1_per_image_score.csv        ref. image, distorted image, score for
-                                                       distorted image
-          distorted_images/test/ref_1/distort_1_<type>_<inter or intra>_<identifier>.png, ...
-          reference_images/test/ref_1.png, ...
-        """,
-    source="the readme of the authors and public code that reads the score files. The training and "
-    "validation parts (19,680 images) have preferences in pairs only and are not loaded.",
-    citation="E. Prashnani, H. Cai, Y. Mostofi, P. Sen, 'PieAPP: Perceptual image-error assessment "
-    "through pairwise preference', CVPR 2018.",
-    url="https://github.com/prashnani/PerceptualImageError",
-    license="non-commercial, educational purposes only.",
-)
-def load_pieapp(root, database):
-    """Load the test part of PieAPP: 40 references, 15 degraded images of each."""
-    labels = find(root, "labels", database=database)
-    names, errors, groups = [], [], []
-    for file in sorted(labels.glob("test/ref_*_per_image_score.csv"), key=_natural):
-        reference = file.name.removesuffix("_per_image_score.csv")
-        files, values = read_columns(file, "distorted image", "score for distorted image")
-        for name, error in zip(files, numbers(values, file), strict=True):
-            if name != f"{reference}.png":  # the reference itself, whose error is 0
-                names.append(f"distorted_images/test/{reference}/{name}")
-                errors.append(error)
-                groups.append(reference)
-    if not names:
-        raise FileNotFoundError(
-            f"{database.name}: there are no scores in {labels / 'test'}. Expected:\n"
-            f"{database.expected}"
-        )
-    kinds = [re.search(r"distort_\d+_(.+)_int(?:er|ra)_", name) for name in names]
-    return {
-        "root": labels.parent,
-        "data": names,
-        "target": -np.array(errors),
-        "groups": groups,
-        "degradation": [kind[1] if kind else "unknown" for kind in kinds],
-        "split": ["test"] * len(names),
-    }
-
-
-def _natural(file):
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.name)]
+    return Columns(
+        root=file.parent,
+        data=[f"ref_imgs/{name}" for name in names],
+        target=np.full(len(names), np.nan),
+        groups=names,
+    )
