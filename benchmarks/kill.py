@@ -24,7 +24,7 @@ N_STEPS = EPOCHS * N_PHOTOS // BATCH
 
 def train(objective, folder):
     """Train in this process; print a line after each step, and the digest of the weights."""
-    import skiqa._training.loop
+    import skiqa._training.checkpoints
     from skiqa import ContrastiveQualityEncoder
     from skiqa.datasets import make_dead_leaves
 
@@ -42,7 +42,7 @@ def train(objective, folder):
             if context.task_name == "batch":
                 print("step", flush=True)
 
-    skiqa._training.loop._CHECKPOINT_SECONDS = 0.1  # a minute is longer than this training
+    skiqa._training.checkpoints.CHECKPOINT_SECONDS = 0.1  # a minute is longer than this training
     photos = list(make_dead_leaves(N_PHOTOS, image_shape=(160, 160), min_radius=3, random_state=0))
     encoder = ContrastiveQualityEncoder(
         "mobilenetv3_small_100", weights=None, objective=objective, epochs=EPOCHS,

@@ -1,12 +1,18 @@
 """ContrastiveQualityEncoder: images -> features of quality, as a scikit-learn transformer."""
 
+from __future__ import annotations
+
+import copy
 import hashlib
 import os
 import warnings
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from functools import partial
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import PIL
 from sklearn.base import (
     BaseEstimator,
@@ -16,28 +22,31 @@ from sklearn.base import (
     clone,
 )
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skiqa._features.cache import FeatureCache
-from skiqa._features.constants import standardising_constants
-from skiqa._features.extract import EXTRACTION_VERSION, extract, extract_cached, image_digest
+from skiqa._features.extract import EXTRACTION_VERSION, Extraction, Row, extract, extract_cached
 from skiqa._features.width import row_width
 from skiqa._inputs.containers import as_image_list, is_rows
+from skiqa._inputs.images import ImageList
 from skiqa._inputs.rows import rows_as_images
 from skiqa._network.device import resolve_device, training_dtype
-from skiqa._network.state import EncoderState, current_versions, random_state_of, timm_state
-from skiqa._network.weight_files import BUNDLED, load_state
+from skiqa._network.starting_state import starting_state
+from skiqa._network.state import EncoderState, current_versions
 from skiqa._progress import progress_bar
-from skiqa._training.checkpoints import TrainingFolder
+from skiqa._training.checkpoints import NoFolder, TrainingFolder
 from skiqa._training.distributed import from_first, rank
+from skiqa._training.hooks import Hooks
 from skiqa._training.loop import train
-from skiqa._training.schedule import Plan
+from skiqa._training.run import Run, authentic_marks
+from skiqa._training.schedule import DECIDED_BY_OBJECTIVE, Plan, make_plan
 from skiqa._training.trainer import Trainer
-from skiqa.objectives import OBJECTIVES
-
-_STATISTICS_PHOTOS = 512  # enough for means and deviations of features; more is only slower
+from skiqa._types import Images
+from skiqa._types import Path as AnyPath
+from skiqa.exceptions import ImageError
+from skiqa.objectives import OBJECTIVES, Objective
 
 
 class ContrastiveQualityEncoder(
@@ -55,9 +64,9 @@ class ContrastiveQualityEncoder(
         ``tf_efficientnet_lite0`` for the bundled ones). Fixed-size vision networks are refused.
     weights : {"default", "timm"}, path or None, default="default"
         Where the weights start: the bundled ones, timm's own (downloaded by timm), a file saved by
-        skiqa, a checkpoint of CONTRIQUE's, ARNIQA's or Re-IQA's authors, or None for random ones.
-        With ``pooling="avg"`` a checkpoint's features are its paper's own. Re-IQA's two differ in
-        their input: the one for content is known by a file name that begins with "content".
+        skiqa, weights of CONTRIQUE's, ARNIQA's or Re-IQA's authors, or None for random ones. With
+        ``pooling="avg"`` features of published weights are their paper's own. Re-IQA's two differ
+        in their input: the one for content is known by a file name that begins with "content".
     epochs : int in [0, inf), default=0
         Passes over the images in `fit`. With 0 the weights are used as they are and `fit` opens
         no image.
@@ -136,6 +145,11 @@ class ContrastiveQualityEncoder(
     history_ : list of dict
         Of each epoch ``loss``, ``seconds`` and ``images_per_second``, the latter two of the last
         process that trained it. Not kept in files of skiqa.
+    training_state_ : dict or None
+        What `partial_fit` goes on with: seed, objective, the optimiser's momentum and, where the
+        objective has them, momentum encoder and queue, in numpy. None after `fit`.
+    checkpoint_path_ : str or None
+        Folder in `checkpoint_dir` that holds this training's checkpoints; gone when it ends well.
     n_features_in_ : int
         Only if X was a 2-D array.
 
@@ -176,7 +190,7 @@ class ContrastiveQualityEncoder(
         "backbone": [str, None],
         "weights": [str, os.PathLike, None],
         "epochs": [Interval(Integral, 0, None, closed="left")],
-        "objective": [StrOptions(set(OBJECTIVES)), HasMethods(["views", "pool", "head", "loss"])],
+        "objective": [StrOptions(set(OBJECTIVES)), Objective],
         "batch_size": [Interval(Integral, 2, None, closed="left"), None],
         "view_size": [Interval(Integral, 8, None, closed="left"), None],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
@@ -202,33 +216,33 @@ class ContrastiveQualityEncoder(
 
     def __init__(
         self,
-        backbone=None,
+        backbone: str | None = None,
         *,
-        weights="default",
-        epochs=0,
-        objective="contrique",
-        batch_size=None,
-        view_size=None,
-        learning_rate=None,
-        weight_decay=None,
-        trained_first_stages=None,
-        start_penalty=0.0,
-        micro_batch_size=None,
-        max_grad_norm=None,
-        scales=(1.0, 0.5),
-        pooling="stages",
-        image_shape=None,
-        precision="auto",
-        device="auto",
-        n_jobs=None,
-        keep_start=False,
-        content_backbone=None,
-        cache_dir=None,
-        on_error="raise",
-        checkpoint_dir=None,
-        random_state=None,
-        verbose=0,
-    ):
+        weights: AnyPath | None = "default",
+        epochs: int = 0,
+        objective: str | Objective = "contrique",
+        batch_size: int | None = None,
+        view_size: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
+        trained_first_stages: int | None = None,
+        start_penalty: float = 0.0,
+        micro_batch_size: int | None = None,
+        max_grad_norm: float | None = None,
+        scales: Sequence[float] = (1.0, 0.5),
+        pooling: str = "stages",
+        image_shape: Sequence[int] | None = None,
+        precision: str = "auto",
+        device: str = "auto",
+        n_jobs: int | None = None,
+        keep_start: bool = False,
+        content_backbone: AnyPath | None = None,
+        cache_dir: AnyPath | None = None,
+        on_error: str = "raise",
+        checkpoint_dir: AnyPath | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.backbone = backbone
         self.weights = weights
         self.epochs = epochs
@@ -256,7 +270,7 @@ class ContrastiveQualityEncoder(
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, *, authentic=None):
+    def fit(self, X: Images, y: object = None, *, authentic: npt.ArrayLike | None = None) -> Self:
         """Take the weights and, with ``epochs > 0``, train them on the images of X.
 
         Parameters
@@ -281,26 +295,29 @@ class ContrastiveQualityEncoder(
         ValueError
             If a parameter or X is of no use; the message says which and what to do.
         """
-        images = self._open(X, reset=True)
+        images = self.open_images(X, reset=True)
         seed = self._seed()
         start = self._start(seed, trained=self.epochs > 0)
-        marks = _authentic_marks(authentic, images)
+        marks = authentic_marks(authentic, len(images))
         resolve_device(self.device, strict=True)
+        self.n_iter_, self.loss_curve_, self.history_ = 0, [], []
+        self.training_state_ = self.checkpoint_path_ = None
         context = self._init_callback_context(max_subtasks=self.epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        self.n_iter_, self.loss_curve_, self.history_ = 0, [], []
-        self.__dict__.pop("_continue", None)
         if self.epochs:
-            plan = self._plan(images, epochs=self.epochs)
             kept = start.networks if self.keep_start else ()
-            self._train(images, marks, start, kept, plan, seed, _Hooks(self, context, X, y))
+            plan = self.training_plan(len(images))
+            run = Run(images, marks, start, kept, plan, seed)
+            self._train(run, context, {"X": X, "y": y})
         else:
             self._set_state(start)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, *, authentic=None):
+    def partial_fit(
+        self, X: Images, y: object = None, *, authentic: npt.ArrayLike | None = None
+    ) -> Self:
         """Train one more pass over X, at constant rate, keeping the optimiser's momentum.
 
         Parameters
@@ -318,26 +335,26 @@ class ContrastiveQualityEncoder(
             Encoder with ``n_iter_`` one higher.
         """
         first = not hasattr(self, "state_")
-        images = self._open(X, reset=first)
+        images = self.open_images(X, reset=first)
         if first:
-            seed = self._seed()
-            start = self._start(seed, trained=True)
             self.n_iter_, self.loss_curve_, self.history_ = 0, [], []
+            self.training_state_ = self.checkpoint_path_ = None
+        seed = self._seed() if self.training_state_ is None else self.training_state_["seed"]
+        if first:
+            start = self._start(seed, trained=True)
             kept = start.networks if self.keep_start else ()
         else:
             start, kept = self.state_, self.state_.networks[1:]
-            seed = self.__dict__.get("_continue", {}).get("seed")
-            if seed is None:
-                seed = self._seed()
-        marks = _authentic_marks(authentic, images)
-        plan = self._plan(images, epochs=1, constant=True, first_epoch=self.n_iter_)
+        marks = authentic_marks(authentic, len(images))
+        plan = self.training_plan(len(images), epochs=1, constant=True, first_epoch=self.n_iter_)
         context = self._init_callback_context(task_name="partial_fit", max_subtasks=1)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        self._train(images, marks, start, kept, plan, seed, _Hooks(self, context, X, y))
+        run = Run(images, marks, start, kept, plan, seed)
+        self.training_state_ = self._train(run, context, {"X": X, "y": y})
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Images) -> npt.NDArray[np.float32]:
         """Return the features of the images in X.
 
         Parameters
@@ -357,205 +374,223 @@ class ContrastiveQualityEncoder(
             computed before it are kept.
         """
         check_is_fitted(self)
-        images = self._open(X, reset=False)
+        images = self.open_images(X)
         out = np.full((len(images), self._n_features_out), np.nan, dtype=np.float32)
         with progress_bar("Features", len(images), enabled=bool(self.verbose)) as advance:
-            for index, row in self._iter_features(images, on_error=self.on_error):
+            for index, row in self.iter_features(images, on_error=self.on_error):
                 if isinstance(row, np.ndarray):
                     out[index] = row
                 advance()
         return out
 
-    def _iter_features(self, images, *, on_error, n_jobs=None):
-        """Yield (index, row or ImageError) in order, as features are computed or found."""
-        options = {
-            "state": self.state_,
-            "scales": tuple(self.scales),
-            "pooling": self.pooling,
-            "device": resolve_device(self.device, strict=False),
-            "precision": self.precision,
-            "n_jobs": self.n_jobs if n_jobs is None else n_jobs,
-            "on_error": on_error,
-        }
-        if self.cache_dir is None:
-            return extract(images, **options)
-        cache = FeatureCache(self.cache_dir, self._config())
-        return extract_cached(images, cache, **options)
+    def open_images(self, X: Images, *, reset: bool = False) -> ImageList:
+        """Decide what X is; plain rows of numbers pass scikit-learn's own checks first.
 
-    def _config(self):
-        """Return the digest of everything, but the image, that changes a feature."""
-        # Pillow decodes and resizes: its version is part of what an image file means
-        parts = (self.state_.digest, tuple(map(float, self.scales)), self.pooling, self.precision,
-                 self.image_shape, EXTRACTION_VERSION, PIL.__version__)  # fmt: skip
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        Parameters
+        ----------
+        X : array-like of images
+            See Notes of the class.
+        reset : bool, default=False
+            Whether ``n_features_in_`` is set, as `fit` does, or checked.
 
-    def _open(self, X, *, reset):
-        """Turn X into an ImageList; plain rows of numbers pass scikit-learn's own checks first."""
+        Returns
+        -------
+        ImageList
+            Decodes an image when asked for it. No file has been opened.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X, `scales` or `image_shape` are of no use; the message says why.
+        """
         scales = self.scales
         if not len(scales) or not all(isinstance(s, Real) and 0 < s <= 1 for s in scales):
             raise ValueError(f"scales={scales!r}: give one or more numbers in (0, 1].")
         if not is_rows(X):
             if reset:
                 for name in ("n_features_in_", "feature_names_in_"):
-                    self.__dict__.pop(name, None)
+                    vars(self).pop(name, None)
             return as_image_list(X)
         dtype = np.float32 if self.image_shape is None else None
         return rows_as_images(validate_data(self, X, dtype=dtype, reset=reset), self.image_shape)
 
-    def _seed(self):
-        """Draw the integer that decides a run; the same in all processes that train together."""
-        return from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
+    def iter_features(
+        self, images: ImageList, *, on_error: str = "raise", n_jobs: int | None = None
+    ) -> Iterator[tuple[int, Row]]:
+        """Yield the features of images one after the other, as they are computed or found.
 
-    def _start(self, seed, *, trained):
-        """Return the state that the parameters name, with that of the content beside it."""
-        state = self._start_alone(seed, trained=trained)
-        if self.content_backbone is None:
-            return state
-        return state.replace(content=self._content())
+        Parameters
+        ----------
+        images : ImageList
+            What :meth:`open_images` returns.
+        on_error : {"raise", "nan"}, default="raise"
+            "nan" yields the error of an unreadable image in place of its row.
+        n_jobs : int or None, default=None
+            Decoding threads; None: the parameter `n_jobs`.
 
-    def _content(self):
-        """Return the state that `content_backbone` names."""
-        name = self.content_backbone
-        if name == "default":
-            return load_state(BUNDLED)
-        return load_state(name) if os.path.exists(name) else timm_state(str(name))
+        Yields
+        ------
+        index : int
+            Counted up from 0.
+        row : ndarray of shape (n_features,), float32, or ImageError
+        """
+        device = resolve_device(self.device, strict=False)
+        scales = tuple(self.scales)
+        extraction = Extraction(self.state_, scales, self.pooling, device, self.precision)
+        n_jobs = self.n_jobs if n_jobs is None else n_jobs
+        if self.cache_dir is None:
+            return extract(images, extraction, n_jobs=n_jobs, on_error=on_error)
+        cache = FeatureCache(self.cache_dir, self._cache_folder())
+        return extract_cached(images, extraction, cache, n_jobs=n_jobs, on_error=on_error)
 
-    def _start_alone(self, seed, *, trained):
-        if self.weights is None:
-            if self.backbone is None:
-                raise ValueError("weights=None needs a backbone: name a network of timm.")
-            if not trained:
-                warnings.warn(
-                    "weights=None with epochs=0 gives random features. Set epochs, or weights.",
-                    UserWarning,
-                    stacklevel=5,
-                )
-            return random_state_of(self.backbone, seed)
-        if self.weights == "timm":
-            if self.backbone is None:
-                raise ValueError("weights='timm' needs a backbone: name a network of timm.")
-            return timm_state(self.backbone)
-        state = load_state(BUNDLED if self.weights == "default" else self.weights)
-        if self.backbone not in (None, state.backbone):
-            raise ValueError(
-                f"backbone={self.backbone!r}, but weights={self.weights!r} are of "
-                f"{state.backbone!r}. Leave backbone=None to use those weights, or set "
-                "weights=None (random) or weights='timm' to use that backbone."
-            )
-        return state
+    def training_plan(
+        self,
+        n_images: int,
+        *,
+        epochs: int | None = None,
+        constant: bool = False,
+        first_epoch: int = 0,
+    ) -> Plan:
+        """Return the numbers of a training: the parameters, or the objective's own.
 
-    def _plan(self, images, *, epochs, **more):
-        """Return the numbers of this training: the parameters, or the objective's own."""
-        if len(images) < 2:
-            raise ValueError(
-                f"Found {len(images)} sample(s), but contrastive training needs at least 2: a "
-                "minimum of 2 is required."
-            )
-        scratch = self.weights is None
-        objective = self._objective()
-        defaults = objective.defaults_scratch if scratch else objective.defaults_pretrained
-        value = {
-            name: default if getattr(self, name) is None else getattr(self, name)
-            for name, default in defaults.items()
-        }
-        batch_size = min(value["batch_size"], len(images))
-        value["batch_size"] = batch_size
-        if not scratch:  # the projector behind trained weights is new: it learns as from scratch
-            more["head_factor"] = (
-                objective.defaults_scratch["learning_rate"] / value["learning_rate"]
-            )
-        value["learning_rate"] *= batch_size / objective.learning_rate_batch
-        own = ("trained_first_stages", "start_penalty", "micro_batch_size", "max_grad_norm")
-        value |= {name: getattr(self, name) for name in own}
-        return Plan(epochs=epochs, train_statistics=scratch, **value, **more)
+        Parameters
+        ----------
+        n_images : int
+        epochs : int or None, default=None
+            None: the parameter `epochs`.
+        constant : bool, default=False
+            A constant rate, as `partial_fit` has it.
+        first_epoch : int, default=0
+            Epochs already behind the network.
 
-    def _objective(self):
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two images.
+        """
+        given = {name: getattr(self, name) for name in DECIDED_BY_OBJECTIVE}
+        return make_plan(
+            self.make_objective(),
+            n_images,
+            given,
+            scratch=self.weights is None,
+            epochs=self.epochs if epochs is None else epochs,
+            constant=constant,
+            first_epoch=first_epoch,
+            trained_first_stages=self.trained_first_stages,
+            start_penalty=self.start_penalty,
+            micro_batch_size=self.micro_batch_size,
+            max_grad_norm=self.max_grad_norm,
+        )
+
+    def make_objective(self) -> Objective:
+        """Return the objective that `objective` names, or a clone of it, its parameters checked."""
         if isinstance(self.objective, str):
             return OBJECTIVES[self.objective]()
-        objective = clone(self.objective)
-        if hasattr(objective, "_parameter_constraints"):
-            objective._validate_params()
+        objective: Objective = clone(self.objective)
+        objective._validate_params()
         return objective
 
-    def _train(self, images, marks, start, kept, plan, seed, hooks):
-        """Train from a state and take on the result, with the `kept` networks beside it."""
-        device = resolve_device(self.device, strict=True)
-        self.objective_ = self._objective()
-        depthwise = any(a.ndim == 4 and a.shape[1] == 1 for a in start.networks[0].values())
-        dtype = training_dtype(self.precision, device, depthwise=depthwise)
-        trainer = Trainer(start, self.objective_, plan, device, dtype, seed)
-        earlier = self.__dict__.get("_continue", {})
-        if earlier.get("objective") == repr(self.objective_):
-            trainer.go_on(earlier)
-        hooks.finish = lambda trainer: self._take(trainer, images, start, kept, seed)
-        options = {"n_jobs": self.n_jobs, "on_error": self.on_error, "hooks": hooks}
-        total = plan.epochs * max(1, len(images) // plan.batch_size)
-        shown = bool(self.verbose) and rank() == 0
-        place = nullcontext()
-        if self.checkpoint_dir is not None and rank() == 0:
-            identity = self._identity(images, marks, start, plan, seed)
-            place = TrainingFolder(self.checkpoint_dir, identity)
-        with place as folder:
-            with progress_bar("Training", total, enabled=shown, unit="steps") as advance:
-                hooks.advance = advance
-                train(trainer, images, marks, folder=folder, **options)
-            hooks.record(trainer)  # a run resumed after its last epoch had no epoch to end
-            self._take(trainer, images, start, kept, seed)
-            if folder is not None:
-                folder.remove()  # not before the constants of the features: they take a while
-        if plan.constant:
-            self._continue = {"seed": seed, "objective": repr(self.objective_)}
-            self._continue |= trainer.continuation()
+    def with_state(self, state: EncoderState) -> Self:
+        """Return a fitted copy of this encoder that has another state.
 
-    def _identity(self, images, marks, start, plan, seed):
-        """Return what decides the result of a training run."""
-        return {
-            "versions": current_versions(),
-            "start": start.digest,
-            "objective": [type(self.objective_).__name__, self.objective_.get_params()],
-            "plan": vars(plan),
-            "seed": seed,
-            "images": [image_digest(images, i) for i in range(len(images))],
-            "authentic": marks.tolist(),
-        }
+        Parameters
+        ----------
+        state : EncoderState
 
-    def _take(self, trainer, images, start, kept, seed):
-        """Make the trained network, with its constants, the state of this encoder."""
-        network, head = trainer.arrays()
-        state = EncoderState(
-            backbone=start.backbone, networks=[network, *kept], head=head,
-            mean=start.mean, std=start.std, unit_norm=start.unit_norm,
-        )  # fmt: skip
-        chosen = np.random.default_rng(seed).permutation(len(images))[:_STATISTICS_PHOTOS]
+        Returns
+        -------
+        ContrastiveQualityEncoder
 
-        def standardised(state):
-            center, scale = standardising_constants(
-                images, np.sort(chosen), state, device=trainer.device, n_jobs=self.n_jobs
-            )
-            return state.replace(center=center, scale=scale)
+        Raises
+        ------
+        ValueError
+            If the weights do not fit their network.
+        """
+        encoder = copy.copy(self)
+        if not hasattr(encoder, "history_"):
+            encoder.n_iter_, encoder.loss_curve_, encoder.history_ = 0, [], []
+        encoder.training_state_ = encoder.checkpoint_path_ = None
+        encoder._set_state(state)
+        return encoder
 
-        state = standardised(state)
-        if (content := start.content) is not None:
-            content = content if content.center is not None else standardised(content)
-            state = state.replace(content=content)
-        self._set_state(state)
-
-    def _set_state(self, state):
+    def _set_state(self, state: EncoderState) -> None:
         row_width(state, self.scales, self.pooling)  # builds it: finds weights that do not fit
         self.state_ = state
         self.backbone_name_ = state.backbone
 
+    def _seed(self) -> int:
+        """Draw the integer that decides a run; the same in all processes that train together."""
+        return from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
+
+    def _cache_folder(self) -> str:
+        """Return the digest of everything, but the image, that changes a feature."""
+        # Pillow decodes and resizes: its version is part of what an image file means
+        scales = tuple(map(float, self.scales))
+        parts = (self.state_.digest, scales, self.pooling, self.precision)
+        parts += (self.image_shape, EXTRACTION_VERSION, PIL.__version__)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    def _train(self, run: Run, context: Any, data: dict[str, Any]) -> dict[str, Any]:
+        """Train, take on the result, and return what `partial_fit` may go on with."""
+        start, plan = run.start, run.plan
+        device = resolve_device(self.device, strict=True)
+        self.objective_ = self.make_objective()
+        depthwise = any(a.ndim == 4 and a.shape[1] == 1 for a in start.networks[0].values())
+        dtype = training_dtype(self.precision, device, depthwise=depthwise)
+        trainer = Trainer(start, self.objective_, plan, device, dtype, run.seed)
+        earlier = self.training_state_
+        if earlier is not None and earlier["objective"] == repr(self.objective_):
+            trainer.load_momentum_arrays(earlier)
+        folder = NoFolder()
+        if self.checkpoint_dir is not None and rank() == 0:
+            folder = TrainingFolder(self.checkpoint_dir, run.identity(self.objective_))
+            self.checkpoint_path_ = os.fspath(folder.path)
+        n_steps = plan.epochs * max(1, len(run.images) // plan.batch_size)
+        shown = bool(self.verbose) and rank() == 0
+        with folder:
+            with progress_bar("Training", n_steps, enabled=shown, unit="steps") as advance:
+                hooks = Hooks(self, context, data, advance, fitted=partial(self._fitted, run))
+                train(
+                    trainer,
+                    run.images,
+                    run.authentic,
+                    n_jobs=self.n_jobs,
+                    on_error=self.on_error,
+                    hooks=hooks,
+                    folder=folder,
+                )
+            hooks.record(trainer)  # a run resumed after its last epoch had no epoch to end
+            self._set_state(run.trained_state(trainer, self.n_jobs))
+            folder.remove()  # not before the constants of the features: they take a while
+        what = {"seed": run.seed, "objective": repr(self.objective_)}
+        return what | trainer.momentum_arrays()
+
+    def _fitted(self, run: Run, trainer: Trainer) -> dict[str, Any]:
+        """Return the attributes that the network in training gives."""
+        state = run.trained_state(trainer, self.n_jobs)
+        return {"state_": state, "backbone_name_": state.backbone}
+
+    def _start(self, seed: int, *, trained: bool) -> EncoderState:
+        """Return the state that the parameters name."""
+        names = (self.backbone, self.weights, self.content_backbone)
+        return starting_state(*names, seed=seed, trained=trained)
+
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         """Width of a row, under the parameters as they are now: they may change after `fit`."""
         return row_width(self.state_, self.scales, self.pooling)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         # where it was pickled, not where its weights were made: bundled ones are opened anywhere
         return super().__getstate__() | {"_pickled_with": current_versions()}
 
-    def __setstate__(self, state):
-        versions = state.pop("_pickled_with", None) or current_versions()
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        versions = state.pop("_pickled_with")
         super().__setstate__(state)
         if "state_" in state and versions != current_versions():
             warnings.warn(
@@ -566,7 +601,7 @@ class ContrastiveQualityEncoder(
                 stacklevel=2,
             )
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = True
         tags.input_tags.three_d_array = True
@@ -574,61 +609,3 @@ class ContrastiveQualityEncoder(
         tags.target_tags.required = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _authentic_marks(authentic, images):
-    """Return 1 (degraded by life), 0 (pristine) or -1 (unknown) for each image."""
-    if authentic is None:
-        return np.full(len(images), -1, dtype=np.int64)
-    marks = np.asarray(authentic)
-    if marks.shape != (len(images),):
-        raise ValueError(
-            f"authentic has shape {marks.shape}; give one bool for each of the {len(images)} "
-            "images."
-        )
-    if not np.isin(marks, (0, 1)).all():
-        raise ValueError("authentic must hold only True (degraded by life) and False (pristine).")
-    return marks.astype(np.int64)
-
-
-class _Hooks:
-    """What the training loop tells the outside: history attributes, progress, callbacks."""
-
-    def __init__(self, encoder, context, X, y):
-        self.encoder, self.context, self.data = encoder, context, {"X": X, "y": y}
-        self.advance = self.finish = None
-        self.earlier = list(encoder.history_)
-
-    def resume(self, trainer):
-        self.advance(trainer.step)  # the bar goes on, too
-
-    @contextmanager
-    def epoch(self, epoch, n_steps):
-        self.epoch_context = self.context.subcontext(task_name="epoch", max_subtasks=n_steps)
-        self.epoch_context.call_on_fit_task_begin(estimator=self.encoder, **self.data)
-        yield self.batch
-
-    def batch(self, loss, trainer):
-        self.advance(1, f"loss {loss:.3f}")
-        context = self.epoch_context.subcontext(task_name="batch")
-        context.call_on_fit_task_begin(estimator=self.encoder, **self.data)
-        context.call_on_fit_task_end(estimator=self.encoder, **self.data)
-
-    def record(self, trainer):
-        encoder = self.encoder
-        encoder.history_ = self.earlier + trainer.history
-        encoder.loss_curve_ = [record["loss"] for record in encoder.history_]
-        encoder.n_iter_ = len(encoder.history_)
-
-    def end(self, trainer):
-        encoder = self.encoder
-        self.record(trainer)
-
-        def reconstruct():
-            self.finish(trainer)
-            names = ("state_", "backbone_name_", "n_iter_", "loss_curve_", "history_")
-            return {name: getattr(encoder, name) for name in names}
-
-        return self.epoch_context.call_on_fit_task_end(
-            estimator=encoder, **self.data, reconstruction_attributes=reconstruct
-        )

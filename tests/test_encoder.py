@@ -1,6 +1,7 @@
 import io
 import random
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -232,8 +233,8 @@ def test_content_stands_beside(crops, fitted, content_file, pooling, tmp_path):
 
 
 def test_content_is_standardised_by_the_training_photos(crops, content_file, monkeypatch):
-    raw = load(content_file).state_.replace(center=None, scale=None)
-    monkeypatch.setattr("skiqa._encoder.timm_state", lambda name: raw)
+    raw = replace(load(content_file).state_, center=None, scale=None)
+    monkeypatch.setattr("skiqa._network.starting_state.timm_state", lambda name: raw)
     both = tiny(content_backbone="test_efficientnet").fit(crops)
     rows = both.transform(crops)
     np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-6)
@@ -483,7 +484,7 @@ def test_partial_fit_continues(crops):
     assert encoder.n_iter_ == 1
     restarted = tiny().partial_fit(crops)
     assert restarted.state_.digest == encoder.state_.digest
-    del restarted._continue["momentum"]
+    del restarted.training_state_["momentum"]
     encoder.partial_fit(crops)
     restarted.partial_fit(crops)
     assert encoder.n_iter_ == restarted.n_iter_ == len(encoder.loss_curve_) == 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import load_sample_images
 
-import skiqa._training.loop
+import skiqa._training.checkpoints
 import skiqa._training.trainer
 from skiqa import ContrastiveQualityEncoder
 from skiqa._training.checkpoints import TrainingFolder
@@ -28,7 +28,7 @@ def encoder(folder, **parameters):
 
 @pytest.fixture
 def each_step(monkeypatch):
-    monkeypatch.setattr(skiqa._training.loop, "_CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(skiqa._training.checkpoints, "CHECKPOINT_SECONDS", -1.0)
 
 
 class Stop(Exception):
@@ -159,7 +159,7 @@ def test_killed_after_the_last_epoch_loses_nothing(tmp_path, crops, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("skiqa._encoder.standardising_constants", killed)
+        patch.setattr("skiqa._training.run.standardising_constants", killed)
         with pytest.raises(KeyboardInterrupt):
             encoder(tmp_path).fit(crops)
     again = []

@@ -15,10 +15,10 @@ from skiqa._network.state import random_state_of
 from skiqa._training.distributed import (
     from_first,
     gather,
-    most,
+    maximum_over_processes,
+    own_part,
     process_group,
     rank,
-    share,
     synchronise_batchnorm,
     world_size,
 )
@@ -44,10 +44,10 @@ def of(views, mine):
     return views.unflatten(0, (-1, N))[:, mine].flatten(0, 1)
 
 
-def step(name, numbers, mine):
+def step(name, changes, mine):
     """Return loss, gradients, BatchNorm statistics and queue of one batch, in float64."""
-    plan = Plan(epochs=1, batch_size=N, view_size=64, learning_rate=0.1, weight_decay=0.0,
-                **{"train_statistics": False} | numbers)  # fmt: skip
+    defaults = {"epochs": 1, "batch_size": N, "view_size": 64, "train_statistics": False}
+    plan = Plan(**defaults | {"learning_rate": 0.1, "weight_decay": 0.0} | changes)
     objective = OBJECTIVES[name]()
     trainer = Trainer(random_state_of(TINY, 0), objective, plan, torch.device("cpu"), None, 0)
     trainer.network.double()
@@ -101,10 +101,18 @@ def trained(checkpoint_dir):
         ]
     )
     encoder = ContrastiveQualityEncoder(
-        TINY, weights=None, epochs=2, batch_size=4, view_size=64, learning_rate=1.0,
-        objective="qpt", random_state=0, precision="float32", device="cpu",
+        TINY,
+        weights=None,
+        epochs=2,
+        batch_size=4,
+        view_size=64,
+        learning_rate=1.0,
+        objective="qpt",
+        random_state=0,
+        precision="float32",
+        device="cpu",
         checkpoint_dir=checkpoint_dir,
-    )  # fmt: skip
+    )
     return encoder.fit(photos)
 
 
@@ -113,11 +121,11 @@ def child(folder):
     me = rank()
     assert world_size() == 2
     assert from_first(me) == 0
-    assert most(3 + me, "cpu") == 4
-    assert [*share(7)] == [[0, 1, 2], [3, 4, 5, 6]][me]
+    assert maximum_over_processes(3 + me, "cpu") == 4
+    assert [*own_part(7)] == [[0, 1, 2], [3, 4, 5, 6]][me]
     mine = range(sum(UNEVEN[:me]), sum(UNEVEN[: me + 1]))
-    for case, (name, numbers) in CASES.items():
-        np.savez(f"{folder}/{case}-{me}.npz", **step(name, numbers, mine))
+    for case, (name, changes) in CASES.items():
+        np.savez(f"{folder}/{case}-{me}.npz", **step(name, changes, mine))
     np.savez(f"{folder}/both-{me}.npz", **step(*BOTH, mine))
     np.savez(f"{folder}/activated-{me}.npz", **activated(mine))
     encoder = trained(f"{folder}/runs")
@@ -131,12 +139,10 @@ def folder(tmp_path_factory):
     children = []
     for number in range(2):  # as torchrun starts them
         environment = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "RANK": str(number)}
+        command, options = [sys.executable, __file__, folder], {"stderr": subprocess.PIPE}
         children.append(
-            subprocess.Popen(
-                [sys.executable, __file__, folder], env=os.environ | environment,
-                stderr=subprocess.PIPE, text=True,
-            )
-        )  # fmt: skip
+            subprocess.Popen(command, env=os.environ | environment, text=True, **options)
+        )
     errors = [process.communicate(timeout=280)[1] for process in children]
     assert [process.returncode for process in children] == [0, 0], errors
     return folder
@@ -181,8 +187,13 @@ def test_processes_train_to_the_same_weights(folder):
 
 
 def test_one_process_needs_no_group():
-    assert (world_size(), rank(), from_first("me"), most(3, "cpu")) == (1, 0, "me", 3)
-    assert share(7) == range(7)
+    assert (world_size(), rank(), from_first("me"), maximum_over_processes(3, "cpu")) == (
+        1,
+        0,
+        "me",
+        3,
+    )
+    assert own_part(7) == range(7)
     x = torch.ones(3)
     assert gather(x) is x
     with process_group():  # torchrun did not start this one

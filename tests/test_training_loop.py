@@ -3,13 +3,11 @@ import os
 import pickle
 import subprocess
 import sys
-from contextlib import nullcontext
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.datasets import load_sample_images
 
 from skiqa import ContrastiveQualityEncoder
@@ -17,12 +15,12 @@ from skiqa._inputs.containers import as_image_list
 from skiqa._network.pooling import stage_statistics
 from skiqa._network.state import EncoderState, build, random_state_of
 from skiqa._network.weight_files import BUNDLED, load_state
+from skiqa._training.checkpoints import NoFolder
 from skiqa._training.loop import train
 from skiqa._training.schedule import Plan, cut_window, epoch_order, rate, sample_seeds
 from skiqa._training.trainer import Trainer, feature_drift
 from skiqa.exceptions import ImageError
-from skiqa.objectives import Contrique, Qpt
-from skiqa.objectives._losses import nt_xent
+from skiqa.objectives import Contrique, Objective, Qpt, nt_xent
 
 TINY = "test_resnet.r160_in1k"
 
@@ -46,11 +44,10 @@ def trainer():
     return make_trainer()
 
 
-def make_trainer(dtype=None, objective=None, **changes):
-    numbers = {"epochs": 1, "batch_size": 4, "view_size": 64, "learning_rate": 0.01,
-               "weight_decay": 0.1, "train_statistics": True}  # fmt: skip
-    plan = Plan(**numbers | changes)
-    state, objective = random_state_of(TINY, 0), objective or Contrique()
+def make_trainer(dtype=None, objective=None, state=None, **changes):
+    defaults = {"epochs": 1, "batch_size": 4, "view_size": 64, "train_statistics": True}
+    plan = Plan(**defaults | {"learning_rate": 0.01, "weight_decay": 0.1} | changes)
+    state, objective = state or random_state_of(TINY, 0), objective or Contrique()
     return Trainer(state, objective, plan, torch.device("cpu"), dtype, 0)
 
 
@@ -71,12 +68,12 @@ def test_rate_warms_up_and_falls_to_zero():
 def test_rates_reach_the_optimiser(crops):
     seen = []
 
-    class Hooks(Silent):
-        def on_batch(self, loss, trainer):
+    class Watching(Silent):
+        def step_ended(self, loss):
             seen.extend(group["lr"] for group in trainer.optimizer.param_groups)
 
-    train(make_trainer(epochs=2, head_factor=5), as_image_list(crops), unknown(8), n_jobs=None,
-          on_error="raise", hooks=Hooks())  # fmt: skip
+    trainer = make_trainer(epochs=2, head_factor=5)
+    run_loop(trainer, crops, hooks=Watching())
     expected = [0.01 * f * rate(step, 4) for step in range(4) for f in (1, 1, 5, 5)]
     np.testing.assert_allclose(seen, expected)
 
@@ -98,18 +95,20 @@ def test_a_new_projector_learns_as_from_scratch(crops, monkeypatch):
 class Silent:
     """Hooks that say nothing."""
 
-    def on_batch(self, loss, trainer):
+    def epoch_begins(self, n_steps):
         pass
 
-    def epoch(self, epoch, n_steps):
-        return nullcontext(self.on_batch)
+    def step_ended(self, loss):
+        pass
 
-    def end(self, trainer):
+    def epoch_ended(self, trainer):
         return False
 
 
-def unknown(n):
-    return np.full(n, -1)
+def run_loop(trainer, images, hooks=None):
+    options = {"n_jobs": None, "on_error": "raise", "folder": NoFolder()}
+    unknown = np.full(len(images), -1)
+    train(trainer, as_image_list(images), unknown, hooks=hooks or Silent(), **options)
 
 
 def test_epochs_are_permutations_of_their_own():
@@ -163,8 +162,7 @@ def test_batchnorm_statistics_move_only_from_scratch(crops):
     for moves in (True, False):
         trainer = make_trainer(train_statistics=moves)
         before = {k: v.clone() for k, v in trainer.network.model.state_dict().items()}
-        train(trainer, as_image_list(crops), unknown(8), n_jobs=None, on_error="raise",
-              hooks=Silent())  # fmt: skip
+        run_loop(trainer, crops)
         after = trainer.network.model.state_dict()
         means = [k for k in before if k.endswith("running_mean")]
         assert any(not torch.equal(before[k], after[k]) for k in means) == moves
@@ -173,7 +171,7 @@ def test_batchnorm_statistics_move_only_from_scratch(crops):
 
 def test_bfloat16_trains(crops):
     trainer = make_trainer(dtype=torch.bfloat16)
-    train(trainer, as_image_list(crops), unknown(8), n_jobs=None, on_error="raise", hooks=Silent())
+    run_loop(trainer, crops)
     assert math.isfinite(trainer.history[0]["loss"])
     assert all(p.dtype == torch.float32 for p in trainer.network.parameters())
 
@@ -197,11 +195,11 @@ import time
 import numpy as np
 import torch
 torch.set_num_threads(1)
-import skiqa._training.loop as loop
+import skiqa._training.checkpoints as checkpoints
 from skiqa._training.trainer import Trainer
 from skiqa import ContrastiveQualityEncoder
 from skiqa.objectives import Qpt
-loop._CHECKPOINT_SECONDS = -1.0  # every step is kept
+checkpoints.CHECKPOINT_SECONDS = -1.0  # every step is kept
 step_on = Trainer.step_on
 
 def told(self, *args):
@@ -367,11 +365,11 @@ def test_keys_enter_the_queue_after_the_step(crops):
     trainer = make_trainer(objective=Qpt(queue_size=10), learning_rate=1.0)
     sizes, start = [], {k: v.clone() for k, v in trainer.memory.network.state_dict().items()}
 
-    class Hooks(Silent):
-        def on_batch(self, loss, trainer):
+    class Watching(Silent):
+        def step_ended(self, loss):
             sizes.append(len(trainer.memory.keys))
 
-    train(trainer, as_image_list(crops), unknown(8), n_jobs=None, on_error="raise", hooks=Hooks())
+    run_loop(trainer, crops, hooks=Watching())
     assert sizes == [8, 10]  # of 4 photos 2 keys each
     order = epoch_order(0, 0, 8)
     assert trainer.memory.labels.tolist() == [*order[2:4], *order[4:], *order[4:]]
@@ -390,11 +388,11 @@ def test_partial_fit_goes_on_with_the_queue(crops):
     two = pickle.loads(pickle.dumps(encoder().partial_fit(crops))).partial_fit(crops)
     assert one.state_.digest == two.state_.digest
     three = encoder().partial_fit(crops)
-    assert three._continue["memory"]["keys"].shape == (10, 128)
-    del three._continue["memory"]
+    assert three.training_state_["memory"]["keys"].shape == (10, 128)
+    del three.training_state_["memory"]
     assert three.partial_fit(crops).state_.digest != one.state_.digest
     one.set_params(objective="contrique").partial_fit(crops)  # another objective starts anew
-    assert "memory" not in one._continue
+    assert "memory" not in one.training_state_
 
 
 # Staying near the start --------------------------------------------------------------------------
@@ -402,7 +400,7 @@ def test_partial_fit_goes_on_with_the_queue(crops):
 
 def run(crops, **changes):
     trainer = make_trainer(train_statistics=False, weight_decay=0.0, **changes)
-    train(trainer, as_image_list(crops), unknown(8), n_jobs=None, on_error="raise", hooks=Silent())
+    run_loop(trainer, crops)
     return trainer
 
 
@@ -434,17 +432,16 @@ def test_feature_drift_by_hand():
     assert float(feature_drift(mean, start)) == pytest.approx(0.5)
 
 
-def test_distillation_holds_features_to_the_start(crops):
+def test_start_penalty_holds_features_to_the_start(crops):
     state = load_state(BUNDLED)
     x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2) / 127.5 - 1
     start = build(state).eval()
 
     def drift(weight):
-        plan = Plan(epochs=3, batch_size=4, view_size=64, learning_rate=0.0001, weight_decay=0.0,
-                    train_statistics=False, start_penalty=weight)  # fmt: skip
-        trainer = Trainer(state, Contrique(), plan, torch.device("cpu"), None, 0)
-        train(trainer, as_image_list(crops), unknown(8), n_jobs=None, on_error="raise",
-              hooks=Silent())  # fmt: skip
+        rates = {"learning_rate": 0.0001, "weight_decay": 0.0}
+        held = {"train_statistics": False, "start_penalty": weight}
+        trainer = make_trainer(state=state, epochs=3, **rates, **held)
+        run_loop(trainer, crops)
         with torch.no_grad():
             maps = (stage_statistics(net.maps(x)) for net in (trainer.network, start))
             return float(feature_drift(*maps))
@@ -466,10 +463,9 @@ def test_loss_falls_below_the_plateau():
         for top in (0, 180)
         for left in range(0, 560, 112)
     ]
-    encoder = tiny(
-        epochs=30, batch_size=20, view_size=64, learning_rate=2.0,
-        objective=Contrique(color_spaces=("rgb",)),
-    ).fit(photos, authentic=[True] * 20)  # fmt: skip
+    objective = Contrique(color_spaces=("rgb",))
+    encoder = tiny(epochs=30, batch_size=20, learning_rate=2.0, objective=objective)
+    encoder.fit(photos, authentic=[True] * 20)
     last = np.mean(encoder.loss_curve_[-5:])
     assert last < encoder.loss_curve_[0] - 0.7
     assert last < math.log(20 * 2 * 4 - 1) - 2.0  # the floor is log(7), 3.1 below the plateau
@@ -504,12 +500,15 @@ def test_nonfinite_loss_says_what_to_do(crops):
 # Objectives of others ----------------------------------------------------------------------------
 
 
-class Halves(BaseEstimator):
+class Halves(Objective):
     """The smallest objective: two views of an image attract. Its network has dropout."""
 
     defaults_scratch = defaults_pretrained = {
-        "batch_size": 4, "view_size": 64, "learning_rate": 0.1, "weight_decay": 0.0,
-    }  # fmt: skip
+        "batch_size": 4,
+        "view_size": 64,
+        "learning_rate": 0.1,
+        "weight_decay": 0.0,
+    }
     learning_rate_batch = 4
 
     def window_size(self, view_size):

@@ -165,12 +165,12 @@ def test_momentum_encoder_goes_on_elsewhere():
         net[0].weight.add_(1.0)
     memory.update(net, head, torch.ones(3, 2), torch.arange(3))
     other = MomentumEncoder(net, head, queue_size=5, momentum=0.9)
-    other.restore(copy.deepcopy(memory.content()))
+    other.load_state_dict(copy.deepcopy(memory.state_dict()))
     for one in (memory, other):
         one.update(net, head, torch.zeros(3, 2), torch.arange(3, 6))
-    theirs = other.content()
-    for name, value in memory.content().items():
+    theirs = other.state_dict()
+    for name, value in memory.state_dict().items():
         assert torch.equal(value, theirs[name]), name
     fresh = MomentumEncoder(net, head, queue_size=5, momentum=0.9)
-    fresh.restore(MomentumEncoder(net, head, 5, 0.9).content())  # of an empty queue
+    fresh.load_state_dict(MomentumEncoder(net, head, 5, 0.9).state_dict())  # of an empty queue
     assert fresh.keys is None

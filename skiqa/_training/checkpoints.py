@@ -1,20 +1,59 @@
-"""A folder that lets a killed training go on: locked, checksummed, written atomically."""
+"""Checkpoints: what lets a killed training go on. Locked, checksummed, written atomically."""
+
+from __future__ import annotations
 
 import hashlib
 import io
 import json
 import os
 import shutil
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
 
 import torch
 
+from skiqa._types import Path as AnyPath
+
+CHECKPOINT_SECONDS = 60.0  # between two checkpoints of an epoch
 _KEEP = 2  # the newest file may be torn by a failing disk; the one before it then serves
 
 
-class TrainingFolder:
-    """The checkpoints of one training run.
+class NoFolder:
+    """What a training without `checkpoint_dir` has in place of a :class:`TrainingFolder`."""
+
+    path: Path | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Keep nothing."""
+
+    def save_if_due(self, step: int, make_state: Callable[[], dict[str, Any]]) -> None:
+        """Keep nothing."""
+
+    def load(self) -> dict[str, Any] | None:
+        """Return None: there is nothing to go on from."""
+        return None
+
+    def remove(self) -> None:
+        """Delete nothing."""
+
+
+class TrainingFolder(NoFolder):
+    """The checkpoints of one training run, and the clock that says when the next one is due.
 
     Parameters
     ----------
@@ -24,19 +63,26 @@ class TrainingFolder:
         Everything that decides the result: parameters and image digests. Two runs that differ in
         any of it never meet in one folder.
 
+    Attributes
+    ----------
+    path : Path
+        The folder.
+
     Notes
     -----
     The folder is locked while the run lives, so that two never train in one; the operating system
     frees the lock of a killed process.
     """
 
-    def __init__(self, checkpoint_dir, identity):
+    path: Path
+
+    def __init__(self, checkpoint_dir: AnyPath, identity: dict[str, Any]) -> None:
         text = json.dumps(identity, sort_keys=True, default=str)
         self.path = Path(checkpoint_dir) / hashlib.sha256(text.encode()).hexdigest()[:24]
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.path / "lock", "a")
+        self._lock = open(self.path / "lock", "a")  # noqa: SIM115: it is held until the end
         try:
             _lock_exclusively(self._lock)
         except (BlockingIOError, PermissionError) as error:
@@ -45,16 +91,27 @@ class TrainingFolder:
                 f"Another fit of the same data and parameters is training in {self.path}. Wait "
                 "for it, or give this one another checkpoint_dir."
             ) from error
+        self._saved = time.monotonic()
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self._lock.close()
-        return False
 
-    def save(self, step, content):
+    def save_if_due(self, step: int, make_state: Callable[[], dict[str, Any]]) -> None:
+        """Write a checkpoint if the last one is a minute old."""
+        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self.save(step, make_state())
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
         """Write a checkpoint that `torch.load(weights_only=True)` reads; drop the old ones."""
+        self._saved = time.monotonic()
         buffer = io.BytesIO()
-        torch.save(content, buffer)
+        torch.save(state, buffer)
         payload = buffer.getvalue()
         target = self.path / f"step-{step:09d}.pt"
         temporary = target.with_suffix(f".{os.getpid()}.tmp")
@@ -73,34 +130,45 @@ class TrainingFolder:
                 stacklevel=2,
             )
             return
-        for old in self._files()[_KEEP:]:
+        for old in _files(self.path)[_KEEP:]:
             old.unlink(missing_ok=True)
 
-    def load(self):
-        """Return the content of the newest whole checkpoint, or None."""
-        for file in self._files():
+    def load(self) -> dict[str, Any] | None:
+        """Return the state in the newest whole checkpoint, or None."""
+        for file in _files(self.path):
             data = file.read_bytes()
             if hashlib.sha256(data[32:]).digest() == data[:32]:
-                return torch.load(io.BytesIO(data[32:]), weights_only=True, map_location="cpu")
+                state: dict[str, Any] = torch.load(
+                    io.BytesIO(data[32:]), weights_only=True, map_location="cpu"
+                )
+                return state
             warnings.warn(
                 f"The checkpoint {file} is damaged and is passed over.", UserWarning, stacklevel=2
             )
         return None
 
-    def remove(self):
+    def remove(self) -> None:
         """Delete the folder: the training ended well."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def _files(self):
-        return sorted(self.path.glob("step-*.pt"), reverse=True)
+
+def newest_step(path: AnyPath) -> int | None:
+    """Return the step of the newest checkpoint in a run's folder; None if there is none."""
+    newest = next(iter(_files(Path(path))), None)
+    return None if newest is None else int(newest.stem.removeprefix("step-"))
 
 
-def _lock_exclusively(file):
+def _files(path: Path) -> list[Path]:
+    """List the checkpoints in a run's folder, the newest first."""
+    return sorted(path.glob("step-*.pt"), reverse=True)
+
+
+def _lock_exclusively(file: IO[str]) -> None:
     """Lock a file until it is closed or the process dies, however it dies."""
     if os.name == "nt":
         import msvcrt
 
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     else:
         import fcntl
 

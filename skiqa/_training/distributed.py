@@ -5,17 +5,23 @@ each has the whole gradient of the projector, and that part of the network's tha
 own photos; their sum is the gradient that one process would have.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+_T = TypeVar("_T")
+
 
 @contextmanager
-def process_group(init_method="env://"):
+def process_group(init_method: str = "env://") -> Iterator[None]:
     """Join the other processes for the time of a block, if torchrun started this one.
 
     Parameters
@@ -39,22 +45,22 @@ def process_group(init_method="env://"):
         dist.destroy_process_group()
 
 
-def world_size():
+def world_size() -> int:
     """Return how many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def rank():
+def rank() -> int:
     """Return which of them this one is, counted from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def share(n):
-    """Return the range of n things of which this process takes care: all, or a part in order."""
+def own_part(n: int) -> range:
+    """Return the range of n things that this process takes care of: all, or a part in order."""
     return range(n * rank() // world_size(), n * (rank() + 1) // world_size())
 
 
-def from_first(value):
+def from_first(value: _T) -> _T:
     """Return what the first process has: anything that pickles."""
     if world_size() == 1:
         return value
@@ -63,7 +69,7 @@ def from_first(value):
     return values[0]
 
 
-def gather(rows, n_blocks=1):
+def gather(rows: torch.Tensor, n_blocks: int = 1) -> torch.Tensor:
     """Return the rows of all processes, as one process with all of their photos has them.
 
     Parameters
@@ -91,20 +97,20 @@ def gather(rows, n_blocks=1):
     return torch.cat(parts, dim=1).flatten(0, 1)
 
 
-def _all_gather(x):
+def _all_gather(x: torch.Tensor) -> list[torch.Tensor]:
     parts = [torch.empty_like(x) for _ in range(world_size())]
     dist.all_gather(parts, x)
     return parts
 
 
-def most(number, device):
-    """Return the largest of the numbers that the processes have."""
+def maximum_over_processes(value: int, device: torch.device) -> int:
+    """Return the largest of the values that the processes have."""
     if world_size() == 1:
-        return number
-    return max(int(x) for x in _all_gather(torch.tensor([number], device=device)))
+        return value
+    return max(int(x) for x in _all_gather(torch.tensor([value], device=device)))
 
 
-def add_gradients(parameters, factor=1.0):
+def sum_gradients(parameters: Iterable[nn.Parameter], factor: float = 1.0) -> None:
     """Replace the gradient of each parameter by the sum over the processes, times a factor."""
     if world_size() == 1:
         return
@@ -120,19 +126,19 @@ class _Sum(torch.autograd.Function):
     """Sum over the processes; the gradient of a sum is the sum of the gradients."""
 
     @staticmethod
-    def forward(ctx, x):
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
         total = x.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         total = gradient.clone()
         dist.all_reduce(total)
         return total
 
 
-def synchronise_batchnorm(module):
+def synchronise_batchnorm(module: nn.Module) -> None:
     """Let every BatchNorm in a module normalise by the batch of all processes, in place.
 
     PyTorch's SyncBatchNorm does so on GPUs only, and knows nothing of timm's layers, in which an
@@ -142,14 +148,16 @@ def synchronise_batchnorm(module):
         return
     for norm in module.modules():
         if isinstance(norm, _BatchNorm):
-            norm.forward = _Synchronised(norm)
+            norm.forward = _SynchronisedForward(norm)
 
 
-class _Synchronised:
-    def __init__(self, norm):
+class _SynchronisedForward:
+    """The forward pass of a BatchNorm that normalises by the batch of all processes."""
+
+    def __init__(self, norm: _BatchNorm) -> None:
         self.norm = norm
 
-    def __call__(self, x):
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
         norm = self.norm
         if not norm.training:
             return type(norm).forward(norm, x)
@@ -159,7 +167,7 @@ class _Synchronised:
         return y
 
 
-def _normalise(norm, x):
+def _normalise(norm: _BatchNorm, x: torch.Tensor) -> torch.Tensor:
     axes, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
     count = x.new_tensor([x.numel() // x.shape[1]])
     total = _Sum.apply(torch.cat([x.sum(axes), count]))

@@ -1,20 +1,37 @@
 """The one training loop."""
 
+from __future__ import annotations
+
 import math
 import time
 import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
-from skiqa._training.distributed import from_first, share
+from skiqa._training.checkpoints import NoFolder
+from skiqa._training.distributed import from_first, own_part
+from skiqa._training.hooks import Hooks
 from skiqa._training.schedule import cut_window, epoch_order, rate, sample_seeds
+from skiqa._training.trainer import Trainer
+from skiqa._types import Pixels
 
-_CHECKPOINT_SECONDS = 60.0
 
-
-def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
+def train(
+    trainer: Trainer,
+    images: ImageList,
+    authentic: npt.NDArray[np.int64],
+    *,
+    n_jobs: int | None,
+    on_error: str,
+    hooks: Hooks,
+    folder: NoFolder,
+) -> None:
     """Run the training loop.
 
     Parameters
@@ -29,12 +46,11 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
         Decoding threads.
     on_error : {"raise", "nan"}
         "nan": unreadable photos are passed over, with a warning once an epoch.
-    hooks : object
-        With ``epoch(epoch, n_steps)``, a context manager giving what is called after each step as
-        ``on_batch(loss, trainer)``; after each epoch ``end(trainer)`` is asked whether to stop;
-        ``resume(trainer)`` is called first if the run goes on from a checkpoint.
-    folder : TrainingFolder or None
-        Where checkpoints go; of several processes, the first one's alone.
+    hooks : Hooks
+        What is told of each step and epoch.
+    folder : NoFolder
+        Where checkpoints go, a TrainingFolder for instance; of several processes, the first one's
+        alone.
 
     Notes
     -----
@@ -50,67 +66,92 @@ def train(trainer, images, authentic, *, n_jobs, on_error, hooks, folder=None):
             f"This process was given {n} images, the first one {first}: give all processes "
             "the same X. Each takes its part of it by itself."
         )
-    batch = min(plan.batch_size, n)
-    per_epoch = max(1, n // batch)
-    n_steps = plan.epochs * per_epoch
-    size = trainer.objective.window_size(plan.view_size)
-    losses, saved = [], time.monotonic()
-    content = from_first(None if folder is None else folder.load())
-    if content is not None:
-        losses = trainer.restore(content)
-        hooks.resume(trainer)
+    size = min(plan.batch_size, n)
+    n_batches = max(1, n // size)
+    if (checkpoint := from_first(folder.load())) is not None:
+        trainer.load_state_dict(checkpoint)
+        hooks.resumed(trainer)
     while len(trainer.history) < plan.epochs:
-        epoch = len(trainer.history)
-        order = epoch_order(trainer.seed, plan.first_epoch + epoch, n)
-        start, unreadable = time.monotonic(), 0
-        done = trainer.step - epoch * per_epoch
-        with hooks.epoch(epoch, per_epoch) as on_batch:
-            mine = share(batch)
-            todo = order[: per_epoch * batch].reshape(per_epoch, batch)[done:, mine].flatten()
-            decoded = iter_decoded(
-                images, n_jobs=n_jobs, prefetch=2 * len(mine), on_error=on_error, indices=todo
-            )
-            for k in range(done, per_epoch):
-                positions = range(k * batch + mine.start, k * batch + mine.stop)
-                seeds = sample_seeds(trainer.seed, plan.first_epoch + epoch, positions)
-                members = [next(decoded) for _ in positions]
-                good = [i for i, (_, image) in enumerate(members) if isinstance(image, np.ndarray)]
-                unreadable += len(mine) - len(good)
-                if len(good) < 2:
-                    raise ValueError(
-                        f"Only {len(good)} of {len(mine)} images of a batch can be read; contrast "
-                        "needs at least 2. Remove the unreadable files from X."
-                    )
-                windows = np.stack([cut_window(members[i][1], size, seeds[i]) for i in good])
-                indices = torch.tensor([members[i][0] for i in good])
-                factor = 1.0 if plan.constant else rate(trainer.step, n_steps)
-                marks = torch.from_numpy(authentic[indices.numpy()])
-                loss = trainer.step_on(windows, indices, marks, seeds[good], factor)
-                if not math.isfinite(loss):
-                    raise ValueError(
-                        f"The loss became {loss} in step {trainer.step}. Lower learning_rate "
-                        f"(now {plan.learning_rate:g})."
-                    )
-                losses.append(loss)
-                on_batch(loss, trainer)
-                if folder is not None and time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                    folder.save(trainer.step, trainer.content(losses))
-                    saved = time.monotonic()
+        epoch, began = len(trainer.history), time.monotonic()
+        first_batch, unreadable = trainer.step - epoch * n_batches, 0
+        hooks.epoch_begins(n_batches)
+        for batch in _batches(trainer, images, epoch, first_batch, n_jobs, on_error):
+            unreadable += batch.n_unreadable
+            factor = 1.0 if plan.constant else rate(trainer.step, plan.epochs * n_batches)
+            marks = torch.from_numpy(authentic[batch.indices.numpy()])
+            loss = trainer.step_on(batch.windows, batch.indices, marks, batch.seeds, factor)
+            require_finite_loss(loss, trainer.step, plan.learning_rate)
+            trainer.losses.append(loss)
+            hooks.step_ended(loss)
+            folder.save_if_due(trainer.step, trainer.state_dict)
         if unreadable:
             warnings.warn(
                 f"Passed over {unreadable} images that cannot be read in epoch {epoch + 1}.",
                 UserWarning,
                 stacklevel=2,
             )
-        seconds = time.monotonic() - start
-        trainer.history.append(
-            {"loss": float(np.mean(losses)), "seconds": seconds,
-             "images_per_second": (per_epoch - done) * batch / max(seconds, 1e-9)}
-        )  # fmt: skip
-        losses = []
-        trainer.check_finite()
-        if folder is not None:
-            folder.save(trainer.step, trainer.content(losses))
-            saved = time.monotonic()
-        if from_first(bool(hooks.end(trainer))):
+        seconds = time.monotonic() - began
+        speed = (n_batches - first_batch) * size / max(seconds, 1e-9)
+        mean = float(np.mean(trainer.losses))
+        trainer.history.append({"loss": mean, "seconds": seconds, "images_per_second": speed})
+        trainer.losses = []
+        trainer.require_finite_weights()
+        folder.save(trainer.step, trainer.state_dict())
+        if from_first(hooks.epoch_ended(trainer)):
             break
+
+
+class _Batch(NamedTuple):
+    """What this process has of a batch; seeds decide what is random in its views."""
+
+    windows: Pixels  # (m, s, s, 3)
+    indices: torch.Tensor  # (m,) int64
+    seeds: torch.Tensor  # (m,) int64
+    n_unreadable: int
+
+
+def _batches(
+    trainer: Trainer, images: ImageList, epoch: int, first: int, n_jobs: int | None, on_error: str
+) -> Iterator[_Batch]:
+    """Yield the batches of an epoch from the `first` one on, decoded ahead.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two images of a batch can be read.
+    """
+    plan, n = trainer.plan, len(images)
+    epoch += plan.first_epoch
+    size, side = min(plan.batch_size, n), trainer.objective.window_size(plan.view_size)
+    n_batches, own = max(1, n // size), own_part(size)
+    order = epoch_order(trainer.seed, epoch, n)
+    indices = order[: n_batches * size].reshape(n_batches, size)[first:, own].flatten()
+    decoded = iter_decoded(
+        images, n_jobs=n_jobs, prefetch=2 * len(own), on_error=on_error, indices=indices
+    )
+    for k in range(first, n_batches):
+        positions = range(k * size + own.start, k * size + own.stop)
+        seeds = sample_seeds(trainer.seed, epoch, positions)
+        read = [
+            (position, index, image)
+            for position, (index, image) in enumerate(next(decoded) for _ in positions)
+            if isinstance(image, np.ndarray)
+        ]
+        if len(read) < 2:
+            raise ValueError(
+                f"Only {len(read)} of {len(own)} images of a batch can be read; contrast "
+                "needs at least 2. Remove the unreadable files from X."
+            )
+        chosen = seeds[[position for position, _, _ in read]]
+        found = [image for _, _, image in read]
+        windows = [cut_window(image, side, seed) for image, seed in zip(found, chosen, strict=True)]
+        members = torch.tensor([index for _, index, _ in read])
+        yield _Batch(np.stack(windows), members, chosen, len(own) - len(read))
+
+
+def require_finite_loss(loss: float, step: int, learning_rate: float) -> None:
+    """Raise ValueError if a loss is no longer a number."""
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"The loss became {loss} in step {step}. Lower learning_rate (now {learning_rate:g})."
+        )

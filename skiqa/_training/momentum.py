@@ -1,16 +1,21 @@
 """A momentum encoder and a queue of its keys (MoCo), for the objectives that ask for them."""
 
+from __future__ import annotations
+
 import copy
 
 import torch
+from torch import nn
+
+from skiqa._network.stages import Stages
 
 
-def enqueue(queue, new, size):
+def enqueue(queue: torch.Tensor, new: torch.Tensor, size: int) -> torch.Tensor:
     """Return the last `size` rows of a queue and what comes after it: the oldest go first."""
     return torch.cat([queue, new])[-size:].clone()  # a slice would keep the dropped rows alive
 
 
-def follow(target, source, momentum):
+def follow(target: nn.Module, source: nn.Module, momentum: float) -> None:
     """Move a module's parameters and buffers towards those of another, in place.
 
     Each becomes momentum * target + (1 - momentum) * source; what is no float is copied.
@@ -44,44 +49,47 @@ class MomentumEncoder:
     may be made in parts. The queue starts empty, our choice: MoCo's starts with random keys.
     """
 
-    def __init__(self, network, head, queue_size, momentum):
-        self.network, self.head = (
-            copy.deepcopy(module).eval().requires_grad_(False) for module in (network, head)
-        )
+    def __init__(self, network: Stages, head: nn.Module, queue_size: int, momentum: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.head = copy.deepcopy(head).eval().requires_grad_(False)
         self.queue_size, self.momentum = queue_size, momentum
-        self.steps, self.keys, self.labels = 0, None, None
+        self.steps = 0
+        self.keys: torch.Tensor | None = None
+        self.labels: torch.Tensor | None = None
 
-    def queue(self, like):
+    def queue(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the queue (k, d) and the labels (k,) of its keys, as wide as `like` (n, d)."""
-        if self.keys is None:
-            self.keys, self.labels = like[:0], torch.zeros(0, dtype=torch.int64).to(like.device)
+        if self.keys is None or self.labels is None:
+            return like[:0], torch.zeros(0, dtype=torch.int64, device=like.device)
         return self.keys, self.labels
 
-    def update(self, network, head, keys, labels):
+    def update(
+        self, network: Stages, head: nn.Module, keys: torch.Tensor, labels: torch.Tensor
+    ) -> None:
         """Follow the networks in training, and put keys and their labels into the queue."""
-        share = min(self.momentum, (1 + self.steps) / (10 + self.steps))
-        follow(self.network, network, share)
-        follow(self.head, head, share)
+        momentum = min(self.momentum, (1 + self.steps) / (10 + self.steps))
+        follow(self.network, network, momentum)
+        follow(self.head, head, momentum)
         self.steps += 1
         queue, queue_labels = self.queue(keys)
         self.keys = enqueue(queue, keys, self.queue_size)
         self.labels = enqueue(queue_labels, labels, self.queue_size)
 
-    def content(self):
-        """Return all that going on needs, as a dictionary of tensors."""
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return all that going on needs, as a flat dictionary of tensors."""
         parts = {"network": self.network.state_dict(), "head": self.head.state_dict()}
-        content = {f"{k}.{name}": x for k, part in parts.items() for name, x in part.items()}
-        content["steps"] = torch.tensor(self.steps)
-        if self.keys is not None:
-            content |= {"keys": self.keys, "labels": self.labels}
-        return content
+        state = {f"{k}.{name}": x for k, part in parts.items() for name, x in part.items()}
+        state["steps"] = torch.tensor(self.steps)
+        if self.keys is not None and self.labels is not None:
+            state |= {"keys": self.keys, "labels": self.labels}
+        return state
 
-    def restore(self, content):
-        """Take up where `content` was made."""
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from where `state` was made."""
         for kind, module in (("network", self.network), ("head", self.head)):
             own = module.state_dict()
-            module.load_state_dict({name: content[f"{kind}.{name}"] for name in own})
-        self.steps = int(content["steps"])
-        if "keys" in content:
+            module.load_state_dict({name: state[f"{kind}.{name}"] for name in own})
+        self.steps = int(state["steps"])
+        if "keys" in state:
             device = next(self.network.parameters()).device
-            self.keys, self.labels = (content[name].to(device) for name in ("keys", "labels"))
+            self.keys, self.labels = (state[name].to(device) for name in ("keys", "labels"))

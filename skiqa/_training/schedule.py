@@ -1,12 +1,21 @@
 """The numbers of a training run, and all that follows from the position in it."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from skiqa._inputs.resizing import pad_to
+from skiqa._types import Pixels
+
+if TYPE_CHECKING:
+    from skiqa.objectives import Objective
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,56 @@ class Plan:
     max_grad_norm: float | None = None
 
 
-def rate(step, n_steps):
+# What an objective has defaults for; None for these means: the objective's own.
+DECIDED_BY_OBJECTIVE = ("batch_size", "view_size", "learning_rate", "weight_decay")
+
+
+def make_plan(
+    objective: Objective,
+    n_images: int,
+    given: dict[str, Any],
+    *,
+    scratch: bool,
+    **options: Any,
+) -> Plan:
+    """Return the numbers of a training of so many images.
+
+    Parameters
+    ----------
+    objective : Objective
+    n_images : int
+    given : dict
+        Values of what the objective has defaults for; None: its own.
+    scratch : bool
+        Whether training starts from random weights.
+    **options
+        Other fields of the plan, as they are.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two images.
+    """
+    if n_images < 2:
+        raise ValueError(
+            f"Found {n_images} sample(s), but contrastive training needs at least 2: a "
+            "minimum of 2 is required."
+        )
+    defaults = objective.defaults_scratch if scratch else objective.defaults_pretrained
+    value = {name: defaults[name] if given[name] is None else given[name] for name in defaults}
+    if not scratch:  # the projector behind trained weights is new: it learns as from scratch
+        published = objective.defaults_scratch["learning_rate"]
+        options["head_factor"] = published / value["learning_rate"]
+    value["batch_size"] = min(value["batch_size"], n_images)
+    value["learning_rate"] *= value["batch_size"] / objective.learning_rate_batch
+    return Plan(train_statistics=scratch, **value, **options)
+
+
+def rate(step: int, n_steps: int) -> float:
     """Return the schedule's factor at a step: linear warm-up over 10 %, then cosine to zero."""
     warmup = max(1, n_steps // 10)
     if step < warmup:
@@ -71,7 +129,7 @@ def rate(step, n_steps):
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, n_steps - warmup)))
 
 
-def sample_seeds(seed, epoch, positions):
+def sample_seeds(seed: int, epoch: int, positions: Iterable[int]) -> torch.Tensor:
     """Return one int64 seed for each (epoch, position), whatever batch it falls in.
 
     Parameters
@@ -93,12 +151,12 @@ def sample_seeds(seed, epoch, positions):
     return torch.from_numpy(np.array(draws, dtype=np.uint64).view(np.int64).copy())
 
 
-def epoch_order(seed, epoch, n):
+def epoch_order(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
     """Return the order of n images in an epoch: a permutation that depends on nothing else."""
     return np.random.default_rng([seed, 0, epoch]).permutation(n)
 
 
-def cut_window(image, size, seed):
+def cut_window(image: Pixels, size: int, seed: SupportsInt) -> Pixels:
     """Cut a random size x size window from a uint8 image, reflect-padded where it is smaller."""
     image = pad_to(image, size)
     rng = np.random.default_rng(int(seed) & (2**63 - 1))

@@ -1,30 +1,41 @@
 """A network in training: a step on a batch, micro-batches, and what lets it go on later."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import nn
 
 from skiqa._network.batchnorm import statistics_held
 from skiqa._network.live import normalise
 from skiqa._network.pooling import stage_statistics
-from skiqa._network.stages import seeded
-from skiqa._network.state import build, load_arrays, to_arrays
+from skiqa._network.stages import Stages, seeded
+from skiqa._network.state import EncoderState, build, load_arrays, to_arrays
 from skiqa._training.distributed import (
-    add_gradients,
     from_first,
     gather,
-    most,
+    maximum_over_processes,
+    sum_gradients,
     synchronise_batchnorm,
     world_size,
 )
 from skiqa._training.momentum import MomentumEncoder
+from skiqa._training.schedule import Plan
+from skiqa._types import Arrays, Pixels
 from skiqa.objectives._common import at_least_float32
 
-_PHASES = 3  # independent streams of seeds: order, samples, initialisation
+if TYPE_CHECKING:
+    from skiqa.objectives import Objective
+
+Views = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 
 
-def feature_drift(f, g):
+def feature_drift(f: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """Return how far the stage features of a batch have moved from those of the start.
 
     Parameters
@@ -42,8 +53,8 @@ def feature_drift(f, g):
     """
     moved, spread = (f - g).square().sum(dim=0), (g - g.mean(dim=0)).square().sum(dim=0)
     varies = spread > 1e-6 * g.square().sum(dim=0)
-    share = moved / (moved + torch.where(varies, spread, 1.0))
-    return torch.where(varies, share, 0.0).sum() / varies.sum()
+    drift = moved / (moved + torch.where(varies, spread, 1.0))
+    return torch.where(varies, drift, 0.0).sum() / varies.sum()
 
 
 class Trainer:
@@ -65,7 +76,15 @@ class Trainer:
         Everything random follows from it.
     """
 
-    def __init__(self, state, objective, plan, device, dtype, seed):
+    def __init__(
+        self,
+        state: EncoderState,
+        objective: Objective,
+        plan: Plan,
+        device: torch.device,
+        dtype: torch.dtype | None,
+        seed: int,
+    ) -> None:
         self.objective, self.plan, self.device, self.dtype = objective, plan, device, dtype
         self.seed = seed
         self.network = build(state)
@@ -73,7 +92,7 @@ class Trainer:
             self.network.eval()
             side = self.network.stride
             n_features = objective.pool(self.network(torch.zeros(1, 3, side, side))).shape[1]
-        least = side * getattr(objective, "grid", 1)
+        least = side * objective.grid
         if plan.view_size < least:
             raise ValueError(
                 f"view_size={plan.view_size} is too small: {state.backbone!r} needs {least} pixels "
@@ -91,31 +110,30 @@ class Trainer:
         synchronise_batchnorm(self.network)  # the projector gets the rows of all processes
         if plan.trained_first_stages is not None:
             freeze_after(self.network, plan.trained_first_stages)
-        self.start = None
+        self.start: Stages | None = None
         if plan.start_penalty:
             self.start = build(state).eval().requires_grad_(False)
             self.start.to(device, memory_format=torch.channels_last)
-        groups = [
-            {
-                "params": [
-                    p for p in part.parameters() if p.requires_grad and (p.ndim > 1) == decays
-                ],
-                "weight_decay": plan.weight_decay if decays else 0.0,
-                "factor": factor,
-            }
-            for part, factor in ((self.network.model, 1.0), (self.head, plan.head_factor))
-            for decays in (True, False)
-        ]
+        groups = parameter_groups(self.network.model, self.head, plan)
         self.optimizer = torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum)
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        self.memory = None
-        if hasattr(objective, "queue_size"):
+        self.memory: MomentumEncoder | None = None
+        if objective.has_queue:
             self.memory = MomentumEncoder(
                 self.network, self.head, objective.queue_size, objective.momentum
             )
-        self.step, self.history = 0, []
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self.losses: list[float] = []
 
-    def step_on(self, windows, indices, authentic, seeds, factor):
+    def step_on(
+        self,
+        windows: Pixels,
+        indices: torch.Tensor,
+        authentic: torch.Tensor,
+        seeds: torch.Tensor,
+        factor: float,
+    ) -> float:
         """Take one step on uint8 windows (n, s, s, 3); return the loss."""
         device, plan = self.device, self.plan
         images = torch.from_numpy(windows).to(device).permute(0, 3, 1, 2).float().div_(255.0)
@@ -128,17 +146,18 @@ class Trainer:
         loss, labels, keys = self.gradients(views, labels, int(seeds[0]))
         if plan.max_grad_norm is not None:
             self.scaler.unscale_(self.optimizer)
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm)
+            nn.utils.clip_grad_norm_(self._parameters(), plan.max_grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.memory is not None:
+        if self.memory is not None and keys is not None:
             labels = labels.repeat(len(keys) // len(labels))
             self.memory.update(self.network, self.head, keys, labels)
         self.step += 1
         return float(loss)
 
-    def gradients(self, views, labels, seed):
+    def gradients(
+        self, views: Views, labels: torch.Tensor, seed: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Compute the loss of a batch and its gradients at all parameters.
 
         With `plan.micro_batch_size` the network runs twice in small parts: for its outputs,
@@ -166,19 +185,11 @@ class Trainer:
         """
         n, keys = len(labels), None
         labels = gather(labels)
-        if self.memory is not None:
+        if isinstance(views, tuple):
             views, key_views = views
-            with torch.no_grad(), self._autocast():
-                parts = [
-                    self.memory.head(self.objective.pool(self.memory.network(self._input(part))))
-                    for part in self._parts(key_views)
-                ]
-            keys = gather(at_least_float32(torch.cat(parts)), len(key_views) // n)
-        parts, start = self._parts(views), None
-        if self.start is not None:
-            with torch.no_grad(), self._autocast():
-                kept = [stage_statistics(self.start.maps(self._input(x))) for x in parts]
-            start = torch.cat(kept)
+            keys = gather(self._keys(key_views), len(key_views) // n)
+        parts = self._parts(views)
+        start = self._start_statistics(parts)
         if len(parts) == 1:
             outputs = self._outputs(views, seed)
         else:
@@ -189,49 +200,67 @@ class Trainer:
         n_views = len(views) // n
         with seeded(~from_first(seed)), self._autocast():  # one loss for all processes
             rows, *statistics = (gather(output, n_views) for output in outputs)
-            start = None if start is None else gather(start, n_views)
-            loss = self._loss(rows, *statistics, labels=labels, keys=keys, start=start)
+            loss = self._loss(rows, labels, keys)
+            if start is not None:
+                drift = feature_drift(*statistics, gather(start, n_views))
+                loss = loss + self.plan.start_penalty * drift
         self.scaler.scale(loss).backward()
         if len(parts) > 1:
             slopes = [x.grad.split(list(map(len, y))) for x, y in zip(outputs, found, strict=True)]
             for k, (x, *slope) in enumerate(zip(parts, *slopes, strict=True)):
                 torch.autograd.backward(self._outputs(x, seed ^ k), slope)
-        add_gradients(self.network.parameters())
-        add_gradients(self.head.parameters(), 1 / world_size())  # each process has all of it
+        sum_gradients(self.network.parameters())
+        sum_gradients(self.head.parameters(), 1 / world_size())  # each process has all of it
         return loss.detach(), labels, keys
 
-    def _parts(self, views):
+    @torch.no_grad()
+    def _keys(self, views: torch.Tensor) -> torch.Tensor:
+        """Return the momentum encoder's projections of views, (m, d)."""
+        memory, pool = self.memory, self.objective.pool
+        assert memory is not None, "only objectives with a queue make keys"
+        with self._autocast():
+            rows = [pool(memory.network(self._input(part))) for part in self._parts(views)]
+            return at_least_float32(torch.cat([memory.head(part) for part in rows]))
+
+    @torch.no_grad()
+    def _start_statistics(self, parts: Sequence[torch.Tensor]) -> torch.Tensor | None:
+        """Return the stage features of views by the starting weights, if they hold the others."""
+        if self.start is None:
+            return None
+        with self._autocast():
+            return torch.cat([stage_statistics(self.start.maps(self._input(x))) for x in parts])
+
+    def _parts(self, views: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Split views into micro-batches of sizes as equal as can be."""
         size = self.plan.micro_batch_size or len(views)
         # BatchNorm waits for the other processes: all must have as many parts
-        return views.tensor_split(most(math.ceil(len(views) / size), self.device))
+        n_parts = maximum_over_processes(math.ceil(len(views) / size), self.device)
+        return views.tensor_split(n_parts)
 
-    def _autocast(self):
+    def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
 
-    def _input(self, views):
+    def _input(self, views: torch.Tensor) -> torch.Tensor:
         views = normalise(views, self.network.mean, self.network.std)
         return views.contiguous(memory_format=torch.channels_last)
 
-    def _outputs(self, views, seed):
+    def _outputs(self, views: torch.Tensor, seed: int) -> list[torch.Tensor]:
         """Return what the loss needs of views: pooled rows and, to hold them, stage statistics."""
         with seeded(seed), self._autocast():  # stochastic depth draws from torch's generator
             *maps, last = self.network.maps(self._input(views))
             rows = self.objective.pool(last)
             return [rows] if self.start is None else [rows, stage_statistics([*maps, last])]
 
-    def _loss(self, rows, statistics=None, *, labels, keys, start):
-        """Return the objective's loss, with the term that holds features to the start's."""
+    def _loss(
+        self, rows: torch.Tensor, labels: torch.Tensor, keys: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the objective's loss of pooled rows, with the queue if there is one."""
         projections = self.head(rows)
-        if self.memory is None:
-            loss = self.objective.loss(projections, labels)
-        else:
-            loss = self.objective.loss(projections, labels, keys, *self.memory.queue(keys))
-        if start is None:
-            return loss
-        return loss + self.plan.start_penalty * feature_drift(statistics, start)
+        if self.memory is None or keys is None:
+            return self.objective.loss(projections, labels)
+        return self.objective.loss(projections, labels, keys, *self.memory.queue(keys))
 
-    def check_finite(self):
+    def require_finite_weights(self) -> None:
         """Raise if a weight is no longer a number: a loss can hide it, features would not."""
         for name, tensor in self.network.model.state_dict().items():
             if not torch.isfinite(tensor).all():
@@ -240,64 +269,74 @@ class Trainer:
                     f"learning_rate (now {self.plan.learning_rate:g})."
                 )
 
-    def content(self, losses):
+    def state_dict(self) -> dict[str, Any]:
         """Return all that resuming needs."""
         return {
             "network": self.network.model.state_dict(),
             "head": self.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "memory": None if self.memory is None else self.memory.content(),
+            "memory": None if self.memory is None else self.memory.state_dict(),
             "step": self.step,
             "history": self.history,
-            "losses": losses,
+            "losses": self.losses,
         }
 
-    def restore(self, content):
-        """Take up where `content` was made; return the losses of its unfinished epoch."""
-        self.network.model.load_state_dict(content["network"])
-        self.head.load_state_dict(content["head"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scaler.load_state_dict(content["scaler"])
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state` was made."""
+        self.network.model.load_state_dict(state["network"])
+        self.head.load_state_dict(state["head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
         if self.memory is not None:
-            self.memory.restore(content["memory"])
-        self.step, self.history = content["step"], list(content["history"])
-        return list(content["losses"])
+            self.memory.load_state_dict(state["memory"])
+        self.step, self.history = state["step"], list(state["history"])
+        self.losses = list(state["losses"])
 
-    def continuation(self):
+    def momentum_arrays(self) -> dict[str, Any]:
         """Return what `partial_fit` goes on with, in numpy: momentum, momentum encoder, queue."""
-        slots = [self.optimizer.state[p] for g in self.optimizer.param_groups for p in g["params"]]
+        slots = [self.optimizer.state[p] for p in self._parameters()]
         buffers = [slot.get("momentum_buffer") for slot in slots]
-        kept = {"momentum": [None if b is None else _array(b) for b in buffers]}
+        arrays: dict[str, Any] = {"momentum": [None if b is None else _array(b) for b in buffers]}
         if self.memory is not None:
-            kept["memory"] = {name: _array(x) for name, x in self.memory.content().items()}
-        return kept
+            arrays["memory"] = {name: _array(x) for name, x in self.memory.state_dict().items()}
+        return arrays
 
-    def go_on(self, kept):
-        """Take up the `continuation` of an earlier run of the same objective."""
-        parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
-        momentum = kept.get("momentum", [])
+    def load_momentum_arrays(self, arrays: dict[str, Any]) -> None:
+        """Go on with the `momentum_arrays` of an earlier run of the same objective."""
+        parameters = self._parameters()
+        momentum = arrays.get("momentum", [])
         if len(momentum) != len(parameters):  # another part of the network is trained now
             momentum = [None] * len(parameters)
         for p, array in zip(parameters, momentum, strict=True):
             if array is not None:
-                buffer = torch.from_numpy(np.array(array)).to(self.device)
-                self.optimizer.state[p]["momentum_buffer"] = buffer
-        if self.memory is not None and "memory" in kept:
-            self.memory.restore(
-                {name: torch.from_numpy(np.array(x)) for name, x in kept["memory"].items()}
-            )
+                self.optimizer.state[p]["momentum_buffer"] = _tensor(array).to(self.device)
+        if self.memory is not None and "memory" in arrays:
+            memory = {name: _tensor(array) for name, array in arrays["memory"].items()}
+            self.memory.load_state_dict(memory)
 
-    def arrays(self):
+    def arrays(self) -> tuple[Arrays, Arrays]:
         """Return (network arrays, head arrays)."""
         return to_arrays(self.network.model), to_arrays(self.head)
 
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
-def _array(tensor):
-    return tensor.detach().cpu().numpy().copy()
+
+def parameter_groups(network: nn.Module, head: nn.Module, plan: Plan) -> list[dict[str, Any]]:
+    """Return the optimizer's groups: decayed and not decayed, of the network and of its head."""
+    return [
+        {
+            "params": [p for p in part.parameters() if p.requires_grad and (p.ndim > 1) == decays],
+            "weight_decay": plan.weight_decay if decays else 0.0,
+            "factor": factor,
+        }
+        for part, factor in ((network, 1.0), (head, plan.head_factor))
+        for decays in (True, False)
+    ]
 
 
-def freeze_after(network, n_stages):
+def freeze_after(network: Stages, n_stages: int) -> None:
     """Let only the stem and the first stages of a network change.
 
     Raises
@@ -314,5 +353,13 @@ def freeze_after(network, n_stages):
         layer.requires_grad_(True)
 
 
-def _shapes(arrays):
+def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in arrays.items()}
+
+
+def _array(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    return tensor.detach().cpu().numpy().copy()
+
+
+def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(np.array(array))  # a copy: the array may be a read-only view of a file
