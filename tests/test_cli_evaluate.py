@@ -4,12 +4,13 @@ import os
 
 import numpy as np
 import pytest
+from authentic_trees import biq2021
 from click.testing import CliRunner
-from database_trees import biq2021, kadid10k, kadis700k
 from PIL import Image, ImageFilter
 from scipy.stats import kendalltau, spearmanr
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
+from synthetic_trees import kadid10k, kadis700k
 
 import skiqa.persistence
 from skiqa import ContrastiveQualityEncoder

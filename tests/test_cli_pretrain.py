@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from skiqa import ContrastiveQualityEncoder
 from skiqa.cli import main
-from skiqa.cli._pretrain import OBJECTIVES, ROWS
+from skiqa.cli._pretrain import OBJECTIVES, _print_where_it_goes_on
 from skiqa.objectives import OBJECTIVES as KNOWN
 
 TINY = "test_resnet.r160_in1k"
@@ -78,7 +78,7 @@ def test_killed_goes_on_to_the_same_weights():
     process.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
     process.wait()
     if not Path("killed.skiqa").exists():  # unless it was done before the signal came
-        assert "going on from step" in _pretrain(*killed)
+        assert re.search("going on from step|went on from the last step", _pretrain(*killed))
     whole = _network("whole.skiqa")
     for name, array in _network("killed.skiqa").items():
         np.testing.assert_array_equal(array, whole[name])
@@ -115,9 +115,26 @@ def test_interrupted_says_how_to_go_on(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skiqa._training.trainer.Trainer.check_finite", interrupt)
+    monkeypatch.setattr("skiqa._training.trainer.Trainer.require_finite_weights", interrupt)
     output = _pretrain("photos", "--out", "a.skiqa", "--epochs", 1, *OPTIONS, status=130)
     assert "no checkpoint yet" in output
+
+
+def test_says_which_checkpoints_it_finds(capsys):
+    own, other = Path("runs/own"), Path("runs/other")
+    for folder in (own, other):
+        folder.mkdir(parents=True)
+    _print_where_it_goes_on(own)
+    assert capsys.readouterr().err == ""
+    (other / "step-000000004.pt").write_bytes(b"")
+    _print_where_it_goes_on(own)
+    assert "runs holds a run of other photos or options: this one starts anew" in (
+        capsys.readouterr().err
+    )
+    for step in (8, 12):
+        (own / f"step-{step:09d}.pt").write_bytes(b"")
+    _print_where_it_goes_on(own)
+    assert capsys.readouterr().err == "going on from step 12\n"
 
 
 @pytest.mark.parametrize(
@@ -151,15 +168,3 @@ def test_unreadable_photo():
 
 def test_choices_are_the_objectives():
     assert sorted(OBJECTIVES) == sorted(KNOWN)
-
-
-@pytest.mark.parametrize("name", sorted(ROWS))
-def test_plateau_is_the_loss_of_equal_features(name):
-    n, objective = 5, KNOWN[name]()
-    windows = torch.rand(n, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    views, labels = objective.views(
-        windows, torch.arange(n), torch.zeros(n, dtype=torch.int64), torch.arange(n), 32
-    )
-    rows = objective.pool(torch.ones(len(views), 4, 2, 2))
-    loss = float(objective.loss(rows, labels))
-    assert loss == pytest.approx(math.log(ROWS[name](n) - 1), abs=1e-5)

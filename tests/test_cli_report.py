@@ -23,7 +23,7 @@ import skiqa
 from skiqa import ContrastiveQualityEncoder
 from skiqa.cli import main
 from skiqa.cli._files import printable
-from skiqa.cli._report import _Page
+from skiqa.cli._page import Page
 from skiqa.inspection import quality_map
 from skiqa.persistence import save
 
@@ -143,7 +143,7 @@ def test_interrupted_keeps_what_is_done(folder, tmp_path, monkeypatch):
         yield 0, 50.0, None, None
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skiqa.cli._report._scored", interrupted)
+    monkeypatch.setattr("skiqa.cli._report._iter_scores", interrupted)
     done = report(*sorted(folder.glob("photos/photo*")), "--html", tmp_path / "page.html")
     assert done.exit_code == 130
     photos, about = data(tmp_path / "page.html")
@@ -243,7 +243,7 @@ def test_a_hostile_name_is_a_name(browser, folder):
 
 def test_thousands_of_photos_are_made_as_they_come_near(browser, folder, tmp_path):
     (photo, *_), about = data(folder / "page.html")
-    with _Page(str(tmp_path / "many.html")) as page:
+    with Page(str(tmp_path / "many.html")) as page:
         for k in range(3000):
             page.add(photo | {"name": f"{k}.png", "score": float(k)})
         page.close(**about)

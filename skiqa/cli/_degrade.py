@@ -1,16 +1,20 @@
 """``skiqa degrade``."""
 
+from __future__ import annotations
+
 import contextlib
 import difflib
-import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from skiqa._progress import progress_bar
 from skiqa.cli._files import (
     Failure,
     find_images,
@@ -20,7 +24,12 @@ from skiqa.cli._files import (
     unwritable,
     warnings_shown,
 )
-from skiqa.cli._rows import csv_line
+from skiqa.cli._outputs import csv_line
+from skiqa.exceptions import ImageError
+
+if TYPE_CHECKING:
+    from skiqa._types import Pixels
+    from skiqa.degradations import Bank
 
 __all__ = ["degrade"]
 
@@ -34,11 +43,13 @@ class Variant(NamedTuple):
 
     file: str
     source: str
-    sequence: tuple
+    sequence: tuple[tuple[str, int], ...]
     seed: int
 
 
-def _levels(context, parameter, value):
+def _parse_levels(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[int, ...] | None:
     if value is None:
         return None
     levels = [part.strip() for part in value.split(",")]
@@ -47,19 +58,22 @@ def _levels(context, parameter, value):
     return tuple(dict.fromkeys(map(int, levels)))
 
 
-def _register(context, parameter, scripts):
+def _run_scripts(
+    context: click.Context, parameter: click.Parameter, scripts: tuple[str, ...]
+) -> None:
     """Run Python files, for what they register."""
     for script in scripts:
         loader = SourceFileLoader("skiqa_own_degradations", script)
-        spec = importlib.util.spec_from_loader(loader.name, loader)
+        module = ModuleType(loader.name)
+        module.__file__ = script
         try:
-            loader.exec_module(importlib.util.module_from_spec(spec))
+            loader.exec_module(module)
         except Exception as error:  # whatever a user's own code may raise
             text = f"{type(error).__name__}: {error}"
             raise Failure(f"cannot register {printable(script)}: {text}") from None
 
 
-def _list(context, parameter, wanted):
+def _print_operators(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     if not wanted:
         return
     from skiqa.degradations import get_operator, list_operators
@@ -70,7 +84,14 @@ def _list(context, parameter, wanted):
     for operator in map(get_operator, list_operators()):
         levels = ", ".join(f"{value:.4g}" for value in operator.levels)
         flags = ["yes" if flag else "no" for flag in (operator.monotone, operator.random)]
-        row = (operator.name, operator.group, operator.family, levels, *flags, operator.source)
+        row = (
+            operator.name,
+            operator.group,
+            operator.family or "",
+            levels,
+            *flags,
+            operator.source,
+        )
         click.echo(f"| {' | '.join(row)} |")
     context.exit()
 
@@ -83,7 +104,9 @@ def _list(context, parameter, wanted):
     metavar="A,B",
     help="Degradations, groups (blur, noise, ...) or banks (kadis, arniqa, ...); without it all.",
 )
-@click.option("--levels", callback=_levels, metavar="1,3,5", help="Levels; without it 1 to 5.")
+@click.option(
+    "--levels", callback=_parse_levels, metavar="1,3,5", help="Levels; without it 1 to 5."
+)
 @click.option(
     "--sequence",
     "texts",
@@ -101,7 +124,7 @@ def _list(context, parameter, wanted):
     multiple=True,
     is_eager=True,
     expose_value=False,
-    callback=_register,
+    callback=_run_scripts,
     metavar="FILE.py",
     help="Python file that registers degradations of your own; may be given several times.",
 )
@@ -123,26 +146,27 @@ def _list(context, parameter, wanted):
     is_flag=True,
     is_eager=True,
     expose_value=False,
-    callback=_list,
+    callback=_print_operators,
     help="Print a table of the degradations, in Markdown, and exit.",
 )
 @recursive_option
 @click.option("--overwrite", is_flag=True, help="Replace pictures of an earlier run.")
 @click.pass_context
 def degrade(
-    context,
-    paths,
-    out,
-    operators,
-    levels,
-    texts,
-    space,
-    n,
-    seed,
-    gallery,
-    recursive,
-    overwrite,
-):
+    context: click.Context,
+    /,
+    paths: tuple[str, ...],
+    out: str,
+    operators: str | None,
+    levels: tuple[int, ...] | None,
+    texts: tuple[str, ...],
+    space: str | None,
+    n: int | None,
+    seed: int,
+    gallery: str | None,
+    recursive: bool,
+    overwrite: bool,
+) -> None:
     """Degrade photos, and write them to a folder as PNG.
 
     PATHS are image files, folders, patterns, or - for a list of paths on standard input. Each photo
@@ -166,16 +190,16 @@ def degrade(
         _load_matplotlib()
     levels = levels or LEVELS
     try:
-        bank = _bank(operators)
-        plan = _plan(files, bank, levels, texts, space, n or 10, seed)
+        bank = _find_bank(operators)
+        plan = _plan_variants(files, bank, levels, texts, space, n or 10, seed)
     except ValueError as error:  # an unknown operator, text or bank
         raise Failure(str(error)) from None
     _refuse_to_overwrite(files, out, [v.file for _, vs in plan for v in vs], gallery, overwrite)
     with warnings_shown():
         try:
-            status = _run(files, plan, Path(out))
+            status = _write_variants(files, plan, Path(out))
             if gallery and status == 0:
-                _draw(files[0], bank, levels, seed, gallery)
+                _draw_gallery(files[0], bank, levels, seed, gallery)
         except KeyboardInterrupt:
             click.echo(f"interrupted; {TABLE} lists what was written", err=True)
             status = 130
@@ -185,7 +209,15 @@ def degrade(
 # ---------------------------------------------------------------- what is to be written
 
 
-def _plan(files, bank, levels, texts, space, n, seed):
+def _plan_variants(
+    files: Sequence[str],
+    bank: Bank | None,
+    levels: Sequence[int],
+    texts: Sequence[str],
+    space: str | None,
+    n: int,
+    seed: int,
+) -> list[tuple[str, list[Variant]]]:
     """Return [(photo's path, its variants)]."""
     import torch
 
@@ -200,24 +232,27 @@ def _plan(files, bank, levels, texts, space, n, seed):
             if bank:
                 drawn.set_params(bank=bank)
             seeds = torch.cat([spawn(own, k) for k in range(n)])
-            done = [
-                (f"{space}_{k + 1:0{len(str(n))}}", sequence, int(s))
-                for k, (sequence, s) in enumerate(zip(drawn.sample(seeds), seeds, strict=True))
-            ]
-        elif texts:
-            done = [
-                (f"sequence_{k + 1}", parse_sequence(text), int(own))
-                for k, text in enumerate(texts)
-            ]
+            labels = [f"{space}_{k + 1:0{len(str(n))}}" for k in range(n)]
+            sequences = drawn.sample(seeds)
         else:
-            steps = [(name, level) for name in (bank or get_bank("all")).names for level in levels]
-            done = [(f"{name}_{level}", ((name, level),), int(own)) for name, level in steps]
-        variants = [Variant(f"{stem}__{label}.png", file, *rest) for label, *rest in done]
+            if texts:
+                labels = [f"sequence_{k + 1}" for k in range(len(texts))]
+                sequences = [parse_sequence(text) for text in texts]
+            else:
+                names = (bank or get_bank("all")).names
+                steps = [(name, level) for name in names for level in levels]
+                labels = [f"{name}_{level}" for name, level in steps]
+                sequences = [(step,) for step in steps]
+            seeds = own.expand(len(labels))
+        variants = [
+            Variant(f"{stem}__{label}.png", file, sequence, number)
+            for label, sequence, number in zip(labels, sequences, seeds.tolist(), strict=True)
+        ]
         plan.append((file, variants))
     return plan
 
 
-def _bank(operators):
+def _find_bank(operators: str | None) -> Bank | None:
     """Return the bank of all that the option names - operators, groups, banks -, None of None."""
     from skiqa.degradations import get_bank, get_operator, list_operators
 
@@ -225,7 +260,7 @@ def _bank(operators):
         return None
     known = list_operators()
     groups = {get_operator(name).group for name in known}
-    names = []
+    names: list[str] = []
     for word in map(str.strip, operators.split(",")):
         if word in known:
             names.append(word)
@@ -241,12 +276,13 @@ def _bank(operators):
     return get_bank(tuple(dict.fromkeys(names)))
 
 
-def _stems(files):
+def _stems(files: Sequence[str]) -> list[str]:
     """Return a name for each photo's pictures; photos of one name in several folders get numbers.
 
     Case does not tell names apart, as some file systems do not.
     """
-    taken, stems = set(), []
+    taken: set[str] = set()
+    stems: list[str] = []
     for file in files:
         stem = wanted = Path(file).stem
         number = 1
@@ -258,7 +294,7 @@ def _stems(files):
     return stems
 
 
-def _identity(path):
+def _identity(path: str) -> tuple[int, int] | None:
     """Return what two names of one file have in common; None if there is no such file."""
     try:
         found = os.stat(path)
@@ -267,7 +303,9 @@ def _identity(path):
     return found.st_dev, found.st_ino
 
 
-def _refuse_to_overwrite(files, out, written, gallery, overwrite):
+def _refuse_to_overwrite(
+    files: Sequence[str], out: str, written: Sequence[str], gallery: str | None, overwrite: bool
+) -> None:
     """Fail before anything is written if something of value is in the way."""
     if os.path.lexists(out) and not os.path.isdir(out):
         raise Failure(f"{printable(out)} is a file: --out takes a folder")
@@ -285,15 +323,15 @@ def _refuse_to_overwrite(files, out, written, gallery, overwrite):
 # ---------------------------------------------------------------- writing
 
 
-def _run(files, plan, out):
+def _write_variants(
+    files: Sequence[str], plan: Sequence[tuple[str, Sequence[Variant]]], out: Path
+) -> int:
     """Write all variants and the table of them; return the exit status."""
     from skiqa._inputs.containers import as_image_list
     from skiqa._inputs.prefetch import iter_decoded
-    from skiqa._progress import progress_bar
     from skiqa.degradations import format_sequence
-    from skiqa.exceptions import ImageError
 
-    errors = []
+    errors: list[str] = []
     total = sum(len(variants) for _, variants in plan)
     with contextlib.ExitStack() as stack:
         try:
@@ -315,21 +353,21 @@ def _run(files, plan, out):
                 continue
             for variant in variants:
                 try:
-                    _write(photo, variant, out)
+                    _write_picture(photo, variant, out)
                     text = format_sequence(variant.sequence)
                     table.write(csv_line([variant.file, file, text, str(variant.seed)]))
                     table.flush()
                 except OSError as error:  # the disk is full
                     raise unwritable(out / variant.file, error) from None
                 advance()
-    for error in errors:
-        click.echo(f"Error: {error}", err=True)
+    for message in errors:
+        click.echo(f"Error: {message}", err=True)
     if errors:
         click.echo(f"{len(errors)} of {len(files)} photos could not be read", err=True)
     return 1 if errors else 0
 
 
-def _write(photo, variant, out):
+def _write_picture(photo: Pixels, variant: Variant, out: Path) -> None:
     """Write one picture; it appears whole or not at all."""
     from PIL import Image
 
@@ -349,7 +387,7 @@ def _write(photo, variant, out):
 # ---------------------------------------------------------------- the gallery
 
 
-def _load_matplotlib():
+def _load_matplotlib() -> None:
     try:
         import matplotlib
     except ImportError:
@@ -357,7 +395,9 @@ def _load_matplotlib():
     matplotlib.use("Agg")  # no window, no display
 
 
-def _draw(file, bank, levels, seed, target):
+def _draw_gallery(
+    file: str, bank: Bank | None, levels: Sequence[int], seed: int, target: str
+) -> None:
     from skiqa.inspection import DegradationGalleryDisplay
 
     display = DegradationGalleryDisplay.from_photo(

@@ -1,12 +1,21 @@
 """Which files a command is about, and how their names and errors are shown."""
 
+from __future__ import annotations
+
 import contextlib
 import glob
 import os
 import sys
 import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
+
+from skiqa.exceptions import ImageError
+
+if TYPE_CHECKING:
+    from skiqa._types import Path as AnyPath
 
 __all__ = [
     "EXTENSIONS",
@@ -23,32 +32,9 @@ __all__ = [
 
 # What a folder is searched for; Pillow may be built without some of them. Files named one by one
 # may have any extension.
-EXTENSIONS = frozenset(
-    [
-        ".apng",
-        ".avif",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".j2k",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".jpx",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".qoi",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
-)
+_EXTENSIONS = """.apng .avif .bmp .dib .gif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pgm .png .pnm
+    .ppm .qoi .tga .tif .tiff .webp"""
+EXTENSIONS = frozenset(_EXTENSIONS.split())
 
 
 class Failure(click.ClickException):
@@ -57,36 +43,37 @@ class Failure(click.ClickException):
     exit_code = 2
 
 
-def _jobs(context, parameter, value):
+def _check_jobs(
+    context: click.Context, parameter: click.Parameter, value: int | None
+) -> int | None:
     if value == 0:
         raise click.BadParameter("0 threads cannot decode")
     return value
 
 
-jobs_option = click.option(
-    "-j",
-    "--jobs",
-    type=int,
-    callback=_jobs,
-    help="Threads that decode images; -1 for all cores.",
-)
+_JOBS = "Threads that decode images; -1 for all cores."
+jobs_option = click.option("-j", "--jobs", type=int, callback=_check_jobs, help=_JOBS)
 recursive_option = click.option(
     "-r", "--recursive", is_flag=True, help="Search folders below, too."
 )
 
 
 @contextlib.contextmanager
-def warnings_shown(who=""):
+def warnings_shown(who: str = "") -> Iterator[None]:
     """Show warnings as lines for people, on standard error."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        click.echo(f"{who}Warning: {message}", err=True)
+
     with warnings.catch_warnings():
-        warnings.showwarning = lambda m, *_, **__: click.echo(f"{who}Warning: {m}", err=True)
+        warnings.showwarning = show
         yield
 
 
-def _images_in(folder, recursive):
+def _images_in(folder: str, recursive: bool) -> Iterator[str]:
     try:
-        with os.scandir(folder) as entries:
-            entries = sorted(entries, key=lambda entry: entry.name)
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise Failure(f"cannot read folder {printable(folder)}: {error.strerror}") from None
     for entry in entries:
@@ -101,19 +88,19 @@ def _images_in(folder, recursive):
             yield entry.path
 
 
-def _listed(stream):
+def _read_list(stream: BinaryIO) -> list[str]:
     """Return the paths of a list, one a line, or separated by NUL (``find -print0``)."""
     data = stream.read()
     lines = data.split(b"\0") if b"\0" in data else data.replace(b"\r\n", b"\n").split(b"\n")
     return [os.fsdecode(line) for line in lines if line]
 
 
-def find_images(paths, recursive=False):
+def find_images(paths: Sequence[str], recursive: bool = False) -> list[str]:
     """Return the image files that the arguments of a command stand for, each once, in order."""
-    found = []
+    found: list[str] = []
     for path in paths:
         if path == "-":
-            for line in _listed(sys.stdin.buffer):
+            for line in _read_list(sys.stdin.buffer):
                 found += _images_in(line, recursive) if os.path.isdir(line) else [line]
         elif os.path.isdir(path):
             found += _images_in(path, recursive)
@@ -137,17 +124,18 @@ def find_images(paths, recursive=False):
     return list(dict.fromkeys(found))
 
 
-def printable(name):
+def printable(name: AnyPath) -> str:
     """Make a file name safe for a terminal: no control characters, no broken encoding."""
     name = os.fspath(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
-def unwritable(name, error):
+def unwritable(name: AnyPath, error: OSError) -> Failure:
+    """Return the failure that says why a file cannot be written."""
     return Failure(f"cannot write {printable(name)}: {error.strerror or error}")
 
 
-def in_the_way(out, overwrite, option="--out"):
+def in_the_way(out: str, overwrite: bool, option: str = "--out") -> str | None:
     """Return why a file cannot be written, before the work that it is to hold; None if it can."""
     if os.path.isdir(out):
         return f"{printable(out)} is a folder: {option} takes a file"
@@ -161,7 +149,7 @@ def in_the_way(out, overwrite, option="--out"):
     return None
 
 
-def reason(error, index, file):
+def reason(error: ImageError, index: int, file: str) -> str:
     """Say what is wrong with a file without the words meant for Python programs."""
     from skiqa._inputs.forms import describe
     from skiqa._inputs.images import REMEDY

@@ -1,15 +1,29 @@
 """``skiqa fit``."""
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from skiqa.cli._files import Failure, in_the_way, jobs_option, printable, unwritable, warnings_shown
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from sklearn.pipeline import Pipeline
+    from sklearn.utils import Bunch
+
+    from skiqa import ContrastiveQualityEncoder
+    from skiqa._types import Floats
+    from skiqa.model_selection import Evaluation
+
 __all__ = ["column_options", "fit", "load_table"]
 
-LEAST = 10  # contents: fewer leave nothing to hold back
+MIN_CONTENTS = 10  # fewer leave nothing to hold back
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # around the 1 that features suit
 
 _COLUMNS = (
@@ -22,7 +36,10 @@ _COLUMNS = (
 )
 
 
-def column_options(command):
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def column_options(command: _Command) -> _Command:
     """Add the options that say how a table of ratings is read; see :func:`load_table`."""
     for option in reversed(_COLUMNS):
         command = option(command)
@@ -30,15 +47,26 @@ def column_options(command):
 
 
 def load_table(
-    images, ratings, image_column, score_column, group_column, lower_is_better, split=None
-):
+    images: str,
+    ratings: str,
+    image_column: str | None,
+    score_column: str | None,
+    group_column: str | None,
+    lower_is_better: bool,
+    split: str | None = None,
+) -> Bunch:
     """Return the Bunch of a table of ratings, with options as people give them."""
     from skiqa.datasets import load_folder
 
     return load_folder(
-        images, ratings, image=image_column, target=score_column, groups=group_column,
-        higher_is_better=not lower_is_better, split=split,
-    )  # fmt: skip
+        images,
+        ratings,
+        image=image_column,
+        target=score_column,
+        groups=group_column,
+        higher_is_better=not lower_is_better,
+        split=split,
+    )
 
 
 @click.command()
@@ -70,7 +98,17 @@ def load_table(
 )
 @jobs_option
 @click.option("--overwrite", is_flag=True, help="Replace the --out FILE of an earlier run.")
-def fit(ratings, images, out, weights, cache_dir, fine_tune, jobs, overwrite, **columns):
+def fit(
+    ratings: str,
+    images: str,
+    out: str,
+    weights: str,
+    cache_dir: str | None,
+    fine_tune: int,
+    jobs: int | None,
+    overwrite: bool,
+    **columns: Any,
+) -> None:
     """Fit a scorer to ratings of one's own.
 
     RATINGS is a .csv or .xlsx file with a row for each image: its file name, its rating and, if
@@ -85,17 +123,18 @@ def fit(ratings, images, out, weights, cache_dir, fine_tune, jobs, overwrite, **
     if problem := in_the_way(out, overwrite):
         raise Failure(problem)
     with warnings_shown():
-        data = _rated(images, ratings, columns)
-        encoder, X, unreadable = _features(data.data, weights, cache_dir, jobs)
+        data = _load_rated(images, ratings, columns)
+        encoder, X, unreadable = _compute_features(data.data, weights, cache_dir, jobs)
         for index in unreadable:
             click.echo(f"cannot be read, left out: {printable(data.data[index])}", err=True)
         kept = [i for i in range(len(X)) if i not in unreadable]
         rated = (data.target[kept], data.groups[kept])
-        model, found = _fitted(encoder, X[kept], *rated)
-        click.echo(found)
+        model, evaluation = _fit_ridge(encoder, X[kept], *rated)
+        click.echo(evaluation)
         if fine_tune:
-            model, told = _tuned(model, data.data[kept], *rated, fine_tune, cache_dir, jobs)
-            click.echo(told)
+            paths = data.data[kept]
+            model, outcome = _fine_tune(model, paths, *rated, fine_tune, cache_dir, jobs)
+            click.echo(outcome)
         from skiqa.persistence import save
 
         try:
@@ -107,7 +146,7 @@ def fit(ratings, images, out, weights, cache_dir, fine_tune, jobs, overwrite, **
     sys.exit(1 if unreadable else 0)
 
 
-def _rated(images, ratings, columns):
+def _load_rated(images: str, ratings: str, columns: dict[str, Any]) -> Bunch:
     """Return the rated rows of the table as a Bunch of data, target and groups."""
     import numpy as np
     from sklearn.utils import Bunch
@@ -118,24 +157,29 @@ def _rated(images, ratings, columns):
         raise Failure(str(error)) from None
     groups = np.arange(len(table.data)) if table.groups is None else table.groups
     rated = np.isfinite(table.target)
-    if len(set(groups[rated])) < LEAST:
+    if len(set(groups[rated])) < MIN_CONTENTS:
         raise Failure(
             f"{printable(ratings)} has ratings of {len(set(groups[rated]))} contents; at least "
-            f"{LEAST} are needed, and some hundreds to be of use"
+            f"{MIN_CONTENTS} are needed, and some hundreds to be of use"
         )
     return Bunch(data=table.data[rated], target=table.target[rated], groups=groups[rated])
 
 
-def _features(paths, weights, cache_dir, jobs):
+def _compute_features(
+    paths: npt.NDArray[np.str_], weights: str, cache_dir: str | None, jobs: int | None
+) -> tuple[ContrastiveQualityEncoder, Floats, set[int]]:
     """Return (fitted encoder, features, indices of the images that cannot be read)."""
     import numpy as np
 
     from skiqa import ContrastiveQualityEncoder
 
     encoder = ContrastiveQualityEncoder(
-        weights=weights, cache_dir=cache_dir, n_jobs=jobs, on_error="nan",
+        weights=weights,
+        cache_dir=cache_dir,
+        n_jobs=jobs,
+        on_error="nan",
         verbose=int(sys.stderr.isatty()),
-    )  # fmt: skip
+    )
     try:
         X = encoder.fit(paths).transform(paths)
     except (OSError, ValueError) as error:
@@ -143,7 +187,9 @@ def _features(paths, weights, cache_dir, jobs):
     return encoder, X, set(np.flatnonzero(np.isnan(X).any(axis=1)).tolist())
 
 
-def _fitted(encoder, X, y, groups):
+def _fit_ridge(
+    encoder: ContrastiveQualityEncoder, X: Floats, y: Floats, groups: npt.NDArray[Any]
+) -> tuple[Pipeline, Evaluation]:
     """Return (encoder and ridge in a pipeline, how well a search does on unseen contents)."""
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import GridSearchCV, GroupKFold
@@ -152,33 +198,46 @@ def _fitted(encoder, X, y, groups):
     from skiqa.metrics import srocc_scorer
     from skiqa.model_selection import evaluate
 
-    if len(set(groups)) < LEAST:
-        raise Failure(f"only {len(set(groups))} contents can be read; {LEAST} are needed")
-    search = GridSearchCV(
-        Ridge(), {"alpha": list(ALPHAS)}, scoring=srocc_scorer, cv=GroupKFold(5)
-    )  # fmt: skip
-    found = evaluate(search, X, y, groups)
+    if len(set(groups)) < MIN_CONTENTS:
+        raise Failure(f"only {len(set(groups))} contents can be read; {MIN_CONTENTS} are needed")
+    grid = {"alpha": list(ALPHAS)}
+    search = GridSearchCV(Ridge(), grid, scoring=srocc_scorer, cv=GroupKFold(5))
+    evaluation = evaluate(search, X, y, groups)
     search.fit(X, y, groups=groups)
-    return make_pipeline(encoder, search.best_estimator_), found
+    return make_pipeline(encoder, search.best_estimator_), evaluation
 
 
-def _tuned(model, paths, y, groups, epochs, cache_dir, jobs):
+def _fine_tune(
+    model: Pipeline,
+    paths: npt.NDArray[np.str_],
+    y: Floats,
+    groups: npt.NDArray[Any],
+    epochs: int,
+    cache_dir: str | None,
+    jobs: int | None,
+) -> tuple[Pipeline, str]:
     """Return (the pipeline with a network trained on, what that did on held-out contents)."""
     from sklearn.frozen import FrozenEstimator
 
     from skiqa import FineTunedQualityRegressor
     from skiqa._network.stages import Stages
 
-    folders = {}
+    checkpoint_dir = maps_dir = None
     if cache_dir is not None:
-        folders["checkpoint_dir"] = Path(cache_dir) / "checkpoints"
+        checkpoint_dir = Path(cache_dir) / "checkpoints"
         _, stages = Stages(model[0].backbone_name_).split()
         if stages is not None:  # a chain, which can be cut
-            folders["maps_dir"] = Path(cache_dir) / "maps"
+            maps_dir = Path(cache_dir) / "maps"
     tuned = FineTunedQualityRegressor(
-        FrozenEstimator(model[0]), alpha=model[-1].alpha, epochs=epochs, n_jobs=jobs,
-        random_state=0, verbose=int(sys.stderr.isatty()), **folders,
-    )  # fmt: skip
+        FrozenEstimator(model[0]),
+        alpha=model[-1].alpha,
+        epochs=epochs,
+        n_jobs=jobs,
+        random_state=0,
+        verbose=int(sys.stderr.isatty()),
+        checkpoint_dir=checkpoint_dir,
+        maps_dir=maps_dir,
+    )
     try:
         tuned.fit(paths, y, groups=groups)
     except (OSError, ValueError, RuntimeError) as error:

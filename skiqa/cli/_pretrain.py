@@ -1,12 +1,16 @@
 """``skiqa pretrain``."""
 
-import math
+from __future__ import annotations
+
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from skiqa._progress import progress_bar
 from skiqa.cli._files import (
     Failure,
     find_images,
@@ -18,42 +22,62 @@ from skiqa.cli._files import (
     unwritable,
     warnings_shown,
 )
+from skiqa.exceptions import ImageError
+
+if TYPE_CHECKING:
+    from skiqa import ContrastiveQualityEncoder
+    from skiqa._training.schedule import Plan
+    from skiqa._types import Pixels
 
 __all__ = ["pretrain"]
 
-OBJECTIVES = ("arniqa", "contrique", "qpt", "reiqa", "weighted")
-# Rows that nt_xent compares in a batch of n. A queue fills: no one number is the plateau there.
-ROWS = {
-    "arniqa": lambda n: 4 * (n // 2),  # in pairs
-    "contrique": lambda n: 8 * n,
-    "weighted": lambda n: 8 * n,
-}
+OBJECTIVES = ("arniqa", "contrique", "qpt", "reiqa", "weighted")  # what torch need not say
 _CHUNK = 20  # generated images between two steps of the progress bar
 
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--out", required=True, metavar="FILE", help="Encoder to write, such as my.skiqa.")
-@click.option("--objective", type=click.Choice(OBJECTIVES), default="contrique", show_default=True)
-@click.option("--backbone", metavar="NAME", help="timm's name of a network; that of the weights.")
+@click.option(
+    "--objective",
+    type=click.Choice(OBJECTIVES),
+    default="contrique",
+    show_default=True,
+    help="What is trained for.",
+)
+@click.option(
+    "--backbone", metavar="NAME", help="timm's name of a network; without it that of the weights."
+)
 @click.option(
     "--weights",
     metavar="WHICH",
     help="To start from: default (the bundled ones), timm, none (random), or a file. Without it "
     "none for a --backbone, else default.",
 )
-@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Passes over the photos.",
+)
 @click.option("--batch-size", type=click.IntRange(2), help="Photos a step.")
-@click.option("--view-size", type=click.IntRange(8), help="Side of a view, in pixels.")
+@click.option(
+    "--view-size", type=click.IntRange(8), help="Side of the squares that enter the network."
+)
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Peak rate.")
 @click.option("--weight-decay", type=click.FloatRange(0), help="L2 penalty of the weights.")
-@click.option("--trained-first-stages", type=click.IntRange(1), help="Train the first stages only.")
+@click.option(
+    "--trained-first-stages",
+    type=click.IntRange(1),
+    help="Train only so many of the network's stages, the first ones.",
+)
 @click.option(
     "--start-penalty",
     type=click.FloatRange(0),
     default=0.0,
     show_default=True,
-    help="How strongly features are held to those of the start.",
+    help="Weight of the loss that keeps features near those of the starting weights.",
 )
 @click.option(
     "--micro-batch-size",
@@ -65,11 +89,13 @@ _CHUNK = 20  # generated images between two steps of the progress bar
     type=click.FloatRange(0, min_open=True),
     help="Longer gradients are scaled down to it.",
 )
-@click.option("--keep-start", is_flag=True, help="Features of the start stand beside the trained.")
+@click.option(
+    "--keep-start", is_flag=True, help="Keep the starting network's features beside the trained."
+)
 @click.option(
     "--content-backbone",
     metavar="NAME",
-    help="A second network, not trained, whose features stand beside: a name of timm's, or a file.",
+    help="A second network, not trained, whose features stand beside: timm's name, or a file.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @click.option(
@@ -91,31 +117,34 @@ _CHUNK = 20  # generated images between two steps of the progress bar
     "--dead-leaves",
     type=click.IntRange(1),
     metavar="N",
-    help="Train on N generated images of discs, with PHOTOS or without any; they are kept in "
+    help="Train on N generated images of discs, with PATHS or without any; they are kept in "
     "memory.",
 )
 @click.option("--textured", is_flag=True, help="Dead leaves with textures, not flat.")
 @click.option(
-    "--checkpoint-dir", metavar="DIR", help="Where a killed run goes on from; FILE.training."
+    "--checkpoint-dir",
+    metavar="DIR",
+    help="Folder of the checkpoints that a killed run goes on from; FILE.training.",
 )
 @recursive_option
 @click.option("--overwrite", is_flag=True, help="Replace the --out FILE of an earlier run.")
 @click.pass_context
 def pretrain(
-    context,
-    paths,
-    out,
-    backbone,
-    weights,
-    jobs,
-    seed,
-    dead_leaves,
-    textured,
-    checkpoint_dir,
-    recursive,
-    overwrite,
-    **parameters,
-):
+    context: click.Context,
+    /,
+    paths: tuple[str, ...],
+    out: str,
+    backbone: str | None,
+    weights: str | None,
+    jobs: int | None,
+    seed: int,
+    dead_leaves: int | None,
+    textured: bool,
+    checkpoint_dir: str | None,
+    recursive: bool,
+    overwrite: bool,
+    **parameters: Any,
+) -> None:
     """Train an encoder on photos; no scores are needed.
 
     PATHS are image files, folders, patterns, or - for a list of paths on standard input. Options
@@ -136,41 +165,44 @@ def pretrain(
     if weights is None:
         weights = "none" if backbone else "default"
 
+    from skiqa import ContrastiveQualityEncoder
     from skiqa._training.distributed import from_first, process_group, rank
 
     with process_group(), warnings_shown(who := f"process {rank()}: " if rank() else ""):
-        if problem := from_first(_problem(out, files, overwrite)):
+        if problem := from_first(_why_not_written(out, files, overwrite)):
             if rank():
                 context.exit(2)  # the first one says why
             raise Failure(problem)
-        encoder = _encoder(
+        encoder = ContrastiveQualityEncoder(
             backbone,
             weights=None if weights == "none" else weights,
             n_jobs=jobs,
             random_state=seed,
             checkpoint_dir=checkpoint_dir or f"{out}.training",
+            verbose=int(rank() == 0 and os.isatty(2)),
             **parameters,
         )
         try:
-            plan, n = _plan(encoder, len(files) + (dead_leaves or 0))
-            leaves = _leaves(encoder, plan, dead_leaves, textured, seed) if dead_leaves else []
-            pace = _Pace()
-            encoder.set_callbacks(pace).fit([*files, *leaves])
+            n_images = len(files) + (dead_leaves or 0)
+            plan = encoder.training_plan(n_images)
+            leaves = _make_leaves(encoder, plan, dead_leaves, textured, seed) if dead_leaves else []
+            observer = _Observer()
+            encoder.set_callbacks(observer).fit([*files, *leaves])
             if rank() == 0:
                 _save(encoder, out)
-                _summary(encoder, plan, n, pace, out)
+                _print_summary(encoder, plan, n_images, observer, out)
         except KeyboardInterrupt:
             if rank() == 0:
-                click.echo(f"interrupted; {_hint(encoder)}", err=True)
+                click.echo(f"interrupted; {_how_to_go_on(encoder)}", err=True)
             context.exit(130)
         except (ValueError, TypeError, RuntimeError, OSError) as error:
-            raise Failure(f"{who}{_words(error, files)}") from None
+            raise Failure(f"{who}{_in_one_line(error, files)}") from None
 
 
-def _problem(out, files, overwrite):
+def _why_not_written(out: str, files: Sequence[str], overwrite: bool) -> str | None:
     """Return why the result cannot be written, before hours of training; None if it can."""
-    if any(os.path.exists(file) and os.path.exists(out) and os.path.samefile(file, out)
-           for file in files):  # fmt: skip
+    there = [file for file in files if os.path.exists(file) and os.path.exists(out)]
+    if any(os.path.samefile(file, out) for file in there):
         return f"{printable(out)} is one of the photos: give another file"
     try:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -179,63 +211,17 @@ def _problem(out, files, overwrite):
     return in_the_way(out, overwrite)
 
 
-def _encoder(backbone, **parameters):
-    """Return an encoder that says where its run goes on from, and knows it afterwards."""
-    from skiqa import ContrastiveQualityEncoder
-    from skiqa._training.checkpoints import TrainingFolder
-    from skiqa._training.distributed import rank
-
-    class Encoder(ContrastiveQualityEncoder):
-        run = None
-
-        def _identity(self, *what):
-            identity = super()._identity(*what)
-            self.run = TrainingFolder(self.checkpoint_dir, identity).path
-            if (step := _step(self.run)) is not None:
-                click.echo(f"going on from step {step}", err=True)
-            elif any(map(_step, _runs(self.checkpoint_dir))):
-                click.echo(
-                    f"{printable(self.checkpoint_dir)} holds a run of other photos or options: "
-                    "this one starts anew",
-                    err=True,
-                )
-            return identity
-
-    return Encoder(backbone, **parameters, verbose=int(rank() == 0 and os.isatty(2)))
-
-
-def _runs(folder):
-    return [path for path in Path(folder).glob("*") if path.is_dir()]
-
-
-def _step(run):
-    """Return the step of the newest checkpoint of a run; None if there is none."""
-    steps = [int(file.stem.removeprefix("step-")) for file in run.glob("step-*.pt")]
-    return max(steps, default=None)
-
-
-def _hint(encoder):
-    step = None if encoder.run is None else _step(encoder.run)
-    if step is None:
-        return "there is no checkpoint yet, the same command starts anew"
-    return f"the same command goes on from step {step}"
-
-
-def _plan(encoder, n):
-    """Return the numbers of the training of n images, and n."""
-    encoder._validate_params()
-    return encoder._plan(range(n), epochs=encoder.epochs), n
-
-
-def _leaves(encoder, plan, n, textured, seed):
+def _make_leaves(
+    encoder: ContrastiveQualityEncoder, plan: Plan, n: int, textured: bool, seed: int
+) -> list[Pixels]:
     """Generate images that fill the windows which are cut from them."""
     from sklearn.utils import check_random_state
 
-    from skiqa._progress import progress_bar
     from skiqa.datasets import make_dead_leaves
 
-    side = encoder._objective().window_size(plan.view_size)
-    random, images = check_random_state(seed), []
+    side = encoder.make_objective().window_size(plan.view_size)
+    random = check_random_state(seed)
+    images: list[Pixels] = []
     with progress_bar("Dead leaves", n, enabled=bool(encoder.verbose)) as advance:
         while len(images) < n:
             made = make_dead_leaves(
@@ -249,50 +235,92 @@ def _leaves(encoder, plan, n, textured, seed):
     return images
 
 
-class _Pace:
-    """A callback of scikit-learn that counts steps and their time, checkpoints included."""
+class _Observer:
+    """A callback of scikit-learn: says where a run goes on from, counts steps and their time.
 
-    def __init__(self):
-        self.steps, self.start, self.seconds = 0, None, 0.0
+    Attributes
+    ----------
+    steps : int
+        Taken in this run, not before it was interrupted.
+    seconds : float
+        What they took, checkpoints included.
+    """
 
-    def setup(self, estimator, context):
-        pass
+    def __init__(self) -> None:
+        self.steps, self.seconds = 0, 0.0
+        self._began: float | None = None
 
-    def teardown(self, estimator, context):
-        pass
+    def setup(self, estimator: ContrastiveQualityEncoder, context: Any) -> None:
+        """Do nothing."""
 
-    def on_fit_task_begin(self, estimator, context):
-        if context.task_name == "epoch" and self.start is None:
-            self.start = time.monotonic()
+    def teardown(self, estimator: ContrastiveQualityEncoder, context: Any) -> None:
+        """Do nothing."""
 
-    def on_fit_task_end(self, estimator, context):
-        if context.task_name == "batch":
+    def on_fit_task_begin(self, estimator: ContrastiveQualityEncoder, context: Any) -> None:
+        """Look for checkpoints before the first epoch, which writes its own."""
+        if context.task_name == "epoch" and self._began is None:
+            if estimator.checkpoint_path_ is not None:
+                _print_where_it_goes_on(Path(estimator.checkpoint_path_))
+            self._began = time.monotonic()
+
+    def on_fit_task_end(self, estimator: ContrastiveQualityEncoder, context: Any) -> None:
+        """Count a step."""
+        if context.task_name == "batch" and self._began is not None:
             self.steps += 1
-            self.seconds = time.monotonic() - self.start
+            self.seconds = time.monotonic() - self._began
 
 
-def _save(encoder, out):
+def _print_where_it_goes_on(run: Path) -> None:
+    """Tell of the checkpoints in a run's folder, or in those beside it."""
+    from skiqa._training.checkpoints import newest_step
+
+    if (step := newest_step(run)) is not None:
+        click.echo(f"going on from step {step}", err=True)
+    elif any(newest_step(other) is not None for other in run.parent.glob("*/")):
+        click.echo(
+            f"{printable(run.parent)} holds a run of other photos or options: this one starts anew",
+            err=True,
+        )
+
+
+def _how_to_go_on(encoder: ContrastiveQualityEncoder) -> str:
+    from skiqa._training.checkpoints import newest_step
+
+    run = getattr(encoder, "checkpoint_path_", None)  # before `fit` there is none
+    step = None if run is None else newest_step(run)
+    if step is None:
+        return "there is no checkpoint yet, the same command starts anew"
+    return f"the same command goes on from step {step}"
+
+
+def _save(encoder: ContrastiveQualityEncoder, out: str) -> None:
     from skiqa.persistence import save
 
     try:
         save(encoder, out)
     except OSError as error:
         raise unwritable(out, error) from None
-    folder = Path(encoder.checkpoint_dir)
+    folder = Path(str(encoder.checkpoint_dir))
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
 
-def _summary(encoder, plan, n, pace, out):
-    rows = ROWS.get(encoder.objective)
-    plateau = rows and math.log(rows(plan.batch_size) - 1)
-    click.echo("epoch  loss" + ("   below the plateau" if plateau else ""))
+def _print_summary(
+    encoder: ContrastiveQualityEncoder, plan: Plan, n_images: int, observer: _Observer, out: str
+) -> None:
+    plateau = encoder.objective_.plateau(plan.batch_size)
+    click.echo("epoch  loss" + ("" if plateau is None else "   below the plateau"))
     for epoch, loss in enumerate(encoder.loss_curve_, 1):
-        click.echo(f"{epoch:5}  {loss:.3f}" + (f"  {plateau - loss:+.3f}" if plateau else ""))
-    if plateau:
+        below = "" if plateau is None else f"  {plateau - loss:+.3f}"
+        click.echo(f"{epoch:5}  {loss:.3f}{below}")
+    if plateau is not None:
         click.echo(f"The plateau, {plateau:.3f}, is the loss of features that are all equal.")
-    speed = f", {pace.steps * plan.batch_size / pace.seconds:.1f} photos/s" if pace.steps else ""
-    click.echo(f"{encoder.n_iter_} epochs of {n} images{speed}")
+    if observer.steps:
+        speed = f", {observer.steps * plan.batch_size / observer.seconds:.1f} photos/s"
+    else:
+        click.echo("went on from the last step: nothing was left to train", err=True)
+        speed = ""
+    click.echo(f"{encoder.n_iter_} epochs of {n_images} images{speed}")
     click.echo(f"{printable(out)}: {encoder.backbone_name_}, {os.path.getsize(out) / 1e6:.1f} MB")
     click.echo(
         "Next, in Python: make_pipeline(skiqa.ContrastiveQualityEncoder("
@@ -300,10 +328,8 @@ def _summary(encoder, plan, n, pace, out):
     )
 
 
-def _words(error, files):
-    """Return an error of the encoder in one line, in the words of the command line."""
-    from skiqa.exceptions import ImageError
-
+def _in_one_line(error: Exception, files: Sequence[str]) -> str:
+    """Return an error of the encoder in the words of the command line."""
     text = str(error) or type(error).__name__
     if isinstance(error, ImageError) and text.startswith("X["):
         index = int(text[2 : text.index("]")])

@@ -1,13 +1,19 @@
 """``skiqa score``."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from skiqa._progress import progress_bar
 from skiqa.cli._files import (
     Failure,
     find_images,
@@ -17,7 +23,19 @@ from skiqa.cli._files import (
     recursive_option,
     warnings_shown,
 )
-from skiqa.cli._rows import CsvOutput, JsonOutput, TableOutput, csv_file, read_scored
+from skiqa.cli._outputs import (
+    CsvOutput,
+    JsonOutput,
+    Output,
+    TableOutput,
+    csv_file,
+    read_scored,
+)
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+    from skiqa._types import Path as AnyPath
 
 __all__ = ["load_scorer", "model_option", "score", "scores_of_files"]
 
@@ -28,7 +46,9 @@ model_option = click.option(
 )
 
 
-def scores_of_files(model, files, jobs):
+def scores_of_files(
+    model: Pipeline, files: Sequence[str], jobs: int | None
+) -> Iterator[tuple[str, float | None, str | None]]:
     """Yield (file, score or None, error text or None) in order."""
     from skiqa.persistence import iter_quality
 
@@ -42,7 +62,7 @@ def scores_of_files(model, files, jobs):
                 yield files[index], score, None
 
 
-def load_scorer(path):
+def load_scorer(path: AnyPath | None) -> Pipeline:
     """Load the model in a file, or the one that comes with skiqa."""
     from skiqa.persistence import load_model
 
@@ -52,7 +72,7 @@ def load_scorer(path):
         raise Failure(f"cannot load the model {printable(path or '')}: {error}") from error
 
 
-def _shard(context, parameter, value):
+def _parse_shard(context: click.Context, parameter: click.Parameter, value: str | None) -> slice:
     if value is None:
         return slice(None)
     first, _, count = value.partition("/")
@@ -79,10 +99,25 @@ def _shard(context, parameter, value):
 )
 @click.option("--resume", is_flag=True, help="Keep the scores in the --csv file, add the others.")
 @click.option(
-    "--shard", metavar="I/N", callback=_shard, help="Score every N-th file only, from the I-th."
+    "--shard",
+    metavar="I/N",
+    callback=_parse_shard,
+    help="Score every N-th file only, from the I-th.",
 )
 @click.pass_context
-def score(context, paths, csv_path, as_json, model, recursive, jobs, on_error, resume, shard):
+def score(
+    context: click.Context,
+    /,
+    paths: tuple[str, ...],
+    csv_path: str | None,
+    as_json: bool,
+    model: str | None,
+    recursive: bool,
+    jobs: int | None,
+    on_error: str,
+    resume: bool,
+    shard: slice,
+) -> None:
     """Score images: 100 x the predicted mean opinion score, higher is better.
 
     PATHS are image files, folders, patterns such as "photos/*.jpg", or - for a list of paths on
@@ -97,25 +132,32 @@ def score(context, paths, csv_path, as_json, model, recursive, jobs, on_error, r
     """
     if csv_path and as_json:
         raise click.UsageError("choose one of --csv and --json")
-    if resume and csv_path in (None, "-"):
+    path = None if csv_path in (None, "-") else Path(csv_path)
+    if resume and path is None:
         raise click.UsageError("--resume needs the --csv FILE to go on with")
     files = find_images(paths, recursive)[shard]
-    scored, rewrite = None, False
-    if resume and os.path.exists(csv_path):
-        scored, rewrite = read_scored(Path(csv_path))
-        done = {row[0] for row in scored}
-        files = [file for file in files if file not in done]
+    scored: list[list[str]] | None = None
+    rewrite = False
+    if resume and path is not None and path.exists():
+        scored, rewrite = read_scored(path)
+        earlier = {row[0] for row in scored}
+        files = [file for file in files if file not in earlier]
 
-    to_file = csv_path not in (None, "-")
     with warnings_shown():
         try:
             loaded = load_scorer(model) if files else None  # before the file is opened, and emptied
-            if to_file:
-                output = csv_file(Path(csv_path), scored, rewrite)
+            opened: AbstractContextManager[Output]
+            if path is not None:
+                opened = csv_file(path, scored, rewrite)
             else:
-                output = contextlib.nullcontext(_standard_output(as_json, csv_path == "-"))
-            with output as rows:
-                status = _run(loaded, files, jobs, on_error, rows, to_file)
+                opened = contextlib.nullcontext(_standard_output(as_json, csv_path == "-"))
+            with opened as output:
+                if loaded is None:
+                    output.close()
+                    status = 0
+                else:
+                    to_file = path is not None
+                    status = _score_files(loaded, files, jobs, on_error, output, to_file)
         except KeyboardInterrupt:
             status = 130
         except BrokenPipeError:  # `skiqa score photos | head`: nobody listens any more
@@ -124,24 +166,27 @@ def score(context, paths, csv_path, as_json, model, recursive, jobs, on_error, r
     context.exit(status)
 
 
-def _standard_output(as_json, as_csv):
+def _standard_output(as_json: bool, as_csv: bool) -> Output:
     stdout = sys.stdout.buffer
     if as_json:
         return JsonOutput(stdout)
     return CsvOutput(stdout) if as_csv or not sys.stdout.isatty() else TableOutput()
 
 
-def _run(model, files, jobs, on_error, output, to_file):
+def _score_files(
+    model: Pipeline,
+    files: Sequence[str],
+    jobs: int | None,
+    on_error: str,
+    output: Output,
+    to_file: bool,
+) -> int:
     """Score `files` into `output`; return the exit status."""
-    from skiqa._progress import progress_bar
-
-    if not files:
-        output.close()
-        return 0
     # rows that run over the terminal leave no place for a bar
     over_terminal = output.streams and not to_file and sys.stdout.isatty()
     bar = sys.stderr.isatty() and not over_terminal
-    n_done, failed, stopped = 0, 0, None
+    n_scored, failed = 0, 0
+    stopped: str | None = None
     try:
         with progress_bar("scoring", len(files), enabled=bar) as advance:
             for file, value, error in scores_of_files(model, files, jobs):
@@ -151,12 +196,12 @@ def _run(model, files, jobs, on_error, output, to_file):
                         stopped = f"{printable(file)}: {error}"
                         break
                 output.add(file, value, error)
-                n_done += 1
+                n_scored += 1
                 advance()
     except KeyboardInterrupt:
         output.close()
         hint = "; --resume goes on from there" if to_file else ""
-        click.echo(f"interrupted after {n_done} of {len(files)} files{hint}", err=True)
+        click.echo(f"interrupted after {n_scored} of {len(files)} files{hint}", err=True)
         return 130
     output.close()
     if stopped:

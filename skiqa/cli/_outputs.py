@@ -1,25 +1,51 @@
-"""Rows of scores: to CSV, JSON or a table, and read again."""
+"""Where scores go: CSV, JSON or a table; and CSV read again."""
+
+from __future__ import annotations
 
 import contextlib
 import csv
 import io
 import json
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from skiqa.cli._files import Failure, printable, unwritable
 
-__all__ = ["CsvOutput", "JsonOutput", "TableOutput", "csv_file", "csv_line", "read_scored"]
+if TYPE_CHECKING:
+    from skiqa._types import Path as AnyPath
+
+__all__ = [
+    "CsvOutput",
+    "JsonOutput",
+    "Output",
+    "TableOutput",
+    "csv_file",
+    "csv_line",
+    "read_scored",
+]
 
 HEADER = ["file", "score", "error"]
 
 
-def csv_line(fields):
+class Output(Protocol):
+    """What scores are given to, file by file."""
+
+    streams: bool  # whether each appears at once
+
+    def add(self, file: str, score: float | None, error: str | None) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def csv_line(fields: Iterable[str]) -> bytes:
     """Encode a row; bytes of file names that are no UTF-8 come out as they went in."""
-    fields = [
+    quoted = [
         '"' + field.replace('"', '""') + '"' if any(c in field for c in ',"\r\n') else field
         for field in fields
     ]
-    return (",".join(fields) + "\n").encode("utf-8", "surrogateescape")
+    return (",".join(quoted) + "\n").encode("utf-8", "surrogateescape")
 
 
 class CsvOutput:
@@ -27,18 +53,19 @@ class CsvOutput:
 
     streams = True
 
-    def __init__(self, stream, name="the output", header=True):
+    def __init__(self, stream: BinaryIO, name: AnyPath = "the output", header: bool = True) -> None:
         self._stream, self._name = stream, name
         if header:
             self._write(HEADER)
 
-    def add(self, file, score, error):
+    def add(self, file: str, score: float | None, error: str | None) -> None:
+        """Write a line."""
         self._write([file, "" if score is None else repr(score), error or ""])
 
-    def close(self):
-        pass
+    def close(self) -> None:
+        """Do nothing: all lines are out."""
 
-    def _write(self, fields):
+    def _write(self, fields: Sequence[str]) -> None:
         try:
             self._stream.write(csv_line(fields))
             self._stream.flush()
@@ -53,18 +80,20 @@ class JsonOutput:
 
     streams = True
 
-    def __init__(self, stream):
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._separator = b"[\n"
 
-    def add(self, file, score, error):
+    def add(self, file: str, score: float | None, error: str | None) -> None:
+        """Write an object."""
         # ASCII: file names that are no UTF-8 become \udc80.. and load as Python spells them
         row = json.dumps(dict(zip(HEADER, (file, score, error), strict=True)))
         self._stream.write(self._separator + row.encode("ascii"))
         self._stream.flush()
         self._separator = b",\n"
 
-    def close(self):
+    def close(self) -> None:
+        """End the list."""
         self._stream.write(b"[]\n" if self._separator == b"[\n" else b"\n]\n")
         self._stream.flush()
 
@@ -74,13 +103,15 @@ class TableOutput:
 
     streams = False
 
-    def __init__(self):
-        self._rows = []
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, float | None, str | None]] = []
 
-    def add(self, file, score, error):
+    def add(self, file: str, score: float | None, error: str | None) -> None:
+        """Keep a row: only all of them can be ordered."""
         self._rows.append((file, score, error))
 
-    def close(self):
+    def close(self) -> None:
+        """Print the table."""
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
@@ -98,7 +129,7 @@ class TableOutput:
         Console().print(table)
 
 
-def read_scored(path):
+def read_scored(path: Path) -> tuple[list[list[str]], bool]:
     """Return the rows with a score of an earlier run, and whether there is anything else.
 
     The last line of a run that was killed may be torn. It ends in no newline, or in one that is
@@ -121,12 +152,12 @@ def read_scored(path):
 
 
 @contextlib.contextmanager
-def csv_file(path, scored, rewrite):
+def csv_file(path: Path, scored: list[list[str]] | None, rewrite: bool) -> Iterator[CsvOutput]:
     """Open the CSV file for more rows behind those `scored` (None: a new file)."""
     try:
         if rewrite:  # without the torn and the failed rows, which come again
             temporary = path.with_name(path.name + ".tmp")
-            temporary.write_bytes(b"".join(map(csv_line, [HEADER, *scored])))
+            temporary.write_bytes(b"".join(map(csv_line, [HEADER, *(scored or [])])))
             os.replace(temporary, path)
         stream = open(path, "wb" if scored is None else "ab")  # noqa: SIM115 - closed below
     except OSError as error:
