@@ -1,17 +1,7 @@
 import numpy as np
 import pytest
-from database_trees import (
-    agiqa3k,
-    bid,
-    biq2021,
-    check,
-    cid2013,
-    clive,
-    flive,
-    koniq10k,
-    uhd_iqa,
-    write_csv,
-)
+from authentic_trees import agiqa3k, bid, biq2021, cid2013, clive, flive, koniq10k, uhd_iqa
+from database_trees import check, write_csv
 from scipy.io import savemat
 
 from skiqa import datasets

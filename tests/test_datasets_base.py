@@ -7,14 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from database_trees import (
-    AUTHENTIC,
-    SYNTHETIC,
-    check,
-    flive,
-    koniq10k,
-    spaq,
-)
+from authentic_trees import AUTHENTIC, flive, koniq10k, spaq
+from database_trees import check
+from synthetic_trees import SYNTHETIC
 
 from skiqa import datasets
 

@@ -1,5 +1,5 @@
 import pytest
-from database_trees import mdid
+from synthetic_trees import mdid
 
 from skiqa import datasets
 

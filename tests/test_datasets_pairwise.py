@@ -1,5 +1,6 @@
 import numpy as np
-from database_trees import pipal, touch
+from database_trees import touch
+from synthetic_trees import pipal
 
 from skiqa import datasets
 

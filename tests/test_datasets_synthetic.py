@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from database_trees import csiq, kadid10k, live, tid2008, tid2013
 from scipy.io import loadmat, savemat
+from synthetic_trees import csiq, kadid10k, live, tid2008, tid2013
 
 from skiqa import datasets
 from skiqa.degradations import get_bank

@@ -1,7 +1,9 @@
 import sys
 
 import pytest
-from database_trees import check, csiq, csiq_sheet, spaq, spaq_sheet
+from authentic_trees import spaq, spaq_sheet
+from database_trees import check
+from synthetic_trees import csiq, csiq_sheet
 
 from skiqa import datasets
 from skiqa.datasets._tables import parse_floats, read_columns
