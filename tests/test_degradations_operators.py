@@ -144,7 +144,7 @@ def test_the_bank_is_registered_in_full():
 def test_every_operator_declares_itself():
     operators = [get_operator(name) for name in NAMES]
     assert len(operators) >= 45
-    published = ("KADID-10k type ", "ARNIQA", "Re-IQA", "unofficial port of QPT", "our choice")
+    published = ("KADID-10k type ", "ARNIQA", "Re-IQA", "QualityAwareTransform", "our choice")
     for operator in operators:
         assert any(word in operator.source for word in published), operator.name
         assert operator.family in ("geometric", "color", "texture")
@@ -212,7 +212,7 @@ def test_samples_of_equal_level_can_go_together(name, photos, monkeypatch):
     operator = get_operator(name)
     images, seeds = photos[[0, 1, 0]], torch.tensor([1, 2, 3])
     expected = operator(images, torch.tensor([2, 5, 2]), seeds)
-    monkeypatch.setattr(_batching, "_one_by_one", lambda device: False)
+    monkeypatch.setattr(_batching, "_go_one_by_one", lambda device: False)
     together = operator(images, torch.tensor([2, 5, 2]), seeds)
     torch.testing.assert_close(together, expected, atol=2e-5, rtol=0)
 

@@ -1,14 +1,50 @@
 """From a batch with one value per sample to plain functions of a small batch and one number."""
 
+from __future__ import annotations
+
 import functools
 import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, overload
 
 import torch
 
-__all__ = ["as_samples", "batched", "check_images", "samplewise"]
+__all__ = [
+    "Degradation",
+    "PerSample",
+    "RandomDegradation",
+    "as_samples",
+    "batched",
+    "check_images",
+    "samplewise",
+]
+
+# One value for all samples, or one for each.
+PerSample: TypeAlias = float | Sequence[float] | torch.Tensor
+
+_OfOne: TypeAlias = Callable[[torch.Tensor, float], torch.Tensor]
+_OfOneRandom: TypeAlias = Callable[[torch.Tensor, float, torch.Tensor], torch.Tensor]
+_OfBatch: TypeAlias = Callable[[torch.Tensor, list[float]], torch.Tensor]
 
 
-def check_images(images):
+class Degradation(Protocol):
+    """What :func:`batched` makes of a function of images and a strength."""
+
+    def __call__(
+        self, images: torch.Tensor, value: PerSample, *, clip: bool = True
+    ) -> torch.Tensor: ...
+
+
+class RandomDegradation(Protocol):
+    """What :func:`batched` makes of a function of images, a strength and seeds."""
+
+    def __call__(
+        self, images: torch.Tensor, value: PerSample, seeds: PerSample, *, clip: bool = True
+    ) -> torch.Tensor: ...
+
+
+def check_images(images: torch.Tensor) -> None:
     """Raise unless `images` is a float32 tensor (N, 3, H, W) with at least one pixel."""
     if not isinstance(images, torch.Tensor):
         raise TypeError(
@@ -23,7 +59,7 @@ def check_images(images):
         raise ValueError(f"images of shape {tuple(images.shape)} have no pixels.")
 
 
-def as_samples(values, n_samples, dtype, what):
+def as_samples(values: PerSample, n_samples: int, dtype: torch.dtype, what: str) -> torch.Tensor:
     """`values` (a number, a sequence or a tensor) as a tensor (n_samples,) of `dtype`."""
     if not isinstance(values, torch.Tensor):
         try:
@@ -40,7 +76,15 @@ def as_samples(values, n_samples, dtype, what):
     return values.to(dtype).expand(n_samples)
 
 
-def batched(function=None, *, whole=False):
+@overload
+def batched(function: _OfOne) -> Degradation: ...
+@overload
+def batched(function: _OfOneRandom) -> RandomDegradation: ...
+@overload
+def batched(*, whole: bool) -> Callable[[_OfBatch], Degradation]: ...
+def batched(
+    function: Callable[..., torch.Tensor] | None = None, *, whole: bool = False
+) -> Callable[..., object]:
     """Let ``function(images, number, ...)`` take one number per sample; a decorator.
 
     The decorated function checks its input, takes the strength as a number or as a tensor (N,),
@@ -65,69 +109,97 @@ def batched(function=None, *, whole=False):
         ``f(images, value, *, clip=True)`` or ``f(images, value, seeds, *, clip=True)``.
     """
     if function is None:
-        return functools.partial(batched, whole=whole)
+        return functools.partial(_batched, whole=whole)
+    return _batched(function, whole)
+
+
+def _batched(function: Callable[..., torch.Tensor], whole: bool) -> Callable[..., torch.Tensor]:
     name = function.__name__
     strength = list(inspect.signature(function).parameters)[1]
-    takes_seeds = "seeds" in inspect.signature(function).parameters
 
-    def call(images, values, seeds, clip):
-        check_images(images)
-        values = as_samples(values, len(images), torch.float64, f"{name}: {strength}").tolist()
-        for i, value in enumerate(values):
-            if value != value or value in (float("inf"), float("-inf")):
-                raise ValueError(f"{name}: {strength} at index {i} is {value}.")
-        random = ()
-        if takes_seeds:
-            seeds = as_samples(seeds, len(images), torch.int64, f"{name}: seeds")
-            random = (seeds.to(images.device),)
+    def degrade(
+        images: torch.Tensor, value: PerSample, *seeds: torch.Tensor, clip: bool
+    ) -> torch.Tensor:
+        values = as_samples(value, len(images), torch.float64, f"{name}: {strength}").tolist()
+        for i, number in enumerate(values):
+            if not math.isfinite(number):
+                raise ValueError(f"{name}: {strength} at index {i} is {number}.")
         if whole:
-            return function(images, values, *random)
-        result = torch.empty_like(images, memory_format=torch.contiguous_format)
-        if _one_by_one(images.device):
-            # of no sample, split makes one part: zip ends with the values
-            parts = zip(images.split(1), values, *(r.split(1) for r in random), strict=False)
-            for target, part in zip(result.split(1), parts, strict=False):
-                if clip:
-                    torch.clamp(function(*part), 0, 1, out=target)
-                else:
-                    target.copy_(function(*part))
-            return result
-        for value in set(values):
-            same = [i for i, v in enumerate(values) if v == value]
-            same = torch.tensor(same, device=images.device)
-            part = function(images[same], value, *(r[same] for r in random))
-            result[same] = part.clamp(0, 1) if clip else part
-        return result
+            return function(images, values, *seeds)
+        if _go_one_by_one(images.device):
+            return _one_by_one(function, images, values, *seeds, clip=clip)
+        return _by_strength(function, images, values, *seeds, clip=clip)
 
-    if takes_seeds:
+    if "seeds" in inspect.signature(function).parameters:
 
         @functools.wraps(function)
-        def wrapper(images, value, seeds, *, clip=True):
-            return call(images, value, seeds, clip)
-    else:
+        def with_seeds(
+            images: torch.Tensor, value: PerSample, seeds: PerSample, *, clip: bool = True
+        ) -> torch.Tensor:
+            check_images(images)
+            seeds = as_samples(seeds, len(images), torch.int64, f"{name}: seeds")
+            return degrade(images, value, seeds.to(images.device), clip=clip)
 
-        @functools.wraps(function)
-        def wrapper(images, value, *, clip=True):
-            return call(images, value, None, clip)
+        return with_seeds
 
-    return wrapper
+    @functools.wraps(function)
+    def without_seeds(images: torch.Tensor, value: PerSample, *, clip: bool = True) -> torch.Tensor:
+        check_images(images)
+        return degrade(images, value, clip=clip)
+
+    return without_seeds
 
 
-def samplewise(function):
+def _go_one_by_one(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
+def _one_by_one(
+    function: Callable[..., torch.Tensor],
+    images: torch.Tensor,
+    values: list[float],
+    *seeds: torch.Tensor,
+    clip: bool,
+) -> torch.Tensor:
+    result = torch.empty_like(images, memory_format=torch.contiguous_format)
+    # of no sample, split makes one part: zip ends with the values
+    parts = zip(images.split(1), values, *(s.split(1) for s in seeds), strict=False)
+    for target, part in zip(result.split(1), parts, strict=False):
+        if clip:
+            torch.clamp(function(*part), 0, 1, out=target)
+        else:
+            target.copy_(function(*part))
+    return result
+
+
+def _by_strength(
+    function: Callable[..., torch.Tensor],
+    images: torch.Tensor,
+    values: list[float],
+    *seeds: torch.Tensor,
+    clip: bool,
+) -> torch.Tensor:
+    result = torch.empty_like(images, memory_format=torch.contiguous_format)
+    for value in set(values):
+        same = torch.tensor([i for i, v in enumerate(values) if v == value], device=images.device)
+        part = function(images[same], value, *(s[same] for s in seeds))
+        result[same] = part.clamp(0, 1) if clip else part
+    return result
+
+
+def samplewise(
+    function: Callable[[torch.Tensor], torch.Tensor],
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """Let ``function(images)`` treat the samples of a batch on the CPU one by one; a decorator.
 
     For the reasons given in :func:`batched`.
     """
 
     @functools.wraps(function)
-    def wrapper(images):
+    def wrapper(images: torch.Tensor) -> torch.Tensor:
         check_images(images)
-        if images.device.type != "cpu" or len(images) <= 1:
+        if not _go_one_by_one(images.device) or len(images) <= 1:
             return function(images)
         return torch.cat([function(image) for image in images.split(1)])
 
     return wrapper
-
-
-def _one_by_one(device):
-    return device.type == "cpu"

@@ -1,5 +1,7 @@
 """Colour spaces: sRGB to and from CIE L*a*b*, HSV and YCbCr, and to grey."""
 
+from __future__ import annotations
+
 import torch
 
 from skiqa.degradations._batching import samplewise
@@ -48,13 +50,13 @@ _YCBCR_OFFSET = torch.tensor([[16.0], [128.0], [128.0]], dtype=torch.float64) / 
 _GRAY = (0.298936, 0.587043, 0.114021)
 
 
-def _mix(images, matrix):
+def _mix(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """New channels as sums of the old: out_c = sum_d matrix_cd in_d."""
     mixed = torch.matmul(matrix.to(images), images.flatten(2))
     return mixed.view_as(images)
 
 
-def power_(values, exponent):
+def power_(values: torch.Tensor, exponent: float) -> torch.Tensor:
     """``values ** exponent`` in place, for values > 0; faster than pow, as exp2 is than exp."""
     return values.log2_().mul_(exponent).exp2_()
 
@@ -63,13 +65,13 @@ def power_(values, exponent):
 # mask is several times slower.
 
 
-def srgb_to_linear(images):
+def srgb_to_linear(images: torch.Tensor) -> torch.Tensor:
     """Coded values of sRGB to values linear in light (IEC 61966-2-1)."""
     linear = power_((images.clamp(min=0.04045) + 0.055).div_(1.055), 2.4)
     return linear.add_(images.clamp(max=0.04045), alpha=1 / 12.92).sub_(0.04045 / 12.92)
 
 
-def linear_to_srgb(linear):
+def linear_to_srgb(linear: torch.Tensor) -> torch.Tensor:
     """Values linear in light to coded values of sRGB (IEC 61966-2-1)."""
     curved = power_(linear.clamp(min=0.0031308), 1 / 2.4).mul_(1.055)
     line = linear.clamp(max=0.0031308)
@@ -77,7 +79,7 @@ def linear_to_srgb(linear):
 
 
 @samplewise
-def rgb_to_lab(images):
+def rgb_to_lab(images: torch.Tensor) -> torch.Tensor:
     """SRGB to CIE L*a*b* with the white point D65.
 
     Parameters
@@ -115,7 +117,7 @@ def rgb_to_lab(images):
 
 
 @samplewise
-def lab_to_rgb(images):
+def lab_to_rgb(images: torch.Tensor) -> torch.Tensor:
     """CIE L*a*b* (D65) to sRGB.
 
     Parameters
@@ -146,7 +148,7 @@ def lab_to_rgb(images):
 
 
 @samplewise
-def rgb_to_hsv(images):
+def rgb_to_hsv(images: torch.Tensor) -> torch.Tensor:
     """RGB to hue, saturation and value.
 
     Parameters
@@ -183,7 +185,7 @@ def rgb_to_hsv(images):
 
 
 @samplewise
-def hsv_to_rgb(images):
+def hsv_to_rgb(images: torch.Tensor) -> torch.Tensor:
     """Hue, saturation and value to RGB.
 
     Parameters
@@ -209,13 +211,13 @@ def hsv_to_rgb(images):
     channels = []
     for offset in (5, 3, 1):  # channel = v - v s max(0, min(k, 4 - k, 1)), k = (n + 6 h) mod 6
         k = (hue * 6).add_(offset).remainder_(6)
-        share = torch.minimum(k, 4 - k).clamp_(0, 1)
-        channels.append(value - chroma * share)
+        weight = torch.minimum(k, 4 - k).clamp_(0, 1)
+        channels.append(value - chroma * weight)
     return torch.stack(channels, 1)
 
 
 @samplewise
-def rgb_to_ycbcr(images):
+def rgb_to_ycbcr(images: torch.Tensor) -> torch.Tensor:
     """RGB to YCbCr of ITU-R BT.601 in studio range, as MATLAB's ``rgb2ycbcr``.
 
     Parameters
@@ -239,7 +241,7 @@ def rgb_to_ycbcr(images):
 
 
 @samplewise
-def ycbcr_to_rgb(images):
+def ycbcr_to_rgb(images: torch.Tensor) -> torch.Tensor:
     """YCbCr in studio range to RGB, the inverse of :func:`rgb_to_ycbcr`.
 
     Parameters
@@ -264,7 +266,7 @@ def ycbcr_to_rgb(images):
 
 
 @samplewise
-def rgb_to_gray(images):
+def rgb_to_gray(images: torch.Tensor) -> torch.Tensor:
     """Luma of ITU-R BT.601, as MATLAB's ``rgb2gray``.
 
     Parameters

@@ -1,16 +1,23 @@
 """One image or many, from wherever they come, through one degradation."""
 
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
 from skiqa.degradations._pillow import to_bytes
-from skiqa.degradations._registry import get_operator
+from skiqa.degradations._registry import Operator, get_operator
 
 __all__ = ["degrade"]
 
+_Images = TypeVar("_Images")
 
-def degrade(images, name, level=3, seed=0):
+
+def degrade(images: _Images, name: str | Operator, level: int = 3, seed: int = 0) -> _Images:
     """Degrade images by name; for the prompt and for scripts.
 
     Parameters
@@ -47,14 +54,18 @@ def degrade(images, name, level=3, seed=0):
     >>> noisy.shape, noisy.dtype, int(noisy.max()) > 0
     ((32, 48, 3), dtype('uint8'), True)
     """
-    operator = get_operator(name)
+    return cast(_Images, _degrade(images, get_operator(name), level, seed))
+
+
+def _degrade(images: object, operator: Operator, level: int, seed: int) -> object:
+    """What :func:`degrade` says, by the kind of image."""
     if isinstance(images, (list, tuple)):
         return type(images)(
-            degrade(image, operator, level, seed + i) for i, image in enumerate(images)
+            _degrade(image, operator, level, seed + i) for i, image in enumerate(images)
         )
     if isinstance(images, Image.Image):
         array = np.asarray(images.convert("RGB"))
-        return Image.fromarray(degrade(array, operator, level, seed))
+        return Image.fromarray(_degrade_array(array, operator, level, seed))
     if isinstance(images, np.ndarray):
         return _degrade_array(images, operator, level, seed)
     if isinstance(images, torch.Tensor):
@@ -68,7 +79,9 @@ def degrade(images, name, level=3, seed=0):
     )
 
 
-def _degrade_array(array, operator, level, seed):
+def _degrade_array(
+    array: npt.NDArray[Any], operator: Operator, level: int, seed: int
+) -> npt.NDArray[Any]:
     if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise ValueError(f"An array must have shape (H, W, 3), not {array.shape}.")
     is_bytes = array.dtype == np.uint8
@@ -84,7 +97,7 @@ def _degrade_array(array, operator, level, seed):
     return np.ascontiguousarray(result[0].permute(1, 2, 0).numpy().astype(array.dtype))
 
 
-def _check_range(images):
+def _check_range(images: torch.Tensor) -> None:
     if images.numel() and not (images.amin() >= 0 and images.amax() <= 1):
         low, high = float(images.amin()), float(images.amax())
         raise ValueError(

@@ -4,6 +4,8 @@ A filter is a sum of shifted copies: on CPUs that beats grouped convolutions sev
 for the small kernels that are needed here, and adds up in the same order for every sample.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 
@@ -30,7 +32,7 @@ __all__ = [
 _FFT_TAPS = 90
 
 
-def gaussian_kernel(sigma):
+def gaussian_kernel(sigma: float) -> list[float]:
     """Weights of a Gaussian of 2 * ceil(2 sigma) + 1 taps, as MATLAB's imgaussfilt has them."""
     radius = math.ceil(2 * sigma)
     if radius == 0:
@@ -40,17 +42,17 @@ def gaussian_kernel(sigma):
     return [weight / total for weight in weights]
 
 
-def gaussian_filter(images, sigma):
+def gaussian_filter(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian filter of (N, C, H, W), rows and columns in turn."""
     return filter_axes(images, gaussian_kernel(sigma))
 
 
-def filter_axes(images, kernel):
+def filter_axes(images: torch.Tensor, kernel: list[float]) -> torch.Tensor:
     """Filter of (N, C, H, W) with an odd, symmetric 1-D kernel along rows and columns."""
     return _filter_axis(_filter_axis(images, kernel, 3), kernel, 2)
 
 
-def _filter_axis(images, kernel, axis):
+def _filter_axis(images: torch.Tensor, kernel: list[float], axis: int) -> torch.Tensor:
     """Filter of (N, C, H, W) with an odd, symmetric 1-D kernel along one axis."""
     radius, size = len(kernel) // 2, images.shape[axis]
     padded = replicate(images, *((radius, 0) if axis == 2 else (0, radius)))
@@ -61,14 +63,14 @@ def _filter_axis(images, kernel, axis):
     return result
 
 
-def replicate(images, rows, columns):
+def replicate(images: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
     """Images with `rows` and `columns` copies of the border pixels on each side."""
     if rows == columns == 0:
         return images
     return F.pad(images, (columns, columns, rows, rows), mode="replicate")
 
 
-def filter2d(images, kernel):
+def filter2d(images: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """Correlation of (N, C, H, W) with an odd-sized 2-D kernel, a float64 CPU tensor."""
     height, width = images.shape[2:]
     rows, columns = kernel.shape
@@ -85,7 +87,7 @@ def filter2d(images, kernel):
     return torch.fft.irfft2(spectrum, s=size)[:, :, :height, :width]
 
 
-def enlarge(images, factor):
+def enlarge(images: torch.Tensor, factor: float) -> torch.Tensor:
     """Images enlarged about their centre by a factor and cut to their size; bilinear."""
     theta = torch.tensor([[1 / factor, 0, 0], [0, 1 / factor, 0]], device=images.device)
     grid = F.affine_grid(theta.expand(len(images), 2, 3), list(images.shape), align_corners=False)
@@ -93,8 +95,8 @@ def enlarge(images, factor):
 
 
 @functools.lru_cache(maxsize=32)
-def disk_kernel(radius):
-    """Each pixel's exact share of a disk, as MATLAB's ``fspecial('disk', radius)`` has it.
+def disk_kernel(radius: float) -> torch.Tensor:
+    """Areas of a disk that lie in the pixels, as MATLAB's ``fspecial('disk', radius)`` has them.
 
     Parameters
     ----------
@@ -113,12 +115,12 @@ def disk_kernel(radius):
     return kernel / kernel.sum()
 
 
-def _quadrant(x, y, radius):
+def _quadrant(x: float, y: float, radius: float) -> float:
     """Signed area of the disk between the axes and the lines through x and y."""
     sign = math.copysign(1, x) * math.copysign(1, y)
     x, y = min(abs(x), radius), min(abs(y), radius)
 
-    def under_arc(u):  # integral of sqrt(radius^2 - t^2) from 0 to u
+    def under_arc(u: float) -> float:  # integral of sqrt(radius^2 - t^2) from 0 to u
         return (u * math.sqrt(radius**2 - u**2) + radius**2 * math.asin(u / radius)) / 2
 
     reach = min(x, math.sqrt(radius**2 - y**2))  # up to here the line y lies below the arc
@@ -126,14 +128,14 @@ def _quadrant(x, y, radius):
 
 
 @functools.lru_cache(maxsize=32)
-def defocus_kernel(radius):
+def defocus_kernel(radius: float) -> torch.Tensor:
     """A disk whose rim is smoothed by a Gaussian of sigma ``radius / 10``; sums to 1."""
     kernel = disk_kernel(radius)[None, None]
     margin = math.ceil(radius / 5)
     return gaussian_filter(F.pad(kernel, (margin,) * 4), radius / 10)[0, 0]
 
 
-def anisotropic_kernel(along, across, angle):
+def anisotropic_kernel(along: float, across: float, angle: float) -> torch.Tensor:
     """A Gaussian of two standard deviations, cut off at three times these.
 
     Parameters
@@ -158,7 +160,7 @@ def anisotropic_kernel(along, across, angle):
 
 
 @functools.lru_cache(maxsize=32)
-def sinc_kernel(cutoff):
+def sinc_kernel(cutoff: float) -> torch.Tensor:
     """An ideal low-pass: what lies within `cutoff` of the origin of the spectrum.
 
     Parameters
@@ -180,7 +182,7 @@ def sinc_kernel(cutoff):
     return kernel / kernel.sum()
 
 
-def median_filter(images, size):
+def median_filter(images: torch.Tensor, size: int) -> torch.Tensor:
     """Median over size x size pixels of (N, C, H, W) in [0, 1], rounded to 8 bits.
 
     The eight bits of each median are found from the highest down: a bit stays set if at least
@@ -205,7 +207,7 @@ def median_filter(images, size):
 
 
 @functools.lru_cache(maxsize=1024)  # whole degrees, five levels
-def motion_kernel(length, angle):
+def motion_kernel(length: float, angle: float) -> torch.Tensor:
     """A line of that length and angle, as MATLAB's ``fspecial('motion', length, angle)`` has it.
 
     A pixel weighs 1 minus its distance to the line, the length of which is counted from the
@@ -236,7 +238,7 @@ def motion_kernel(length, angle):
     return kernel / kernel.sum()
 
 
-def gradient_magnitude(gray):
+def gradient_magnitude(gray: torch.Tensor) -> torch.Tensor:
     """Length of Sobel's gradient of (N, 1, H, W)."""
     height, width = gray.shape[2:]
     padded = replicate(gray, 1, 1)

@@ -1,6 +1,13 @@
 """Palettes of least variance: the colours that an image is reduced to."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
+
+from skiqa._types import Floats
 
 __all__ = ["minimum_variance_palette"]
 
@@ -8,7 +15,7 @@ _BITS = 5
 _SIDE = 1 << _BITS
 
 
-def minimum_variance_palette(pixels, n_colors):
+def minimum_variance_palette(pixels: npt.NDArray[np.uint8], n_colors: int) -> npt.NDArray[np.uint8]:
     """Palette by Wu's greedy orthogonal bipartition of the colour cube.
 
     Boxes of a 32 x 32 x 32 histogram are cut, the one of greatest variance first, each where the
@@ -34,15 +41,15 @@ def minimum_variance_palette(pixels, n_colors):
     boxes = [_Box(moments, (0, 0, 0), (_SIDE, _SIDE, _SIDE))]
     while len(boxes) < n_colors:
         worst = max(boxes, key=lambda box: box.error if box.cut else -1)
-        if not worst.cut:
+        if worst.cut is None:
             break
         boxes.remove(worst)
-        boxes.extend(worst.split())
+        boxes.extend(worst.split(worst.cut))
     colors = np.array([box.total[1:4] / box.total[0] for box in boxes])
     return np.clip(np.round(colors), 0, 255).astype(np.uint8)
 
 
-def _cumulative_moments(pixels):
+def _cumulative_moments(pixels: npt.NDArray[np.uint8]) -> Floats:
     """Sums of 1, r, g, b and r^2 + g^2 + b^2 over the cells below each corner of the cube."""
     channels = np.ascontiguousarray(pixels.T)
     cells = (channels >> (8 - _BITS)).astype(np.int64)
@@ -59,13 +66,13 @@ def _cumulative_moments(pixels):
 class _Box:
     """Cells low <= cell < high, their moments, and the best cut of the box."""
 
-    def __init__(self, moments, low, high):
+    def __init__(self, moments: Floats, low: Sequence[int], high: Sequence[int]) -> None:
         self.moments, self.low, self.high = moments, low, high
         below = [self._below(axis) for axis in range(3)]
         self.total = below[0][-1]
         explained = _gain(self.total)
         self.error = self.total[4] - explained
-        self.cut = None
+        self.cut: tuple[int, int] | None = None  # the axis, and where on it
         # all cuts of all axes at once
         first = np.concatenate([part[:-1] for part in below])
         if not len(first):
@@ -81,24 +88,25 @@ class _Box:
                 axis += 1
             self.cut = axis, low[axis] + 1 + best
 
-    def _below(self, axis):
+    def _below(self, axis: int) -> Floats:
         """Moments (n, 5) of the box's part below low + 1, low + 2, ... high along the axis."""
         planes = np.moveaxis(self.moments, axis, 0)[self.low[axis] : self.high[axis] + 1]
         (a, b), (c, d) = ((self.low[i], self.high[i]) for i in range(3) if i != axis)
         sums = planes[:, b, d] - planes[:, a, d] - planes[:, b, c] + planes[:, a, c]
         return sums[1:] - sums[0]
 
-    def split(self):
-        axis, position = self.cut
-        middle_high = tuple(position if i == axis else h for i, h in enumerate(self.high))
-        middle_low = tuple(position if i == axis else v for i, v in enumerate(self.low))
-        return (
+    def split(self, cut: tuple[int, int]) -> list[_Box]:
+        """The two boxes on either side of a cut."""
+        axis, position = cut
+        middle_low, middle_high = list(self.low), list(self.high)
+        middle_low[axis] = middle_high[axis] = position
+        return [
             _Box(self.moments, self.low, middle_high),
             _Box(self.moments, middle_low, self.high),
-        )
+        ]
 
 
-def _gain(moments):
+def _gain(moments: Floats) -> Floats:
     """|sum of colours|^2 / count: what the mean explains of the squared colours."""
     colors = moments[..., 1:4]
     return np.einsum("...c,...c->...", colors, colors) / np.maximum(moments[..., 0], 1)

@@ -6,8 +6,11 @@ bits everywhere, whatever stands beside a sample in the batch. Numbers are asked
 stream, position); there is no state.
 """
 
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -24,12 +27,12 @@ _LONG, _FEW = 256, 32
 _PIECE = 1 << 15
 
 
-def _signed(word):
+def _signed(word: int) -> int:
     """The int64 of the same 64 bits."""
     return word - (1 << 64) if word >> 63 else word
 
 
-def _high_product(a, multiplier):
+def _high_product(a: torch.Tensor, multiplier: int) -> torch.Tensor:
     """The upper 64 bits of an unsigned product, by products of 32-bit halves."""
     a0, a1 = a & _LOW, (a >> 32) & _LOW
     m0, m1 = multiplier & _LOW, multiplier >> 32
@@ -38,7 +41,7 @@ def _high_product(a, multiplier):
     return (a1 * m1).add_((middle >> 32) & _LOW).add_((lower >> 32) & _LOW)
 
 
-def philox(counter, key):
+def philox(counter: Sequence[torch.Tensor], key: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Philox4x64 with 10 rounds.
 
     Parameters
@@ -63,34 +66,53 @@ def philox(counter, key):
     return [c0, c1, c2, c3]
 
 
-def _pieces(seeds, n_words, stream, plane=0):
+def _pieces(
+    seeds: torch.Tensor, n_words: int, stream: int, plane: int = 0
+) -> Iterator[tuple[slice, torch.Tensor]]:
     """Random words of each seed: pairs (slice of the words, int64 tensor (N, size of the slice)).
 
     Word w of a seed is word w % 4 of the block with the counter (w // 4 + 1, plane, 0, 0); NumPy
     begins at 1.
     """
     if seeds.device.type == "cpu" and (n_words >= _LONG or len(seeds) <= _FEW):
-        keys = np.array([(seed & _ALL, stream) for seed in seeds.tolist()], np.uint64)
-        counter = np.array([0, plane, 0, 0], np.uint64)
-        generators = [np.random.Philox(counter=counter, key=key) for key in keys]
-        for start in range(0, n_words, _PIECE):
-            size = min(_PIECE, n_words - start)
-            words = np.empty((len(seeds), size), np.uint64)
-            for row, generator in zip(words, generators, strict=True):
-                row[:] = generator.random_raw(size)
-            yield slice(start, start + size), torch.from_numpy(words.view(np.int64))
-        return
+        return _pieces_by_numpy(seeds, n_words, stream, plane)
+    return _pieces_by_tensors(seeds, n_words, stream, plane)
+
+
+def _pieces_by_numpy(
+    seeds: torch.Tensor, n_words: int, stream: int, plane: int
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    keys = np.array([(seed & _ALL, stream) for seed in seeds.tolist()], np.uint64)
+    counter = np.array([0, plane, 0, 0], np.uint64)
+    generators = [np.random.Philox(counter=counter, key=key) for key in keys]
+    for start in range(0, n_words, _PIECE):
+        size = min(_PIECE, n_words - start)
+        words = np.empty((len(seeds), size), np.uint64)
+        for row, generator in zip(words, generators, strict=True):
+            row[:] = generator.random_raw(size)
+        yield slice(start, start + size), torch.from_numpy(words.view(np.int64))
+
+
+def _pieces_by_tensors(
+    seeds: torch.Tensor, n_words: int, stream: int, plane: int
+) -> Iterator[tuple[slice, torch.Tensor]]:
     zero = torch.zeros(1, 1, dtype=torch.int64, device=seeds.device)
+    key = seeds[:, None], zero + stream
     piece = _PIECE if seeds.device.type == "cpu" else 1 << 22
     for start in range(0, n_words, piece):
         size = min(piece, n_words - start)
         block = torch.arange(start // 4 + 1, (start + size + 3) // 4 + 1, device=seeds.device)
-        words = philox((block[None], zero + plane, zero, zero), (seeds[:, None], zero + stream))
-        words = torch.stack(words, -1).flatten(1)[:, :size]
-        yield slice(start, start + size), words.contiguous()
+        blocks = torch.stack(philox((block[None], zero + plane, zero, zero), key), -1)
+        yield slice(start, start + size), blocks.flatten(1)[:, :size].contiguous()
 
 
-def _halves(seeds, shape, stream, convert, dtype):
+def _halves(
+    seeds: torch.Tensor,
+    shape: Sequence[int],
+    stream: int,
+    convert: Callable[[torch.Tensor, torch.Tensor], None],
+    dtype: torch.dtype,
+) -> torch.Tensor:
     """Numbers (N, *shape); ``convert(halves, out)`` makes them from the halves of random words."""
     n, size = len(seeds), math.prod(shape)
     n_words = -(-size // 2)
@@ -100,7 +122,7 @@ def _halves(seeds, shape, stream, convert, dtype):
     return result[:, :size].reshape(n, *shape)
 
 
-def uniform(seeds, shape, stream=0):
+def uniform(seeds: torch.Tensor, shape: Sequence[int], stream: int = 0) -> torch.Tensor:
     """Uniform numbers in [0, 1), multiples of 2**-24.
 
     Parameters
@@ -118,27 +140,29 @@ def uniform(seeds, shape, stream=0):
         The same bits on CPU and CUDA.
     """
 
-    def convert(halves, out):
+    def convert(halves: torch.Tensor, out: torch.Tensor) -> None:
         torch.mul(halves & 0xFFFFFF, 2.0**-24, out=out)
 
     return _halves(seeds, shape, stream, convert, torch.float32)
 
 
-def randint(seeds, low, high, shape, stream=0):
+def randint(
+    seeds: torch.Tensor, low: int, high: int, shape: Sequence[int], stream: int = 0
+) -> torch.Tensor:
     """Integers from low to high, both included; `shape`, `stream` as in :func:`uniform`.
 
     The span must be below 2**24; its bias is then below span / 2**32.
     """
     span = high - low + 1
 
-    def convert(halves, out):
+    def convert(halves: torch.Tensor, out: torch.Tensor) -> None:
         torch.add((halves.to(torch.int64) & _LOW).mul_(span) >> 32, low, out=out)
 
     return _halves(seeds, shape, stream, convert, torch.int64)
 
 
 @functools.lru_cache(maxsize=4)
-def _quantiles(device):
+def _quantiles(device: torch.device) -> torch.Tensor:
     """65,536 equally likely values that stand for a normal distribution of variance 1/2."""
     middle = (torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16)
     values = torch.special.ndtri(middle)
@@ -146,7 +170,7 @@ def _quantiles(device):
     return (values / (2 * values.square().mean()).sqrt()).to(torch.float32).to(device)
 
 
-def normal(seeds, shape, stream=0):
+def normal(seeds: torch.Tensor, shape: Sequence[int], stream: int = 0) -> torch.Tensor:
     """Standard normal numbers; parameters as in :func:`uniform`.
 
     A random word gives four 16-bit quantiles of the normal distribution by table, and quantiles
@@ -170,7 +194,7 @@ def normal(seeds, shape, stream=0):
     return result.view(n, 8 * n_words)[:, :size].reshape(n, *shape)
 
 
-def _look_up(table, words):
+def _look_up(table: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     """Entries of a table of 65,536 for every 16 bits of int64 words (N, n): (N, 4 n)."""
     if words.device.type != "cpu":
         index = words.view(torch.int16).to(torch.int32) & 0xFFFF
@@ -179,7 +203,7 @@ def _look_up(table, words):
     return torch.from_numpy(np.take(table.numpy(), words.numpy().view(np.uint16), mode="wrap"))
 
 
-def spawn(seeds, index):
+def spawn(seeds: torch.Tensor, index: int) -> torch.Tensor:
     """New seeds, independent of the old ones and of those for another `index`.
 
     Parameters

@@ -1,11 +1,14 @@
 """The register of degradations: what an operator is, how one is added, found and applied."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
-from skiqa.degradations._batching import as_samples, check_images
+from skiqa.degradations._batching import PerSample, as_samples, check_images
 
 __all__ = ["FAMILIES", "N_LEVELS", "Operator", "get_operator", "list_operators", "register"]
 
@@ -50,14 +53,14 @@ class Operator:
 
     name: str
     group: str
-    function: Callable
-    levels: tuple
+    function: Callable[..., torch.Tensor]
+    levels: tuple[float, ...]
     monotone: bool = True
     random: bool = False
     source: str = ""
     family: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.family is None:
             object.__setattr__(self, "family", _FAMILY_OF_GROUP.get(self.group, "texture"))
         if self.family not in FAMILIES:
@@ -65,7 +68,9 @@ class Operator:
                 f"{self.name}: family {self.family!r} is none of {', '.join(FAMILIES)}."
             )
 
-    def __call__(self, images, levels, seeds=0, *, clip=True):
+    def __call__(
+        self, images: torch.Tensor, levels: PerSample, seeds: PerSample = 0, *, clip: bool = True
+    ) -> torch.Tensor:
         """Degrade a batch.
 
         Parameters
@@ -92,7 +97,7 @@ class Operator:
         return self.function(images, values, clip=clip)
 
 
-def check_levels(levels, n_samples, name):
+def check_levels(levels: PerSample, n_samples: int, name: str) -> torch.Tensor:
     """Levels as an int64 tensor (n_samples,) on the CPU, each in 1..5."""
     levels = as_samples(levels, n_samples, torch.int64, f"{name}: levels").cpu()
     bad = torch.nonzero((levels < 1) | (levels > N_LEVELS))
@@ -102,10 +107,20 @@ def check_levels(levels, n_samples, name):
     return levels
 
 
-_OPERATORS = {}
+_OPERATORS: dict[str, Operator] = {}
+_Function = TypeVar("_Function", bound=Callable[..., torch.Tensor])
 
 
-def register(name, *, group, levels, monotone=True, random=False, source="", family=None):
+def register(
+    name: str,
+    *,
+    group: str,
+    levels: Sequence[float],
+    monotone: bool = True,
+    random: bool = False,
+    source: str = "",
+    family: str | None = None,
+) -> Callable[[_Function], _Function]:
     """Register a function as a degradation; a decorator.
 
     From then on its name stands for it everywhere: in :func:`get_operator`, :func:`degrade` and
@@ -145,20 +160,20 @@ def register(name, *, group, levels, monotone=True, random=False, source="", fam
     >>> space.degrade(torch.rand(2, 3, 32, 32), seeds=[0, 1]).shape
     torch.Size([2, 3, 32, 32])
     """
-    levels = tuple(levels)
-    if len(levels) != N_LEVELS:
-        raise ValueError(f"{name}: five levels are needed, not {len(levels)}.")
+    values = tuple(levels)
+    if len(values) != N_LEVELS:
+        raise ValueError(f"{name}: five levels are needed, not {len(values)}.")
     if name in _OPERATORS:
         raise ValueError(f"A degradation named {name!r} is registered already.")
 
-    def add(function):
-        _OPERATORS[name] = Operator(name, group, function, levels, monotone, random, source, family)
+    def add(function: _Function) -> _Function:
+        _OPERATORS[name] = Operator(name, group, function, values, monotone, random, source, family)
         return function
 
     return add
 
 
-def get_operator(name):
+def get_operator(name: str | Operator) -> Operator:
     """The registered degradation of that name.
 
     Parameters
@@ -193,7 +208,7 @@ def get_operator(name):
         ) from None
 
 
-def list_operators(group=None):
+def list_operators(group: str | None = None) -> list[str]:
     """Names of the registered degradations, in the order of registration.
 
     Parameters

@@ -1,34 +1,47 @@
 """Images in another size, by the definitions of Pillow, in tensor operations."""
 
+from __future__ import annotations
+
 import functools
+import math
+from collections.abc import Sequence
 
 import torch
 
-__all__ = ["nearest", "resample"]
+__all__ = ["nearest", "resample", "shrink_and_enlarge"]
 
 
-def nearest(images, size):
+def shrink_and_enlarge(images: torch.Tensor, factor: float, kernel: str) -> torch.Tensor:
+    """Images shrunk by a factor, sides rounded up, and enlarged back; "nearest" or a kernel."""
+    size = images.shape[2:]
+    small = [max(1, math.ceil(side * factor)) for side in size]
+    if kernel == "nearest":
+        return nearest(nearest(images, small), size)
+    return resample(resample(images, small, kernel), size, kernel)
+
+
+def nearest(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Images (N, C, H, W) in another size, each pixel the nearest one."""
-    rows, columns = (
-        _nearest(old, new).to(images.device)
-        for old, new in zip(images.shape[2:], size, strict=True)
-    )
-    if len(rows) < images.shape[2]:
-        return _take_columns(images.index_select(2, rows), columns)
-    return _take_columns(images, columns).index_select(2, rows)
+    height, width = images.shape[2:]
+    rows = _nearest(height, size[0]).to(images.device)
+    columns = _nearest(width, size[1]).to(images.device)
+    if len(rows) < height:
+        return _select_columns(images.index_select(2, rows), columns)
+    return _select_columns(images, columns).index_select(2, rows)
 
 
 @functools.lru_cache(maxsize=128)
-def _nearest(old, new):
+def _nearest(old: int, new: int) -> torch.Tensor:
+    """Which of `old` samples `new` ones are."""
     return ((torch.arange(new, dtype=torch.float64) + 0.5) * old / new).floor().long()
 
 
-def _take_columns(images, columns):
+def _select_columns(images: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     # index_select copies whole rows, but takes ten times as long as gather for columns
     return images.gather(3, columns.expand(*images.shape[:3], -1))
 
 
-def resample(images, size, kernel):
+def resample(images: torch.Tensor, size: Sequence[int], kernel: str) -> torch.Tensor:
     """Images (N, C, H, W) in another size by "bilinear", "bicubic" or "lanczos".
 
     As Pillow's ``resize`` but for its rounding: where the image shrinks, the kernel is widened,
@@ -47,29 +60,27 @@ def resample(images, size, kernel):
     return images
 
 
-def _linear(x):
+def _linear(x: torch.Tensor) -> torch.Tensor:
     return (1 - x.abs()).clamp(min=0)
 
 
-def _cubic(x):
+def _cubic(x: torch.Tensor) -> torch.Tensor:
     x = x.abs()
     inner = 1.5 * x**3 - 2.5 * x**2 + 1
     outer = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
     return torch.where(x < 1, inner, torch.where(x < 2, outer, 0))
 
 
-def _lanczos(x):
+def _lanczos(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x.abs() < 3, torch.sinc(x) * torch.sinc(x / 3), 0)
 
 
 _KERNELS = {"bilinear": (_linear, 1), "bicubic": (_cubic, 2), "lanczos": (_lanczos, 3)}
-
-
 _BLOCK = 32
 
 
 @functools.lru_cache(maxsize=128)
-def _blocks(old, new, kernel):
+def _blocks(old: int, new: int, kernel: str) -> list[tuple[slice, torch.Tensor]]:
     """Weights that make `new` samples of `old` ones, for 32 new ones at a time.
 
     Returns

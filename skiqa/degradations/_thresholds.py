@@ -1,11 +1,13 @@
 """Otsu's thresholds, any number of them, exactly."""
 
+from __future__ import annotations
+
 import torch
 
 __all__ = ["otsu_thresholds"]
 
 
-def otsu_thresholds(histogram, n_thresholds):
+def otsu_thresholds(histogram: torch.Tensor, n_thresholds: int) -> list[int]:
     """Thresholds that maximise the variance between classes.
 
     Maximises ``sum_k S_k^2 / P_k`` over all ways to cut the histogram into classes, with S_k the

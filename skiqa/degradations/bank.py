@@ -1,13 +1,23 @@
 """Banks: named, ordered sets of degradations, applied to batches by number or by name."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 
-from skiqa.degradations._batching import as_samples, check_images
-from skiqa.degradations._registry import N_LEVELS, check_levels, get_operator, list_operators
+from skiqa.degradations._batching import PerSample, as_samples, check_images
+from skiqa.degradations._registry import (
+    N_LEVELS,
+    Operator,
+    check_levels,
+    get_operator,
+    list_operators,
+)
 
-__all__ = ["ARNIQA", "KADIS", "QPT", "REIQA", "Bank", "get_bank"]
+__all__ = ["ARNIQA", "KADIS", "QPT", "REIQA", "Bank", "BankLike", "get_bank"]
 
 
 @dataclass(frozen=True)
@@ -37,32 +47,32 @@ class Bank:
     """
 
     name: str
-    names: tuple
+    names: tuple[str, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
         if not self.names:
             raise ValueError(f"Bank {self.name!r} is empty.")
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"Bank {self.name!r} names a degradation twice: {self.names}.")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.names)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<Bank {self.name!r}: {len(self)} types x {N_LEVELS} levels>"
 
     @property
-    def operators(self):
+    def operators(self) -> tuple[Operator, ...]:
         """The operators, in the order of the bank."""
         return tuple(get_operator(name) for name in self.names)
 
     @property
-    def n_classes(self):
+    def n_classes(self) -> int:
         """Number of classes: every type at every level, and pristine."""
         return len(self) * N_LEVELS + 1
 
-    def class_index(self, types, levels):
+    def class_index(self, types: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         """Class of each sample: ``type * 5 + level - 1``; of a pristine one ``5 * len(bank)``.
 
         Parameters
@@ -78,7 +88,14 @@ class Bank:
         """
         return torch.where(types < 0, len(self) * N_LEVELS, types * N_LEVELS + levels - 1)
 
-    def apply(self, images, types, levels, seeds=0, normalize=None):
+    def apply(
+        self,
+        images: torch.Tensor,
+        types: PerSample,
+        levels: PerSample,
+        seeds: PerSample = 0,
+        normalize: str | None = None,
+    ) -> torch.Tensor:
         """Degrade each sample of a batch by its own type, level and seed.
 
         Parameters
@@ -147,7 +164,7 @@ class Bank:
         return result
 
 
-def stretch(images):
+def stretch(images: torch.Tensor) -> torch.Tensor:
     """Each image, all channels together, to minimum 0 and maximum 1; constant ones clipped."""
     low = images.amin((1, 2, 3), keepdim=True)
     spread = images.amax((1, 2, 3), keepdim=True) - low
@@ -292,16 +309,19 @@ QPT = Bank(
         "resize_bicubic",
     ),
 )
-"""The 26 degradations of an unofficial port of QPT (Zhao et al., CVPR 2023), with its levels.
+"""The 26 degradations that stand for those of QPT (Zhao et al., CVPR 2023).
 
-QPT does not disclose its operators: that the port's stand for them is our choice. The port's motion
-blur has levels without a unit; that of KADIS is here.
+QPT does not disclose its operators. Those of ``QualityAwareTransform``, a class in an unofficial
+port ("The KaiJIN Authors", 2022), are taken in their place, with their levels: our choice. Its
+motion blur has levels without a unit; that of KADIS is here.
 """
+
+BankLike: TypeAlias = str | Bank | Sequence[str]
 
 _BANKS = {bank.name: bank for bank in (KADIS, ARNIQA, REIQA, QPT)}
 
 
-def get_bank(bank):
+def get_bank(bank: BankLike) -> Bank:
     """The bank of that name; a :class:`Bank` is returned as it is.
 
     Parameters
@@ -330,9 +350,9 @@ def get_bank(bank):
     if isinstance(bank, Bank):
         return bank
     if isinstance(bank, (tuple, list)):
-        return Bank("own", bank)
+        return Bank("own", tuple(bank))
     if bank == "all":
-        return Bank("all", list_operators())
-    if bank not in _BANKS:
+        return Bank("all", tuple(list_operators()))
+    if not isinstance(bank, str) or bank not in _BANKS:
         raise ValueError(f"There is no bank {bank!r}. There are: all, {', '.join(_BANKS)}.")
     return _BANKS[bank]

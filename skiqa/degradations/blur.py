@@ -1,10 +1,13 @@
 """Blur: Gaussian (also anisotropic), lens, defocus, motion, zoom, median, glass."""
 
+from __future__ import annotations
+
 import math
 
 import torch
 
 from skiqa.degradations._batching import batched
+from skiqa.degradations._checks import as_count, check_above, check_at_least, check_between
 from skiqa.degradations._filters import (
     anisotropic_kernel,
     defocus_kernel,
@@ -35,13 +38,13 @@ __all__ = [
     "gaussian_blur_qpt",
     group="blur",
     levels=(0.5, 1.0, 1.5, 2.0, 2.5),
-    source="levels of an unofficial port of QPT",
+    source="QualityAwareTransform's levels",
 )
 @register(
     "gaussian_blur", group="blur", levels=(0.1, 0.5, 1.0, 2.0, 5.0), source="KADID-10k type 1"
 )
 @batched
-def gaussian_blur(images, sigma):
+def gaussian_blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian blur with a kernel of 2 * ceil(2 sigma) + 1 taps and replicated borders.
 
     Parameters
@@ -68,14 +71,13 @@ def gaussian_blur(images, sigma):
     >>> gaussian_blur(images, 0.5)[0, 0, 2]
     tensor([0.0000, 0.0838, 0.6193, 0.0838, 0.0000])
     """
-    if sigma < 0:
-        raise ValueError(f"gaussian_blur: sigma must be 0 or more, not {sigma}.")
+    check_at_least("gaussian_blur: sigma", sigma, 0)
     return gaussian_filter(images, sigma)
 
 
 @register("lens_blur", group="blur", levels=(1.0, 2.0, 4.0, 6.0, 8.0), source="KADID-10k type 2")
 @batched
-def lens_blur(images, radius):
+def lens_blur(images: torch.Tensor, radius: float) -> torch.Tensor:
     """Defocus: the mean over a disk, replicated borders.
 
     Parameters
@@ -100,8 +102,7 @@ def lens_blur(images, radius):
             [0.1453, 0.3183, 0.1453],
             [0.0251, 0.1453, 0.0251]])
     """
-    if radius <= 0:
-        raise ValueError(f"lens_blur: radius must be above 0, not {radius}.")
+    check_above("lens_blur: radius", radius, 0)
     return filter2d(images, disk_kernel(radius))
 
 
@@ -113,7 +114,7 @@ def lens_blur(images, radius):
     source="KADID-10k type 3",
 )
 @batched
-def motion_blur(images, length, seeds):
+def motion_blur(images: torch.Tensor, length: float, seeds: torch.Tensor) -> torch.Tensor:
     """Camera motion along a line of random direction, replicated borders.
 
     Parameters
@@ -138,11 +139,14 @@ def motion_blur(images, length, seeds):
     True
     """
     angles = randint(seeds, 0, 180, (1,))[:, 0].tolist()
-    blurred = [
-        filter2d(image, motion_kernel(length, angle))
-        for image, angle in zip(images.split(1), angles, strict=True)
-    ]
-    return torch.cat(blurred) if len(blurred) > 1 else blurred[0]
+    return _filter_each(images, [motion_kernel(length, angle) for angle in angles])
+
+
+def _filter_each(images: torch.Tensor, kernels: list[torch.Tensor]) -> torch.Tensor:
+    """Each image filtered by a kernel of its own."""
+    pairs = zip(images.split(1), kernels, strict=True)
+    filtered = [filter2d(image, kernel) for image, kernel in pairs]
+    return torch.cat(filtered) if len(filtered) > 1 else filtered[0]
 
 
 @register(
@@ -153,7 +157,7 @@ def motion_blur(images, length, seeds):
     source="Re-IQA (motion blur along the axes)",
 )
 @batched
-def box_motion_blur(images, length, seeds):
+def box_motion_blur(images: torch.Tensor, length: float, seeds: torch.Tensor) -> torch.Tensor:
     """Camera motion along a row or a column: the mean over a line, replicated borders.
 
     Parameters
@@ -178,17 +182,11 @@ def box_motion_blur(images, length, seeds):
     >>> box_motion_blur(images, 4, seeds=0)[0, 0].max()
     tensor(0.2500)
     """
-    if length < 1 or length != int(length):
-        raise ValueError(f"box_motion_blur: length must be a whole number above 0, not {length}.")
-    row = torch.zeros(1, 2 * (int(length) // 2) + 1, dtype=torch.float64)
-    row[0, : int(length)] = 1 / length
+    n_pixels = as_count("box_motion_blur: length", length, low=1)
+    row = torch.zeros(1, 2 * (n_pixels // 2) + 1, dtype=torch.float64)
+    row[0, :n_pixels] = 1 / n_pixels
     down = randint(seeds, 0, 1, (1,))[:, 0].tolist()
-    return torch.cat(
-        [
-            filter2d(image, row.T if turn else row)
-            for image, turn in zip(images.split(1), down, strict=True)
-        ]
-    )
+    return _filter_each(images, [row.T if turn else row for turn in down])
 
 
 @register(
@@ -196,10 +194,10 @@ def box_motion_blur(images, length, seeds):
     group="blur",
     levels=(0.5, 1.0, 1.5, 2.0, 2.5),
     random=True,
-    source="levels of an unofficial port of QPT (advanced blur); ratio and angle our choice",
+    source="QualityAwareTransform's levels (advanced blur); ratio and angle our choice",
 )
 @batched
-def anisotropic_blur(images, sigma, seeds):
+def anisotropic_blur(images: torch.Tensor, sigma: float, seeds: torch.Tensor) -> torch.Tensor:
     """Gaussian blur that is stronger along a random direction than across it.
 
     Parameters
@@ -207,10 +205,10 @@ def anisotropic_blur(images, sigma, seeds):
     images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
         RGB images.
     sigma : float or tensor of shape (N,)
-        Standard deviation along the direction, above 0, in pixels; across it a random share of
+        Standard deviation along the direction, above 0, in pixels; across it a random part of
         that, 1/4 to 3/4. The kernel has 2 * ceil(2 sigma) + 1 taps each way, less the corners.
     seeds : int or int64 tensor of shape (N,)
-        Seeds of direction and share.
+        Seeds of the direction and of that part.
 
     Returns
     -------
@@ -226,25 +224,21 @@ def anisotropic_blur(images, sigma, seeds):
     >>> round(float(blurred.sum()), 4), bool(blurred.max() < 0.2)
     (1.0, True)
     """
-    if sigma <= 0:
-        raise ValueError(f"anisotropic_blur: sigma must be above 0, not {sigma}.")
+    check_above("anisotropic_blur: sigma", sigma, 0)
     draws = uniform(seeds, (2,)).double().tolist()
-    return torch.cat(
-        [
-            filter2d(image, anisotropic_kernel(sigma, sigma * (0.25 + 0.5 * share), 180 * turn))
-            for image, (share, turn) in zip(images.split(1), draws, strict=True)
-        ]
-    )
+    shapes = [(sigma * (0.25 + 0.5 * ratio), 180 * turn) for ratio, turn in draws]
+    kernels = [anisotropic_kernel(sigma, across, angle) for across, angle in shapes]
+    return _filter_each(images, kernels)
 
 
 @register(
     "defocus_blur",
     group="blur",
     levels=(3, 4, 5, 6, 7),
-    source="levels of an unofficial port of QPT; soft edge our choice",
+    source="QualityAwareTransform's levels; soft edge our choice",
 )
 @batched
-def defocus_blur(images, radius):
+def defocus_blur(images: torch.Tensor, radius: float) -> torch.Tensor:
     """Defocus of a real lens: the mean over a disk with a soft edge, replicated borders.
 
     Parameters
@@ -268,8 +262,7 @@ def defocus_blur(images, radius):
     >>> defocus_blur(images, 3)[0, 0, 7, 4:8]
     tensor([0.0171, 0.0353, 0.0354, 0.0354])
     """
-    if radius <= 0:
-        raise ValueError(f"defocus_blur: radius must be above 0, not {radius}.")
+    check_above("defocus_blur: radius", radius, 0)
     return filter2d(images, defocus_kernel(radius))
 
 
@@ -277,10 +270,10 @@ def defocus_blur(images, radius):
     "zoom_blur",
     group="blur",
     levels=(1.02, 1.04, 1.06, 1.08, 1.1),
-    source="levels of an unofficial port of QPT; number of copies our choice",
+    source="QualityAwareTransform's levels; number of copies our choice",
 )
 @batched
-def zoom_blur(images, factor):
+def zoom_blur(images: torch.Tensor, factor: float) -> torch.Tensor:
     """A zoom during the exposure: the mean of the image and copies enlarged about its centre.
 
     Parameters
@@ -304,8 +297,7 @@ def zoom_blur(images, factor):
     >>> bool(difference[28:36, 28:36].mean() < difference[:8, :8].mean())
     True
     """
-    if not 1 <= factor <= 10:
-        raise ValueError(f"zoom_blur: factor {factor} is not in 1..10.")
+    check_between("zoom_blur: factor", factor, 1, 10)
     widest = max(images.shape[2:]) / 2 * (factor - 1)  # pixels that the largest gains on a side
     doublings = math.ceil(math.log2(widest + 1))
     result = images
@@ -317,13 +309,10 @@ def zoom_blur(images, factor):
 
 
 @register(
-    "median_blur",
-    group="blur",
-    levels=(3, 5, 7, 9, 11),
-    source="levels of an unofficial port of QPT",
+    "median_blur", group="blur", levels=(3, 5, 7, 9, 11), source="QualityAwareTransform's levels"
 )
 @batched
-def median_blur(images, size):
+def median_blur(images: torch.Tensor, size: float) -> torch.Tensor:
     """The median over a square: texture wiped out, edges kept, replicated borders.
 
     Parameters
@@ -360,10 +349,10 @@ def median_blur(images, size):
     group="blur",
     levels=(1, 2, 3, 4, 5),
     random=True,
-    source="reach of an unofficial port of QPT; sigma our choice",
+    source="QualityAwareTransform's reach; sigma our choice",
 )
 @batched
-def glass_blur(images, reach, seeds):
+def glass_blur(images: torch.Tensor, reach: float, seeds: torch.Tensor) -> torch.Tensor:
     """A view through frosted glass: blurred, scattered and blurred again.
 
     Parameters
@@ -372,8 +361,8 @@ def glass_blur(images, reach, seeds):
         RGB images.
     reach : int or tensor of shape (N,)
         How far along each axis pixels are fetched from, 1 or more, in pixels. Both Gaussians
-        have ``sigma = 0.5 + 0.2 * reach``. (The port's are narrower by 0.6: its level 2 scatters
-        more than its level 5, which smooths what it has scattered.)
+        have ``sigma = 0.5 + 0.2 * reach``. (QualityAwareTransform's are narrower by 0.6:
+        its level 2 scatters more than its level 5, which smooths what it has scattered.)
     seeds : int or int64 tensor of shape (N,)
         Seeds of the displacements.
 
@@ -389,15 +378,14 @@ def glass_blur(images, reach, seeds):
     >>> torch.allclose(glass_blur(flat, 3, seeds=0), flat)
     True
     """
-    if reach < 1 or reach != int(reach):
-        raise ValueError(f"glass_blur: reach must be a whole number above 0, not {reach}.")
-    reach, sigma = int(reach), 0.5 + 0.2 * reach
+    farthest = as_count("glass_blur: reach", reach, low=1)
+    sigma = 0.5 + 0.2 * reach
     height, width = images.shape[2:]
-    shifts = randint(seeds, -reach, reach, (2, height, width))
-    rows = (torch.arange(height, device=images.device)[:, None] + shifts[:, 0]).clamp_(
-        0, height - 1
-    )
-    columns = (torch.arange(width, device=images.device) + shifts[:, 1]).clamp_(0, width - 1)
+    shifts = randint(seeds, -farthest, farthest, (2, height, width))
+    rows = torch.arange(height, device=images.device)[:, None] + shifts[:, 0]
+    columns = torch.arange(width, device=images.device) + shifts[:, 1]
+    rows.clamp_(0, height - 1)
+    columns.clamp_(0, width - 1)
     index = rows.mul_(width).add_(columns).flatten(1)[:, None].expand(-1, 3, -1)
     blurred = gaussian_filter(images, sigma)
     scattered = blurred.flatten(2).gather(2, index).view_as(images)

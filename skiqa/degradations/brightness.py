@@ -1,8 +1,11 @@
 """Brightness: by curve, shift, factor and gamma; exposures that miss, vignetting, haze."""
 
+from __future__ import annotations
+
 import torch
 
 from skiqa.degradations._batching import batched
+from skiqa.degradations._checks import check_above, check_at_least, check_between
 from skiqa.degradations._colorspaces import (
     lab_to_rgb,
     linear_to_srgb,
@@ -24,7 +27,7 @@ __all__ = [
 ]
 
 
-def _bend(values, amount):
+def _bend(values: torch.Tensor, amount: float) -> torch.Tensor:
     """The parabola through (0, 0), (1/2, 1/2 + amount / 2) and (1, 1)."""
     # x + 2 amount x (1 - x), the not-a-knot spline through three points
     return values * (1 + 2 * amount) - values.square().mul_(2 * amount)
@@ -34,7 +37,7 @@ def _bend(values, amount):
     "brighten", group="brightness", levels=(0.1, 0.2, 0.4, 0.7, 1.1), source="KADID-10k type 16"
 )
 @batched
-def brighten(images, amount):
+def brighten(images: torch.Tensor, amount: float) -> torch.Tensor:
     """Lighter mid-tones, black and white kept.
 
     The mean of two curved copies of RGB and one whose CIE lightness is curved. The curve is the
@@ -68,7 +71,7 @@ def brighten(images, amount):
     "darken", group="brightness", levels=(0.05, 0.1, 0.2, 0.4, 0.8), source="KADID-10k type 17"
 )
 @batched
-def darken(images, amount):
+def darken(images: torch.Tensor, amount: float) -> torch.Tensor:
     """Darker mid-tones, black and white kept.
 
     Parameters
@@ -94,6 +97,13 @@ def darken(images, amount):
 
 
 @register(
+    "mean_shift_arniqa",
+    group="brightness",
+    levels=(0.0, 0.08, -0.08, 0.15, -0.15),
+    monotone=False,
+    source="ARNIQA's order of the levels of KADID-10k type 18",
+)
+@register(
     "mean_shift",
     group="brightness",
     levels=(0.15, 0.08, 0.0, -0.08, -0.15),
@@ -101,7 +111,7 @@ def darken(images, amount):
     source="KADID-10k type 18",
 )
 @batched
-def mean_shift(images, shift):
+def mean_shift(images: torch.Tensor, shift: float) -> torch.Tensor:
     """A constant added to every value, cut to [0, 1].
 
     Parameters
@@ -125,29 +135,20 @@ def mean_shift(images, shift):
     return (images + shift).clamp_(0, 1)
 
 
-register(
-    "mean_shift_arniqa",
-    group="brightness",
-    levels=(0.0, 0.08, -0.08, 0.15, -0.15),
-    monotone=False,
-    source="ARNIQA's order of the levels of KADID-10k type 18",
-)(mean_shift)
-
-
 @register(
     "brightness_down",
     group="brightness",
     levels=(0.95, 0.9, 0.85, 0.8, 0.75),
-    source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
+    source="QualityAwareTransform's levels; definition as Pillow's and torchvision's",
 )
 @register(
     "brightness_up",
     group="brightness",
     levels=(1.05, 1.1, 1.15, 1.2, 1.25),
-    source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
+    source="QualityAwareTransform's levels; definition as Pillow's and torchvision's",
 )
 @batched(whole=True)
-def brightness(images, factor):
+def brightness(images: torch.Tensor, factor: list[float]) -> torch.Tensor:
     """All values times a factor, cut at 1; ``brightness_up`` and ``brightness_down``.
 
     Parameters
@@ -168,26 +169,25 @@ def brightness(images, factor):
     >>> brightness(torch.tensor([0.4, 0.9]).view(1, 1, 1, 2).expand(1, 3, 1, 2), 1.25)[0, 0]
     tensor([[0.5000, 1.0000]])
     """
-    if min(factor, default=0) < 0:
-        raise ValueError(f"brightness: factor must be 0 or more, not {min(factor)}.")
-    factor = torch.tensor(factor, dtype=images.dtype, device=images.device)
-    return torch.mul(images, factor.view(-1, 1, 1, 1)).clamp_(0, 1)
+    check_at_least("brightness: factor", min(factor, default=0), 0)
+    factors = torch.tensor(factor, dtype=images.dtype, device=images.device)
+    return torch.mul(images, factors.view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
 @register(
     "gamma_down",
     group="brightness",
     levels=(0.95, 0.925, 0.9, 0.875, 0.85),
-    source="levels of an unofficial port of QPT",
+    source="QualityAwareTransform's levels",
 )
 @register(
     "gamma_up",
     group="brightness",
     levels=(1.025, 1.05, 1.075, 1.1, 1.125),
-    source="levels of an unofficial port of QPT",
+    source="QualityAwareTransform's levels",
 )
 @batched
-def gamma(images, exponent):
+def gamma(images: torch.Tensor, exponent: float) -> torch.Tensor:
     """All values to a power; ``gamma_up`` darkens, ``gamma_down`` lightens.
 
     Parameters
@@ -208,25 +208,18 @@ def gamma(images, exponent):
     >>> gamma(torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3).expand(1, 3, 1, 3), 2)[0, 0]
     tensor([[0.0000, 0.2500, 1.0000]])
     """
-    if exponent <= 0:
-        raise ValueError(f"gamma: exponent must be above 0, not {exponent}.")
+    check_above("gamma: exponent", exponent, 0)
     return power_(images.clamp(min=1e-30), exponent)  # the logarithm of 0 is slow
 
 
 @register(
-    "under_exposure",
-    group="brightness",
-    levels=(-0.5, -1.0, -1.5, -2.0, -3.0),
-    source="our choice",
+    "under_exposure", group="brightness", levels=(-0.5, -1.0, -1.5, -2.0, -3.0), source="our choice"
 )
 @register(
-    "over_exposure",
-    group="brightness",
-    levels=(0.4, 0.8, 1.2, 1.6, 2.2),
-    source="our choice",
+    "over_exposure", group="brightness", levels=(0.4, 0.8, 1.2, 1.6, 2.2), source="our choice"
 )
 @batched
-def exposure(images, stops):
+def exposure(images: torch.Tensor, stops: float) -> torch.Tensor:
     """Light that is too much, cut where the sensor is full, or too little.
 
     The values are made linear in light by the curve of sRGB, multiplied by ``2 ** stops``, cut
@@ -250,14 +243,13 @@ def exposure(images, stops):
     >>> exposure(torch.tensor([0.2, 0.5, 0.9]).view(1, 1, 1, 3).expand(1, 3, 1, 3), 1.0)[0, 0]
     tensor([[0.2854, 0.6858, 1.0000]])
     """
-    if abs(stops) > 20:
-        raise ValueError(f"exposure: stops {stops} is not in -20..20.")
+    check_between("exposure: stops", stops, -20, 20)
     return linear_to_srgb(srgb_to_linear(images).mul_(2.0**stops).clamp_(max=1))
 
 
 @register("vignetting", group="brightness", levels=(0.3, 0.5, 0.7, 0.85, 0.95), source="our choice")
 @batched
-def vignetting(images, loss):
+def vignetting(images: torch.Tensor, loss: float) -> torch.Tensor:
     """Corners that a lens leaves dark: light falls by the fourth power of the cosine.
 
     Parameters
@@ -294,7 +286,7 @@ def vignetting(images, loss):
 
 @register("haze", group="brightness", levels=(0.15, 0.35, 0.65, 1.1, 1.8), source="our choice")
 @batched
-def haze(images, density):
+def haze(images: torch.Tensor, density: float) -> torch.Tensor:
     """Light scattered by the air: ``x t + 0.9 (1 - t)``, with more air towards the top.
 
     Koschmieder's law on coded values, as in the literature on dehazing. The transmission is
@@ -318,8 +310,7 @@ def haze(images, density):
     >>> haze(torch.zeros(1, 3, 3, 1), 1.0)[0, 0, :, 0]
     tensor([0.5689, 0.4379, 0.2551])
     """
-    if density < 0:
-        raise ValueError(f"haze: density must be 0 or more, not {density}.")
+    check_at_least("haze: density", density, 0)
     depth = torch.linspace(1, 1 / 3, images.shape[2], device=images.device)[:, None]
     transmission = depth.mul_(-density).exp_()
     return (images - 0.9).mul_(transmission).add_(0.9)

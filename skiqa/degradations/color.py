@@ -3,6 +3,8 @@
 The conversions are public here (``rgb_to_lab``, ``rgb_to_hsv``, ...); objectives use them too.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from PIL import Image
 
 from skiqa.degradations._batching import batched
+from skiqa.degradations._checks import as_count, check_at_least, check_between, check_each_between
 from skiqa.degradations._colorspaces import (
     hsv_to_rgb,
     lab_to_rgb,
@@ -49,7 +52,7 @@ __all__ = [
     "color_diffusion", group="color", levels=(1.0, 3.0, 6.0, 8.0, 12.0), source="KADID-10k type 4"
 )
 @batched
-def color_diffusion(images, amount):
+def color_diffusion(images: torch.Tensor, amount: float) -> torch.Tensor:
     """Colour that runs: a and b of CIE L*a*b* blurred and amplified.
 
     Parameters
@@ -75,8 +78,7 @@ def color_diffusion(images, amount):
     >>> color_diffusion(torch.full((1, 3, 8, 8), 0.5), 3).std() < 1e-4
     tensor(True)
     """
-    if amount < 0:
-        raise ValueError(f"color_diffusion: amount must be 0 or more, not {amount}.")
+    check_at_least("color_diffusion: amount", amount, 0)
     lab = rgb_to_lab(images)
     lab[:, 1:] = gaussian_filter(lab[:, 1:], 1.5 * amount + 2).mul_(amount)
     return lab_to_rgb(lab).clamp_(0, 1)
@@ -90,7 +92,7 @@ def color_diffusion(images, amount):
     source="KADID-10k type 5",
 )
 @batched
-def color_shift(images, amount, seeds):
+def color_shift(images: torch.Tensor, amount: float, seeds: torch.Tensor) -> torch.Tensor:
     """Green that lies beside red and blue, above all at edges.
 
     The green channel is moved and blended with itself; the weight of the moved one is an edge
@@ -118,8 +120,7 @@ def color_shift(images, amount, seeds):
     >>> torch.equal(color_shift(images, 5, seeds=0)[:, 0], images[:, 0])
     True
     """
-    if amount < 0:
-        raise ValueError(f"color_shift: amount must be 0 or more, not {amount}.")
+    check_at_least("color_shift: amount", amount, 0)
     weight = _edge_map(images)
     height, width = images.shape[2:]
     result = images.clone()
@@ -132,7 +133,7 @@ def color_shift(images, amount, seeds):
     return result
 
 
-def _edge_map(images):
+def _edge_map(images: torch.Tensor) -> torch.Tensor:
     """Weights (N, 1, H, W) in [0, 1] that are high near edges."""
     edges = gaussian_filter(gradient_magnitude(rgb_to_gray(images)), 4.0)
     flat = edges.flatten(1)
@@ -146,13 +147,10 @@ def _edge_map(images):
 
 
 @register(
-    "color_quantization",
-    group="color",
-    levels=(64, 48, 32, 16, 8),
-    source="KADID-10k type 6",
+    "color_quantization", group="color", levels=(64, 48, 32, 16, 8), source="KADID-10k type 6"
 )
 @batched(whole=True)
-def color_quantization(images, n_colors):
+def color_quantization(images: torch.Tensor, n_colors: list[float]) -> torch.Tensor:
     """Few colours: a palette of least variance, and error-diffusion dithering.
 
     The palette is Wu's (greedy minimum variance on a 32 x 32 x 32 histogram); Floyd and
@@ -188,13 +186,13 @@ def color_quantization(images, n_colors):
     >>> len(color_quantization(images, 8)[0].flatten(1).unique(dim=1).T)
     8
     """
+    check_each_between("color_quantization: n_colors", n_colors, 2, 256)
     for i, n in enumerate(n_colors):
-        if not 2 <= n <= 256 or n != int(n):
-            raise ValueError(f"color_quantization: n_colors {n} at index {i} is not in 2..256.")
+        as_count(f"color_quantization: n_colors at index {i}", n, low=2)
     return map_pillow(_reduce_colors, images, n_colors)
 
 
-def _reduce_colors(image, n_colors):
+def _reduce_colors(image: Image.Image, n_colors: float) -> Image.Image:
     palette = minimum_variance_palette(np.asarray(image).reshape(-1, 3), int(n_colors))
     table = Image.new("P", (1, 1))
     filled = np.concatenate([palette, np.repeat(palette[-1:], 256 - len(palette), 0)])
@@ -209,7 +207,7 @@ def _reduce_colors(image, n_colors):
     source="KADID-10k type 7 (color saturation 1)",
 )
 @batched
-def color_saturation_hsv(images, factor):
+def color_saturation_hsv(images: torch.Tensor, factor: float) -> torch.Tensor:
     """Saturation of HSV times a factor: paler, grey, and below 0 the opposite colours.
 
     Parameters
@@ -230,7 +228,7 @@ def color_saturation_hsv(images, factor):
     >>> color_saturation_hsv(torch.tensor([0.6, 0.2, 0.2]).view(1, 3, 1, 1), 0.5).flatten()
     tensor([0.6000, 0.4000, 0.4000])
     """
-    # Hue and value stay, so channel = value - chroma * share becomes linear in the factor:
+    # Hue and value stay, so channel = value - chroma * weight becomes linear in the factor:
     # value + factor * (channel - value). No conversion is needed.
     value = images.amax(1, keepdim=True)
     return torch.lerp(value, images, factor)
@@ -243,7 +241,7 @@ def color_saturation_hsv(images, factor):
     source="KADID-10k type 8 (color saturation 2)",
 )
 @batched
-def color_saturation_lab(images, factor):
+def color_saturation_lab(images: torch.Tensor, factor: float) -> torch.Tensor:
     """Chroma: a and b of CIE L*a*b* times a factor.
 
     Parameters
@@ -274,16 +272,16 @@ def color_saturation_lab(images, factor):
     "saturation_down",
     group="color",
     levels=(0.9, 0.8, 0.7, 0.6, 0.5),
-    source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
+    source="QualityAwareTransform's levels; definition as Pillow's and torchvision's",
 )
 @register(
     "saturation_up",
     group="color",
     levels=(1.1, 1.2, 1.3, 1.4, 1.5),
-    source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
+    source="QualityAwareTransform's levels; definition as Pillow's and torchvision's",
 )
 @batched
-def saturation(images, factor):
+def saturation(images: torch.Tensor, factor: float) -> torch.Tensor:
     """Distance from each pixel's grey times a factor; ``saturation_up``, ``saturation_down``.
 
     Parameters
@@ -304,8 +302,7 @@ def saturation(images, factor):
     >>> saturation(torch.tensor([0.6, 0.2, 0.2]).view(1, 3, 1, 1), 0.5).flatten()
     tensor([0.4598, 0.2598, 0.2598])
     """
-    if factor < 0:
-        raise ValueError(f"saturation: factor must be 0 or more, not {factor}.")
+    check_at_least("saturation: factor", factor, 0)
     return torch.lerp(rgb_to_gray(images), images, factor)
 
 
@@ -313,16 +310,16 @@ def saturation(images, factor):
     "hue_down",
     group="color",
     levels=(-0.01, -0.02, -0.03, -0.04, -0.05),
-    source="levels of an unofficial port of QPT, 0.99 to 0.95, read as turns of -0.01 to -0.05",
+    source="QualityAwareTransform's levels, 0.99 to 0.95, read as turns of -0.01 to -0.05",
 )
 @register(
     "hue_up",
     group="color",
     levels=(0.01, 0.02, 0.03, 0.04, 0.05),
-    source="levels of an unofficial port of QPT, 1.01 to 1.05, read as turns of 0.01 to 0.05",
+    source="QualityAwareTransform's levels, 1.01 to 1.05, read as turns of 0.01 to 0.05",
 )
 @batched
-def hue(images, turns):
+def hue(images: torch.Tensor, turns: float) -> torch.Tensor:
     """The hue of HSV turned; ``hue_up`` towards green and ``hue_down`` towards blue from red.
 
     Parameters
@@ -355,7 +352,7 @@ def hue(images, turns):
     source="our choice",
 )
 @batched
-def chromatic_aberration(images, amount):
+def chromatic_aberration(images: torch.Tensor, amount: float) -> torch.Tensor:
     """Coloured fringes of a lens that magnifies red more and blue less than green.
 
     Parameters
@@ -378,15 +375,14 @@ def chromatic_aberration(images, amount):
     >>> torch.equal(chromatic_aberration(images, 0.1)[:, 1], images[:, 1])
     True
     """
-    if not 0 <= amount <= 0.5:
-        raise ValueError(f"chromatic_aberration: amount {amount} is not in [0, 0.5].")
+    check_between("chromatic_aberration: amount", amount, 0, 0.5)
     red, green, blue = images.split(1, 1)
     return torch.cat([enlarge(red, 1 + amount), green, enlarge(blue, 1 / (1 + amount))], 1)
 
 
 @register("banding", group="color", levels=(40, 24, 14, 9, 6), source="our choice")
 @batched
-def banding(images, n_values):
+def banding(images: torch.Tensor, n_values: float) -> torch.Tensor:
     """Too few values a channel: bands where there was a gradient (posterization).
 
     Parameters
@@ -407,6 +403,5 @@ def banding(images, n_values):
     >>> banding(torch.tensor([0.1, 0.3, 0.8]).view(1, 3, 1, 1), 3).flatten()
     tensor([0.0000, 0.5000, 1.0000])
     """
-    if n_values < 2 or n_values != int(n_values):
-        raise ValueError(f"banding: n_values must be a whole number above 1, not {n_values}.")
-    return images.mul(n_values - 1).round_().div_(n_values - 1)
+    n_steps = as_count("banding: n_values", n_values, low=2) - 1
+    return images.mul(n_steps).round_().div_(n_steps)

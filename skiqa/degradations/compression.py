@@ -1,11 +1,15 @@
 """Compression: JPEG, JPEG 2000 and WebP by Pillow's codecs, and ringing."""
 
+from __future__ import annotations
+
 import io
 import math
 
+import torch
 from PIL import Image
 
 from skiqa.degradations._batching import batched
+from skiqa.degradations._checks import check_at_least, check_each_between
 from skiqa.degradations._filters import filter2d, sinc_kernel
 from skiqa.degradations._pillow import map_pillow
 from skiqa.degradations._registry import register
@@ -26,7 +30,7 @@ __all__ = ["jpeg", "jpeg2000", "ringing", "webp"]
     source="KADID-10k type 9",
 )
 @batched(whole=True)
-def jpeg2000(images, ratio):
+def jpeg2000(images: torch.Tensor, ratio: list[float]) -> torch.Tensor:
     """JPEG 2000 at a compression ratio.
 
     Parameters
@@ -54,13 +58,12 @@ def jpeg2000(images, ratio):
     >>> jpeg2000(torch.rand(1, 3, 32, 48), 16).shape
     torch.Size([1, 3, 32, 48])
     """
-    for i, r in enumerate(ratio):
-        if r < 1:
-            raise ValueError(f"jpeg2000: ratio {r} at index {i} is below 1.")
+    for i, number in enumerate(ratio):
+        check_at_least(f"jpeg2000: ratio at index {i}", number, 1)
     return map_pillow(_through_jpeg2000, images, ratio)
 
 
-def _through_jpeg2000(image, ratio):
+def _through_jpeg2000(image: Image.Image, ratio: float) -> Image.Image:
     buffer = io.BytesIO()
     resolutions = min(6, min(image.size).bit_length())
     image.save(
@@ -84,11 +87,11 @@ def _through_jpeg2000(image, ratio):
     "jpeg_qpt",
     group="compression",
     levels=(90, 70, 50, 30, 10),
-    source="levels of an unofficial port of QPT",
+    source="QualityAwareTransform's levels",
 )
 @register("jpeg", group="compression", levels=(43, 36, 24, 7, 4), source="KADID-10k type 10")
 @batched(whole=True)
-def jpeg(images, quality):
+def jpeg(images: torch.Tensor, quality: list[float]) -> torch.Tensor:
     """JPEG at a quality.
 
     Parameters
@@ -114,13 +117,11 @@ def jpeg(images, quality):
     >>> (jpeg(images, torch.tensor([90, 5])) - images).abs().mean((1, 2, 3)).diff() > 0
     tensor([True])
     """
-    for i, q in enumerate(quality):
-        if not 1 <= q <= 100:
-            raise ValueError(f"jpeg: quality {q} at index {i} is not in 1..100.")
+    check_each_between("jpeg: quality", quality, 1, 100)
     return map_pillow(_through_jpeg, images, quality)
 
 
-def _through_jpeg(image, quality):
+def _through_jpeg(image: Image.Image, quality: float) -> Image.Image:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=round(quality))
     return Image.open(buffer, formats=("JPEG",))
@@ -128,7 +129,7 @@ def _through_jpeg(image, quality):
 
 @register("webp", group="compression", levels=(40, 18, 7, 2, 0), source="our choice")
 @batched(whole=True)
-def webp(images, quality):
+def webp(images: torch.Tensor, quality: list[float]) -> torch.Tensor:
     """Lossy WebP at a quality.
 
     Parameters
@@ -154,13 +155,11 @@ def webp(images, quality):
     >>> (webp(images, torch.tensor([90, 5])) - images).abs().mean((1, 2, 3)).diff() > 0
     tensor([True])
     """
-    for i, q in enumerate(quality):
-        if not 0 <= q <= 100:
-            raise ValueError(f"webp: quality {q} at index {i} is not in 0..100.")
+    check_each_between("webp: quality", quality, 0, 100)
     return map_pillow(_through_webp, images, quality)
 
 
-def _through_webp(image, quality):
+def _through_webp(image: Image.Image, quality: float) -> Image.Image:
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=round(quality), method=2)
     return Image.open(buffer).convert("RGB")
@@ -173,7 +172,7 @@ def _through_webp(image, quality):
     source="our choice; the sinc filter of Real-ESRGAN",
 )
 @batched
-def ringing(images, cutoff):
+def ringing(images: torch.Tensor, cutoff: float) -> torch.Tensor:
     """Ripples beside edges, as codecs and resizers leave that cut the spectrum off.
 
     An ideal low-pass filter: the inverse transform of a disk, with three ripples on each side,

@@ -1,13 +1,15 @@
 """Noise: Gaussian, ISO, Poisson, impulse, multiplicative, and noise that was removed."""
 
-import functools
+from __future__ import annotations
+
 import math
 
 import torch
-import torch.nn.functional as F
 
 from skiqa.degradations._batching import batched
+from skiqa.degradations._checks import check_above, check_at_least, check_between
 from skiqa.degradations._colorspaces import rgb_to_gray, rgb_to_ycbcr, ycbcr_to_rgb
+from skiqa.degradations._dct import dct_denoise
 from skiqa.degradations._filters import filter_axes, gaussian_filter
 from skiqa.degradations._random import normal, randint, uniform
 from skiqa.degradations._registry import register
@@ -26,10 +28,11 @@ __all__ = [
 ]
 
 
-def _add_white_noise(images, variance, seeds, name):
+def _add_white_noise(
+    images: torch.Tensor, variance: float, seeds: torch.Tensor, name: str
+) -> torch.Tensor:
     """Images with Gaussian noise, cut to [0, 1] as MATLAB's imnoise does."""
-    if variance < 0:
-        raise ValueError(f"{name}: variance must be 0 or more, not {variance}.")
+    check_at_least(f"{name}: variance", variance, 0)
     noise = normal(seeds, images.shape[1:])
     return noise.mul_(math.sqrt(variance)).add_(images).clamp_(0, 1)
 
@@ -42,7 +45,7 @@ def _add_white_noise(images, variance, seeds, name):
     source="KADID-10k type 11",
 )
 @batched
-def white_noise(images, variance, seeds):
+def white_noise(images: torch.Tensor, variance: float, seeds: torch.Tensor) -> torch.Tensor:
     """Additive white Gaussian noise on red, green and blue.
 
     Parameters
@@ -77,7 +80,7 @@ def white_noise(images, variance, seeds):
     source="KADID-10k type 12 (white noise in color component)",
 )
 @batched
-def white_noise_ycbcr(images, variance, seeds):
+def white_noise_ycbcr(images: torch.Tensor, variance: float, seeds: torch.Tensor) -> torch.Tensor:
     """Additive white Gaussian noise on Y, Cb and Cr of studio range.
 
     Parameters
@@ -113,7 +116,7 @@ def white_noise_ycbcr(images, variance, seeds):
     source="KADID-10k type 13",
 )
 @batched
-def impulse_noise(images, density, seeds):
+def impulse_noise(images: torch.Tensor, density: float, seeds: torch.Tensor) -> torch.Tensor:
     """Salt and pepper on single values of single channels.
 
     Parameters
@@ -136,8 +139,7 @@ def impulse_noise(images, density, seeds):
     >>> impulse_noise(torch.full((1, 3, 8, 8), 0.5), 1.0, seeds=0).unique()
     tensor([0., 1.])
     """
-    if not 0 <= density <= 1:
-        raise ValueError(f"impulse_noise: density {density} is not in [0, 1].")
+    check_between("impulse_noise: density", density, 0, 1)
     draw = uniform(seeds, images.shape[1:])
     # comparisons that write floats take a tenth of the time of a choice by masks
     kept = torch.ge(draw, density / 2, out=torch.empty_like(draw)).mul_(images)
@@ -150,7 +152,7 @@ def impulse_noise(images, density, seeds):
     # factors uniform within 1 +- a have the variance a^2 / 3
     levels=tuple(a * a / 3 for a in (0.05, 0.1, 0.15, 0.2, 0.25)),
     random=True,
-    source="levels of an unofficial port of QPT",
+    source="QualityAwareTransform's levels",
 )
 @register(
     "multiplicative_noise",
@@ -160,7 +162,9 @@ def impulse_noise(images, density, seeds):
     source="KADID-10k type 14",
 )
 @batched
-def multiplicative_noise(images, variance, seeds):
+def multiplicative_noise(
+    images: torch.Tensor, variance: float, seeds: torch.Tensor
+) -> torch.Tensor:
     """Speckle: ``a + n a`` with uniform noise n of mean 0, as MATLAB's imnoise draws it.
 
     Parameters
@@ -183,8 +187,7 @@ def multiplicative_noise(images, variance, seeds):
     >>> multiplicative_noise(torch.zeros(1, 3, 8, 8), 0.05, seeds=0).max()
     tensor(0.)
     """
-    if variance < 0:
-        raise ValueError(f"multiplicative_noise: variance must be 0 or more, not {variance}.")
+    check_at_least("multiplicative_noise: variance", variance, 0)
     width = math.sqrt(12 * variance)
     factor = uniform(seeds, images.shape[1:]).mul_(width).add_(1 - width / 2)
     return factor.mul_(images).clamp_(0, 1)
@@ -198,10 +201,10 @@ _QPT_STDS = (4 / 255, 8 / 255, 12 / 255, 16 / 255, 18 / 255)
     group="noise",
     levels=_QPT_STDS,
     random=True,
-    source="levels of an unofficial port of QPT (Gaussian colour noise)",
+    source="QualityAwareTransform's levels (Gaussian colour noise)",
 )
 @batched
-def gaussian_noise(images, std, seeds):
+def gaussian_noise(images: torch.Tensor, std: float, seeds: torch.Tensor) -> torch.Tensor:
     """White Gaussian noise by its standard deviation; :func:`white_noise` goes by the variance.
 
     Parameters
@@ -225,8 +228,7 @@ def gaussian_noise(images, std, seeds):
     >>> round(float(noisy.std()), 2)
     0.1
     """
-    if std < 0:
-        raise ValueError(f"gaussian_noise: std must be 0 or more, not {std}.")
+    check_at_least("gaussian_noise: std", std, 0)
     return normal(seeds, images.shape[1:]).mul_(std).add_(images)
 
 
@@ -235,10 +237,10 @@ def gaussian_noise(images, std, seeds):
     group="noise",
     levels=_QPT_STDS,
     random=True,
-    source="levels of an unofficial port of QPT (Gaussian grey noise)",
+    source="QualityAwareTransform's levels (Gaussian grey noise)",
 )
 @batched
-def gray_noise(images, std, seeds):
+def gray_noise(images: torch.Tensor, std: float, seeds: torch.Tensor) -> torch.Tensor:
     """White Gaussian noise that is the same on red, green and blue.
 
     Parameters
@@ -262,8 +264,7 @@ def gray_noise(images, std, seeds):
     >>> torch.equal(noisy[:, 0], noisy[:, 2])
     True
     """
-    if std < 0:
-        raise ValueError(f"gray_noise: std must be 0 or more, not {std}.")
+    check_at_least("gray_noise: std", std, 0)
     return normal(seeds, (1, *images.shape[2:])).mul_(std) + images
 
 
@@ -272,10 +273,10 @@ def gray_noise(images, std, seeds):
     group="noise",
     levels=(0.1, 0.3, 0.5, 0.7, 0.9),
     random=True,
-    source="levels of an unofficial port of QPT; definition our choice",
+    source="QualityAwareTransform's levels; definition our choice",
 )
 @batched
-def iso_noise(images, intensity, seeds):
+def iso_noise(images: torch.Tensor, intensity: float, seeds: torch.Tensor) -> torch.Tensor:
     """Noise of a sensor at high gain: grain that grows with the light, and blotches of colour.
 
     Parameters
@@ -285,7 +286,7 @@ def iso_noise(images, intensity, seeds):
     intensity : float or tensor of shape (N,)
         0 or more. The grain, the same on all channels, has the standard deviation
         ``0.12 * intensity * sqrt(luma)``; the colours, smoothed by a Gaussian of sigma 1 as by
-        demosaicing, ``0.03 * intensity`` and, as the port pairs them, 0.0075 more.
+        demosaicing, ``0.03 * intensity`` and, as QualityAwareTransform pairs them, 0.0075 more.
     seeds : int or int64 tensor of shape (N,)
         Seeds of the noise.
 
@@ -301,8 +302,7 @@ def iso_noise(images, intensity, seeds):
     >>> iso_noise(dark, 0.5, seeds=0).std() < iso_noise(light, 0.5, seeds=0).std()
     tensor(True)
     """
-    if intensity < 0:
-        raise ValueError(f"iso_noise: intensity must be 0 or more, not {intensity}.")
+    check_at_least("iso_noise: intensity", intensity, 0)
     noise = normal(seeds, (4, *images.shape[2:]))
     grain = rgb_to_gray(images).sqrt_().mul_(noise[:, 3:]).mul_(0.12 * intensity)
     # sigma 1 leaves 0.2845 of white noise's standard deviation
@@ -311,14 +311,10 @@ def iso_noise(images, intensity, seeds):
 
 
 @register(
-    "poisson_noise",
-    group="noise",
-    levels=(400, 150, 60, 25, 10),
-    random=True,
-    source="our choice",
+    "poisson_noise", group="noise", levels=(400, 150, 60, 25, 10), random=True, source="our choice"
 )
 @batched
-def poisson_noise(images, peak, seeds):
+def poisson_noise(images: torch.Tensor, peak: float, seeds: torch.Tensor) -> torch.Tensor:
     """Shot noise: each value is a count of photons, drawn from a Poisson distribution.
 
     Parameters
@@ -347,8 +343,7 @@ def poisson_noise(images, peak, seeds):
     >>> round(float(noisy.mean()), 2), round(float(noisy.var()), 3)
     (0.5, 0.005)
     """
-    if peak <= 0:
-        raise ValueError(f"poisson_noise: peak must be above 0, not {peak}.")
+    check_above("poisson_noise: peak", peak, 0)
     mean = images * peak
     z = normal(seeds, images.shape[1:])
     exact = _poisson_quantiles(torch.special.ndtr(z), mean.clamp(max=2))
@@ -358,7 +353,7 @@ def poisson_noise(images, peak, seeds):
     return torch.lerp(exact, counts, many).div_(peak)
 
 
-def _poisson_quantiles(probabilities, means):
+def _poisson_quantiles(probabilities: torch.Tensor, means: torch.Tensor) -> torch.Tensor:
     """Poisson counts at some probabilities, for means up to 2; 12 is passed once in a million."""
     weight = torch.exp(-means)
     total, counts, above = weight.clone(), torch.zeros_like(means), torch.empty_like(means)
@@ -376,7 +371,7 @@ def _poisson_quantiles(probabilities, means):
     source="KADID-10k type 15, with a DCT denoiser in DnCNN's place",
 )
 @batched
-def denoise(images, variance, seeds):
+def denoise(images: torch.Tensor, variance: float, seeds: torch.Tensor) -> torch.Tensor:
     """White Gaussian noise, and what remains of it and of the picture after its removal.
 
     KADIS removed the noise, channel by channel, by the network DnCNN, whose weights cannot be
@@ -415,7 +410,7 @@ def denoise(images, variance, seeds):
     tensor(True)
     """
     noisy = _add_white_noise(images, variance, seeds, "denoise")
-    return _dct_denoise(noisy, 3 * math.sqrt(variance)).clamp_(0, 1)
+    return dct_denoise(noisy, 3 * math.sqrt(variance)).clamp_(0, 1)
 
 
 @register(
@@ -426,7 +421,7 @@ def denoise(images, variance, seeds):
     source="Re-IQA (denoise)",
 )
 @batched
-def denoise_by_blur(images, variance, seeds):
+def denoise_by_blur(images: torch.Tensor, variance: float, seeds: torch.Tensor) -> torch.Tensor:
     """White Gaussian noise, then a blur that removes it: Gaussian or box, at random.
 
     Parameters
@@ -451,49 +446,8 @@ def denoise_by_blur(images, variance, seeds):
     """
     noisy = _add_white_noise(images, variance, seeds, "denoise_by_blur")
     box = randint(seeds, 0, 1, (1,), stream=1)[:, 0].tolist()
-    return torch.cat(
-        [
-            filter_axes(image, [0.2] * 5) if boxed else gaussian_filter(image, 3.0)
-            for image, boxed in zip(noisy.split(1), box, strict=True)
-        ]
-    )
-
-
-_BLOCK = 8
-_STEP = 4
-
-
-@functools.lru_cache(maxsize=4)
-def _dct_basis(device):
-    """The orthonormal 8 x 8 DCT-II, and its inverse under a Hann window: (64 frequencies, 64)."""
-    k = torch.arange(_BLOCK, dtype=torch.float64)
-    rows = torch.cos(math.pi / _BLOCK * k[:, None] * (k[None] + 0.5)) * math.sqrt(2 / _BLOCK)
-    rows[0] /= math.sqrt(2)
-    patterns = torch.einsum("ux,vy->uvxy", rows, rows)
-    basis = patterns.reshape(_BLOCK**2, _BLOCK**2)
-    # sin^2, whose copies half a block apart sum to 1: blocks fade into one another
-    window = torch.sin(math.pi / _BLOCK * (k + 0.5)).square()
-    windowed = basis * (window[:, None] * window).flatten()
-    return basis.to(device, torch.float32), windowed.to(device, torch.float32)
-
-
-def _dct_denoise(images, threshold):
-    """Channels of (N, 3, H, W) with the block coefficients below the threshold dropped."""
-    height, width = images.shape[2:]
-    basis, windowed = _dct_basis(images.device)
-    # Four tilings by whole blocks, half a block apart, on replicated borders: every pixel lies
-    # in four blocks.
-    rows, columns = (-(-(side + _STEP) // _BLOCK) * _BLOCK for side in (height, width))
-    padding = (_STEP, columns - width, _STEP, rows - height)
-    padded = F.pad(images, padding, mode="replicate")
-    sums = torch.zeros_like(padded)
-    for top in (0, _STEP):
-        for left in (0, _STEP):
-            tiles = padded[:, :, top : top + rows, left : left + columns]
-            blocks = tiles.unflatten(3, (-1, _BLOCK)).unflatten(2, (-1, _BLOCK)).transpose(3, 4)
-            coefficients = blocks.reshape(-1, _BLOCK**2) @ basis.T
-            kept = F.hardshrink(coefficients, threshold)
-            kept[:, 0] = coefficients[:, 0]  # the mean
-            blocks = (kept @ windowed).view(blocks.shape).transpose(3, 4)
-            sums[:, :, top : top + rows, left : left + columns] += blocks.reshape(tiles.shape)
-    return sums[:, :, _STEP : _STEP + height, _STEP : _STEP + width]
+    blurs = [
+        filter_axes(image, [0.2] * 5) if boxed else gaussian_filter(image, 3.0)
+        for image, boxed in zip(noisy.split(1), box, strict=True)
+    ]
+    return torch.cat(blurs)

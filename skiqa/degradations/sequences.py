@@ -4,21 +4,27 @@ A sequence is a tuple of steps ``(name, level)``, carried out from left to right
 the pristine image. As text: ``"gaussian_blur:3 > jpeg:2"``, and ``"pristine"``.
 """
 
-from collections.abc import Sequence
-from numbers import Integral
+from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
 import torch
 
-from skiqa.degradations._batching import as_samples, check_images
+from skiqa.degradations._batching import PerSample, as_samples, check_images
 from skiqa.degradations._random import spawn
 from skiqa.degradations._registry import N_LEVELS, get_operator
 
-__all__ = ["PRISTINE", "apply_sequences", "format_sequence", "parse_sequence"]
+__all__ = ["PRISTINE", "Steps", "apply_sequences", "format_sequence", "parse_sequence"]
 
 PRISTINE = "pristine"
 
+# A sequence: names of operators and levels, carried out from left to right.
+Steps: TypeAlias = tuple[tuple[str, int], ...]
 
-def format_sequence(sequence):
+
+def format_sequence(sequence: Sequence[tuple[str, int]]) -> str:
     """Write a sequence as text.
 
     Parameters
@@ -48,7 +54,7 @@ def format_sequence(sequence):
     return " > ".join(f"{name}:{level}" for name, level in steps) or PRISTINE
 
 
-def parse_sequence(text):
+def parse_sequence(text: str) -> Steps:
     """Read a sequence from text; blanks do not matter.
 
     Parameters
@@ -89,7 +95,9 @@ def parse_sequence(text):
     return _check_steps(steps)
 
 
-def apply_sequences(images, sequences, seeds=0):
+def apply_sequences(
+    images: torch.Tensor, sequences: str | Sequence[str | Steps], seeds: PerSample = 0
+) -> torch.Tensor:
     """Degrade each image of a batch by a sequence of its own.
 
     Parameters
@@ -133,37 +141,33 @@ def apply_sequences(images, sequences, seeds=0):
     if not isinstance(sequences, Sequence) or len(sequences) != n:
         got = len(sequences) if isinstance(sequences, Sequence) else type(sequences).__name__
         raise ValueError(f"{n} images need a list of {n} sequences, not {got}.")
-    parse = {s: parse_sequence(s) for s in set(filter(_is_text, sequences))}
-    sequences = [parse[s] if _is_text(s) else _check_steps(s) for s in sequences]
+    texts = {s: parse_sequence(s) for s in {s for s in sequences if isinstance(s, str)}}
+    parsed = [texts[s] if isinstance(s, str) else _check_steps(s) for s in sequences]
     seeds = as_samples(seeds, n, torch.int64, "seeds").cpu()
     result = images.clone(memory_format=torch.contiguous_format)
-    for step in range(max(map(len, sequences), default=0)):
-        members = {}
-        for i, steps in enumerate(sequences):
+    for step in range(max(map(len, parsed), default=0)):
+        members: dict[str, list[int]] = {}
+        for i, steps in enumerate(parsed):
             if step < len(steps):
                 members.setdefault(steps[step][0], []).append(i)
         step_seeds = spawn(seeds, step)
         for name, indices in members.items():
             index = torch.tensor(indices)
-            levels = torch.tensor([sequences[i][step][1] for i in indices])
+            levels = torch.tensor([parsed[i][step][1] for i in indices])
             place = index.to(images.device)
             result[place] = get_operator(name)(result[place], levels, step_seeds[index])
     return result
 
 
-def _is_text(sequence):
-    return isinstance(sequence, str)
-
-
-def _check_steps(sequence):
-    """Return the sequence as a tuple of (str, int), each known."""
+def _check_steps(sequence: Sequence[tuple[str, int]]) -> Steps:
+    """The sequence as a tuple of (str, int), each known."""
     steps = []
     for step in sequence:
         if isinstance(step, str) or not isinstance(step, Sequence) or len(step) != 2:
             raise ValueError(f"A step is a pair (name, level), not {step!r}.")
         name, level = step
         get_operator(name)
-        if not isinstance(level, Integral) or isinstance(level, bool):
+        if not isinstance(level, (int, np.integer)) or isinstance(level, bool):
             raise TypeError(f"{name}: a level is an int, not {level!r}.")
         if not 1 <= level <= N_LEVELS:
             raise ValueError(f"{name}: level {level} is not in 1..{N_LEVELS}.")

@@ -1,8 +1,11 @@
 """Sharpness and contrast: sharpened, and contrast by curve, by line and about the mean."""
 
+from __future__ import annotations
+
 import torch
 
 from skiqa.degradations._batching import batched
+from skiqa.degradations._checks import check_at_least, check_between
 from skiqa.degradations._colorspaces import lab_to_rgb, rgb_to_gray, rgb_to_lab
 from skiqa.degradations._filters import gaussian_filter, replicate
 from skiqa.degradations._registry import register
@@ -21,7 +24,7 @@ __all__ = [
     "high_sharpen", group="sharpness", levels=(1.0, 2.0, 3.0, 6.0, 12.0), source="KADID-10k type 24"
 )
 @batched
-def high_sharpen(images, amount):
+def high_sharpen(images: torch.Tensor, amount: float) -> torch.Tensor:
     """Unsharp mask on CIE lightness: ``L + amount * (L - blurred L)``, sigma 3 pixels.
 
     Parameters
@@ -50,6 +53,14 @@ def high_sharpen(images, amount):
 
 
 @register(
+    "contrast_change_arniqa",
+    group="sharpness",
+    family="color",
+    levels=(0.0, 0.15, -0.4, 0.3, -0.6),
+    monotone=False,
+    source="ARNIQA's order of the levels of KADID-10k type 25 (linear contrast)",
+)
+@register(
     "contrast_change",
     group="sharpness",
     family="color",
@@ -58,7 +69,7 @@ def high_sharpen(images, amount):
     source="KADID-10k type 25",
 )
 @batched
-def contrast_change(images, amount):
+def contrast_change(images: torch.Tensor, amount: float) -> torch.Tensor:
     """Contrast of mid-tones, black and white kept.
 
     The curve is the not-a-knot spline through (0, 0), (0.3, 0.25 - amount / 4), (0.5, 0.5),
@@ -92,16 +103,6 @@ def contrast_change(images, amount):
     return curve.add_(0.5).clamp_(0, 1)
 
 
-register(
-    "contrast_change_arniqa",
-    group="sharpness",
-    family="color",
-    levels=(0.0, 0.15, -0.4, 0.3, -0.6),
-    monotone=False,
-    source="ARNIQA's order of the levels of KADID-10k type 25 (linear contrast)",
-)(contrast_change)
-
-
 @register(
     "non_linear_contrast",
     group="sharpness",
@@ -110,7 +111,7 @@ register(
     source="ARNIQA (non-linear contrast)",
 )
 @batched
-def non_linear_contrast(images, offset):
+def non_linear_contrast(images: torch.Tensor, offset: float) -> torch.Tensor:
     """Contrast lost at both ends: [0, 1] is mapped to [1/2 - offset, 1/2 + offset].
 
     Non-linear is its name in ARNIQA's code; the map is linear.
@@ -133,8 +134,7 @@ def non_linear_contrast(images, offset):
     >>> non_linear_contrast(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).expand(1, 3, 1, 2), 0.3)[0, 0]
     tensor([[0.2000, 0.8000]])
     """
-    if not 0 <= offset <= 0.5:
-        raise ValueError(f"non_linear_contrast: offset {offset} is not in [0, 0.5].")
+    check_between("non_linear_contrast: offset", offset, 0, 0.5)
     return (images * (2 * offset)).add_(0.5 - offset)
 
 
@@ -143,17 +143,17 @@ def non_linear_contrast(images, offset):
     group="sharpness",
     family="color",
     levels=(0.95, 0.9, 0.85, 0.8, 0.75),
-    source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
+    source="QualityAwareTransform's levels; definition as Pillow's and torchvision's",
 )
 @register(
     "contrast_up",
     group="sharpness",
     family="color",
     levels=(1.05, 1.1, 1.15, 1.2, 1.25),
-    source="levels of an unofficial port of QPT; definition as Pillow's and torchvision's",
+    source="QualityAwareTransform's levels; definition as Pillow's and torchvision's",
 )
 @batched
-def contrast(images, factor):
+def contrast(images: torch.Tensor, factor: float) -> torch.Tensor:
     """Distance from the image's mean grey times a factor; ``contrast_up`` and ``contrast_down``.
 
     Parameters
@@ -174,8 +174,7 @@ def contrast(images, factor):
     >>> contrast(torch.tensor([0.4, 0.6]).view(1, 1, 1, 2).expand(1, 3, 1, 2), 1.5)[0, 0]
     tensor([[0.3500, 0.6500]])
     """
-    if factor < 0:
-        raise ValueError(f"contrast: factor must be 0 or more, not {factor}.")
+    check_at_least("contrast: factor", factor, 0)
     means = rgb_to_gray(images.mean((2, 3), keepdim=True))  # the mean of grey is grey of the means
     return torch.lerp(means, images, factor)
 
@@ -184,10 +183,10 @@ def contrast(images, factor):
     "unsharp_mask",
     group="sharpness",
     levels=(0.5, 0.7, 0.9, 1.1, 1.3),
-    source="levels of an unofficial port of QPT; sigma our choice",
+    source="QualityAwareTransform's levels; sigma our choice",
 )
 @batched
-def unsharp_mask(images, amount):
+def unsharp_mask(images: torch.Tensor, amount: float) -> torch.Tensor:
     """Sharpened: ``x + amount * (x - blurred x)`` on red, green and blue, sigma 2 pixels.
 
     Parameters
@@ -219,7 +218,7 @@ def unsharp_mask(images, amount):
     source="Re-IQA (high sharpen)",
 )
 @batched
-def laplacian_sharpen(images, amount):
+def laplacian_sharpen(images: torch.Tensor, amount: float) -> torch.Tensor:
     """Sharpened by the Laplacian of CIE lightness: ``L - amount * laplacian(L)``.
 
     Parameters

@@ -4,96 +4,34 @@ A space says which sequences there are, how many (``size``), and draws them (``s
 ``degrade`` draws and applies in one call. What is drawn depends on each image's seed alone.
 """
 
-import math
+from __future__ import annotations
+
+from collections.abc import Callable
 from numbers import Integral, Real
 
 import numpy as np
-import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
-from skiqa.degradations._batching import check_images
+from skiqa._types import Floats
 from skiqa.degradations._random import uniform
 from skiqa.degradations._registry import FAMILIES, N_LEVELS
-from skiqa.degradations.bank import Bank, get_bank
-from skiqa.degradations.sequences import apply_sequences
+from skiqa.degradations._space import (
+    STREAM,
+    Draws,
+    Seeds,
+    Space,
+    as_seeds,
+    count_ordered_choices,
+    names_by,
+    pick,
+)
+from skiqa.degradations.bank import KADIS, Bank, BankLike, get_bank
+from skiqa.degradations.sequences import Steps
 
 __all__ = ["BankSpace", "SequenceSpace", "ShuffleSpace", "Space", "get_space"]
 
-_STREAM = 2000  # of random numbers; operators draw from seeds of their own (spawn)
 _PROBABILITY = [Interval(Real, 0, 1, closed="both")]
 _BANK = [str, Bank, tuple, list]
-
-
-class Space(BaseEstimator):
-    """What all spaces share; a space of one's own defines the three methods at the end.
-
-    Spaces hold parameters only, as objectives do: they can be cloned, pickled and searched over
-    (``objective__space__p_skip``). Their values are checked when the space is used.
-    """
-
-    def sample(self, seeds):
-        """Draw one sequence for each seed.
-
-        Parameters
-        ----------
-        seeds : int64 tensor of shape (N,), or sequence of int
-            What is drawn for a seed is the same whatever stands beside it.
-
-        Returns
-        -------
-        list of N tuples of (str, int)
-            Steps (name, level) in order; the empty tuple is the pristine image.
-
-        Notes
-        -----
-        1 to 35 microseconds a sequence on one CPU core, by space.
-        """
-        self._validate_params()
-        seeds = _as_seeds(seeds)
-        if not len(seeds):
-            return []
-        return self._sequences(uniform(seeds, (self._n_draws(),), _STREAM).double().numpy())
-
-    def apply(self, images, sequences, seeds=0):
-        """Degrade each image by its sequence: :func:`skiqa.degradations.apply_sequences`."""
-        return apply_sequences(images, sequences, seeds)
-
-    def degrade(self, images, seeds):
-        """Draw a sequence for each image of a batch, and apply it.
-
-        Parameters
-        ----------
-        images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
-            RGB images, on any device. They are not changed.
-        seeds : int64 tensor of shape (N,), or sequence of int
-
-        Returns
-        -------
-        torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
-        """
-        check_images(images)
-        seeds = _as_seeds(seeds)
-        return apply_sequences(images, self.sample(seeds), seeds)
-
-    def size(self):
-        """Count the sequences that can be drawn.
-
-        Returns
-        -------
-        int
-            The number of different sequences of positive probability, exactly; the pristine image,
-            if it can be drawn, is one of them.
-        """
-        raise NotImplementedError
-
-    def _n_draws(self):
-        """Return how many uniform numbers one sequence takes."""
-        raise NotImplementedError
-
-    def _sequences(self, draws):
-        """Turn uniform numbers (N, n_draws) in [0, 1) into N sequences."""
-        raise NotImplementedError
 
 
 class BankSpace(Space):
@@ -126,11 +64,11 @@ class BankSpace(Space):
 
     _parameter_constraints = {"bank": _BANK, "p_pristine": _PROBABILITY}
 
-    def __init__(self, *, bank="kadis", p_pristine=0.0):
+    def __init__(self, *, bank: BankLike = "kadis", p_pristine: float = 0.0) -> None:
         self.bank = bank
         self.p_pristine = p_pristine
 
-    def size(self):
+    def size(self) -> int:
         """Count the sequences that can be drawn.
 
         Returns
@@ -139,10 +77,10 @@ class BankSpace(Space):
             5 n for n operators, and 1 for the pristine image if `p_pristine` is above 0.
         """
         self._validate_params()
-        degraded = len(get_bank(self.bank)) * N_LEVELS if self.p_pristine < 1 else 0
+        degraded = get_bank(self.bank).n_classes - 1 if self.p_pristine < 1 else 0
         return degraded + (self.p_pristine > 0)
 
-    def sample_distinct(self, seeds, n_sequences):
+    def sample_distinct(self, seeds: Seeds, n_sequences: int) -> list[list[Steps]]:
         """Draw several sequences for each seed, no operator twice, and none pristine.
 
         Re-IQA degrades each photo by 11 of its 26 operators at once.
@@ -160,23 +98,23 @@ class BankSpace(Space):
         names = get_bank(self.bank).names
         if not 1 <= n_sequences <= len(names):
             raise ValueError(f"n_sequences={n_sequences} is not in 1..{len(names)}.")
-        seeds = _as_seeds(seeds)
-        order = uniform(seeds, (len(names),), _STREAM + 1).numpy().argsort(1, kind="stable")
-        levels = uniform(seeds, (n_sequences,), _STREAM + 2).double().numpy()
-        levels = _pick(levels, N_LEVELS) + 1
+        rows = as_seeds(seeds)
+        order = uniform(rows, (len(names),), STREAM + 1).numpy().argsort(1, kind="stable")
+        draws = uniform(rows, (n_sequences,), STREAM + 2).double().numpy()
+        levels = pick(draws, N_LEVELS) + 1
         return [
             [((names[k], level),) for k, level in zip(row[:n_sequences], row_levels, strict=True)]
             for row, row_levels in zip(order.tolist(), levels.tolist(), strict=True)
         ]
 
-    def _n_draws(self):
+    def _n_draws(self) -> int:
         return 3
 
-    def _sequences(self, draws):
+    def _sequences(self, draws: Draws) -> list[Steps]:
         names = get_bank(self.bank).names
         pristine = draws[:, 0] < self.p_pristine
-        chosen = _pick(draws[:, 1], len(names)).tolist()
-        levels = (_pick(draws[:, 2], N_LEVELS) + 1).tolist()
+        chosen = pick(draws[:, 1], len(names)).tolist()
+        levels = (pick(draws[:, 2], N_LEVELS) + 1).tolist()
         return [
             () if skip else ((names[k], level),)
             for skip, k, level in zip(pristine, chosen, levels, strict=True)
@@ -231,13 +169,20 @@ class SequenceSpace(Space):
         "p_pristine": _PROBABILITY,
     }
 
-    def __init__(self, *, bank="arniqa", max_length=4, level_std=2.5, p_pristine=0.05):
+    def __init__(
+        self,
+        *,
+        bank: BankLike = "arniqa",
+        max_length: int = 4,
+        level_std: float | None = 2.5,
+        p_pristine: float = 0.05,
+    ) -> None:
         self.bank = bank
         self.max_length = max_length
         self.level_std = level_std
         self.p_pristine = p_pristine
 
-    def size(self):
+    def size(self) -> int:
         """Count the sequences that can be drawn.
 
         Returns
@@ -248,38 +193,37 @@ class SequenceSpace(Space):
         """
         self._validate_params()
         groups = self._groups()
-        counts = _ordered_choices([len(names) * N_LEVELS for names in groups])
+        counts = count_ordered_choices([len(names) * N_LEVELS for names in groups])
         degraded = sum(counts[1 : self.max_length + 1]) if self.p_pristine < 1 else 0
         return degraded + (self.p_pristine > 0)
 
-    def _groups(self):
-        """Return the names of the operators by group."""
-        return list(_by(get_bank(self.bank), "group").values())
+    def _groups(self) -> list[list[str]]:
+        """The names of the operators by group."""
+        return list(names_by("group", self.bank).values())
 
-    def _level_probabilities(self):
+    def _level_probabilities(self) -> Floats:
         if self.level_std is None:
             return np.full(N_LEVELS, 1 / N_LEVELS)
         weights = np.exp(-(np.arange(N_LEVELS) ** 2) / (2 * self.level_std**2))
         return weights / weights.sum()
 
-    def _n_draws(self):
+    def _n_draws(self) -> int:
         n_groups = len(self._groups())
         return 2 + n_groups + 2 * min(self.max_length, n_groups)
 
-    def _sequences(self, draws):
+    def _sequences(self, draws: Draws) -> list[Steps]:
         groups = self._groups()
         longest = min(self.max_length, len(groups))
-        pristine, length, keys, which, level = np.split(
-            draws, np.cumsum([1, 1, len(groups), longest]), axis=1
-        )
-        length = np.where(pristine[:, 0] < self.p_pristine, 0, 1 + _pick(length[:, 0], longest))
+        ends = np.cumsum([1, 1, len(groups), longest])
+        pristine, length, keys, which, how_much = np.split(draws, ends, axis=1)
+        lengths = np.where(pristine[:, 0] < self.p_pristine, 0, 1 + pick(length[:, 0], longest))
         order = keys.argsort(1, kind="stable")[:, :longest]
-        chosen = _pick(which, np.array([len(names) for names in groups])[order])
+        chosen = pick(which, np.array([len(names) for names in groups])[order])
         below = self._level_probabilities().cumsum()[:-1]
-        level = 1 + np.searchsorted(below, level, side="right")
-        rows = zip(*(a.tolist() for a in (length, order, chosen, level)), strict=True)
+        levels = 1 + np.searchsorted(below, how_much, side="right")
+        rows = zip(*(a.tolist() for a in (lengths, order, chosen, levels)), strict=True)
         return [
-            tuple((groups[g][k], lev) for g, k, lev in list(zip(o, c, ls, strict=True))[:n])
+            tuple((groups[g][k], level) for g, k, level in zip(o[:n], c[:n], ls[:n], strict=True))
             for n, o, c, ls in rows
         ]
 
@@ -304,8 +248,8 @@ class ShuffleSpace(Space):
     Notes
     -----
     QPT has no public code. Certain is: three families, shuffle, skip, a second order, about
-    2 x 10^7 degradations. The bank, its levels (those of an unofficial port), which operator is of
-    which family, one operator of a family in a pass, `p_skip`, `p_second` and uniform levels are
+    2 x 10^7 degradations. The bank and its levels (see :data:`QPT`), which operator is of which
+    family, one operator of a family in a pass, `p_skip`, `p_second` and uniform levels are
     **our choice**.
 
     Counting. With L_f = 5 x operators of family f, one pass has
@@ -344,12 +288,14 @@ class ShuffleSpace(Space):
         "p_second": _PROBABILITY,
     }
 
-    def __init__(self, *, bank="qpt", p_skip=0.5, p_second=0.5):
+    def __init__(
+        self, *, bank: BankLike = "qpt", p_skip: float = 0.5, p_second: float = 0.5
+    ) -> None:
         self.bank = bank
         self.p_skip = p_skip
         self.p_second = p_second
 
-    def size(self):
+    def size(self) -> int:
         """Count the sequences that can be drawn.
 
         Returns
@@ -360,26 +306,26 @@ class ShuffleSpace(Space):
         self._validate_params()
         options = [len(names) * N_LEVELS for names in self._families()]
         if self.p_skip == 0:  # every pass has every family: a double pass splits in the middle
-            single = _ordered_choices(options)[-1]
+            single = count_ordered_choices(options)[-1]
             return single * (self.p_second < 1) + single**2 * (self.p_second > 0)
-        single = sum(_ordered_choices(options))
+        single = sum(count_ordered_choices(options))
         if self.p_second == 0:
             return single
         total = single
         for f, n in enumerate(options):
-            without = sum(_ordered_choices(options[:f] + options[f + 1 :]))
+            without = sum(count_ordered_choices(options[:f] + options[f + 1 :]))
             total += n * without * (single - without)
         return total
 
-    def _families(self):
-        """Return the names of the operators by family, in the order of FAMILIES."""
-        families = _by(get_bank(self.bank), "family")
+    def _families(self) -> list[list[str]]:
+        """The names of the operators by family, in the order of FAMILIES."""
+        families = names_by("family", self.bank)
         return [families[family] for family in FAMILIES if family in families]
 
-    def _n_draws(self):
+    def _n_draws(self) -> int:
         return 1 + 2 * 4 * len(self._families())
 
-    def _sequences(self, draws):
+    def _sequences(self, draws: Draws) -> list[Steps]:
         families = self._families()
         sizes = np.array([len(names) for names in families])
         second, *parts = np.split(draws, np.cumsum([1] + 7 * [len(families)]), axis=1)
@@ -388,8 +334,8 @@ class ShuffleSpace(Space):
         for skip, keys, which, level in (parts[:4], parts[4:]):
             order = keys.argsort(1, kind="stable")
             kept = np.take_along_axis(skip, order, 1) >= self.p_skip
-            chosen = _pick(which, sizes[order])
-            passes.append((order, chosen, 1 + _pick(level, N_LEVELS), kept))
+            chosen = pick(which, sizes[order])
+            passes.append((order, chosen, 1 + pick(level, N_LEVELS), kept))
         passes[1][3][~twice] = False
         both = [np.hstack(pair).tolist() for pair in zip(*passes, strict=True)]
         return [
@@ -398,48 +344,15 @@ class ShuffleSpace(Space):
         ]
 
 
-def _as_seeds(seeds):
-    """Seeds as an int64 tensor (N,) on the CPU."""
-    seeds = torch.as_tensor(seeds)
-    if seeds.ndim != 1 or (len(seeds) and seeds.is_floating_point()):
-        raise ValueError(
-            "seeds must be integers of shape (n_samples,), not "
-            f"{seeds.dtype} of shape {tuple(seeds.shape)}."
-        )
-    return seeds.to("cpu", torch.int64)
-
-
-def _pick(draws, n):
-    """Turn uniform numbers in [0, 1) into integers 0..n-1; exact in float64."""
-    return (draws * n).astype(np.int64)
-
-
-def _by(bank, attribute):
-    """Return the names of a bank's operators by an attribute of theirs, in the bank's order."""
-    parts = {}
-    for operator in bank.operators:
-        parts.setdefault(getattr(operator, attribute), []).append(operator.name)
-    return parts
-
-
-def _ordered_choices(options):
-    """Count ordered choices of n parts with one option of each: n! e_n(options), n = 0, 1, ..."""
-    polynomial = [1]  # product of (1 + options_i t): its coefficients are e_n
-    for n in options:
-        shifted = [0, *(n * c for c in polynomial)]
-        polynomial = [a + b for a, b in zip([*polynomial, 0], shifted, strict=True)]
-    return [math.factorial(n) * e for n, e in enumerate(polynomial)]
-
-
-_SPACES = {
-    "contrique": lambda: BankSpace(p_pristine=1 / 126),
+_SPACES: dict[str, Callable[[], Space]] = {
+    "contrique": lambda: BankSpace(p_pristine=1 / KADIS.n_classes),
     "arniqa": SequenceSpace,
     "qpt": ShuffleSpace,
     "reiqa": lambda: BankSpace(bank="reiqa"),
 }
 
 
-def get_space(name):
+def get_space(name: str | Space) -> Space:
     """Make the space of a published method; a :class:`Space` is returned as it is.
 
     Parameters

@@ -1,14 +1,17 @@
 """Spatial degradations: jitter, patches, blocks, pixelation, quantization, resizing, moire."""
 
+from __future__ import annotations
+
 import math
 
 import torch
 import torch.nn.functional as F
 
 from skiqa.degradations._batching import batched
+from skiqa.degradations._checks import as_count, check_at_least, check_between
 from skiqa.degradations._random import normal, randint, uniform
 from skiqa.degradations._registry import register
-from skiqa.degradations._resampling import nearest, resample
+from skiqa.degradations._resampling import shrink_and_enlarge
 from skiqa.degradations._thresholds import otsu_thresholds
 
 __all__ = [
@@ -24,6 +27,8 @@ __all__ = [
     "resize_nearest",
 ]
 
+_MANY = 1_000_000  # patches or blocks; more is a mistake
+
 
 @register(
     "jitter",
@@ -33,7 +38,7 @@ __all__ = [
     source="KADID-10k type 19",
 )
 @batched
-def jitter(images, std, seeds):
+def jitter(images: torch.Tensor, std: float, seeds: torch.Tensor) -> torch.Tensor:
     """Pixels that scatter: five times, each is fetched from a place near its own.
 
     Parameters
@@ -62,8 +67,7 @@ def jitter(images, std, seeds):
     >>> torch.allclose(jitter(images, 0.0, seeds=0), images, atol=1e-4)
     True
     """
-    if std < 0:
-        raise ValueError(f"jitter: std must be 0 or more, not {std}.")
+    check_at_least("jitter: std", std, 0)
     height, width = images.shape[2:]
     x = (torch.arange(width, device=images.device) * 2 + 1) / width - 1
     y = (torch.arange(height, device=images.device) * 2 + 1) / height - 1
@@ -86,7 +90,9 @@ def jitter(images, std, seeds):
     source="KADID-10k type 20",
 )
 @batched
-def non_eccentricity_patch(images, n_patches, seeds):
+def non_eccentricity_patch(
+    images: torch.Tensor, n_patches: float, seeds: torch.Tensor
+) -> torch.Tensor:
     """Patches of 16 x 16 pixels copied to a place up to 8 pixels away along each axis.
 
     Parameters
@@ -111,13 +117,13 @@ def non_eccentricity_patch(images, n_patches, seeds):
     >>> torch.equal(non_eccentricity_patch(images, 0, seeds=0), images)
     True
     """
-    n_patches = _count(n_patches, "non_eccentricity_patch: n_patches")
+    n = as_count("non_eccentricity_patch: n_patches", n_patches, low=0, high=_MANY)
     height, width = images.shape[2:]
     rows, columns = min(16, height), min(16, width)
-    tops = randint(seeds, 0, height - rows, (n_patches,), 0)
-    lefts = randint(seeds, 0, width - columns, (n_patches,), 1)
-    new_tops = tops + randint(seeds, -8, 8, (n_patches,), 2)
-    new_lefts = lefts + randint(seeds, -8, 8, (n_patches,), 3)
+    tops = randint(seeds, 0, height - rows, (n,), 0)
+    lefts = randint(seeds, 0, width - columns, (n,), 1)
+    new_tops = tops + randint(seeds, -8, 8, (n,), 2)
+    new_lefts = lefts + randint(seeds, -8, 8, (n,), 3)
     new_tops.clamp_(0, height - rows)
     new_lefts.clamp_(0, width - columns)
     places = torch.stack([tops, lefts, new_tops, new_lefts], -1).tolist()
@@ -133,7 +139,7 @@ def non_eccentricity_patch(images, n_patches, seeds):
     "pixelate", group="spatial", levels=(0.01, 0.05, 0.1, 0.2, 0.5), source="KADID-10k type 21"
 )
 @batched
-def pixelate(images, amount):
+def pixelate(images: torch.Tensor, amount: float) -> torch.Tensor:
     """Fewer pixels: shrunk and enlarged again, both by the nearest neighbour.
 
     Parameters
@@ -157,17 +163,9 @@ def pixelate(images, amount):
     >>> pixelate(ramp, 0.5)[0, 0, 0] * 8
     tensor([1., 1., 1., 4., 4., 6., 6., 6.])
     """
-    if not 0 <= amount <= 0.9:
-        raise ValueError(f"pixelate: amount {amount} is not in [0, 0.9].")
+    check_between("pixelate: amount", amount, 0, 0.9)
     factor = 0.95 - amount**0.6
-    return _shrink_and_enlarge(images, factor, nearest)
-
-
-def _shrink_and_enlarge(images, factor, resize, *kernel):
-    """Images shrunk by a factor, sides rounded up, and enlarged back, by ``resize``."""
-    size = images.shape[2:]
-    small = [max(1, math.ceil(side * factor)) for side in size]
-    return resize(resize(images, small, *kernel), size, *kernel)
+    return shrink_and_enlarge(images, factor, "nearest")
 
 
 @register(
@@ -178,7 +176,7 @@ def _shrink_and_enlarge(images, factor, resize, *kernel):
     source="KADID-10k type 22",
 )
 @batched
-def quantization(images, n_thresholds):
+def quantization(images: torch.Tensor, n_thresholds: float) -> torch.Tensor:
     """Few values: Otsu's thresholds on the values of all channels together.
 
     With thresholds t_1 < ... < t_n the n + 1 classes between them become 0, t_2, ..., t_n, 1.
@@ -208,11 +206,11 @@ def quantization(images, n_thresholds):
     >>> len(quantization(images, 7).unique())
     8
     """
-    n_thresholds = _count(n_thresholds, "quantization: n_thresholds", low=1, high=255)
-    return torch.cat([_quantize(image, n_thresholds) for image in images.split(1)])
+    n = as_count("quantization: n_thresholds", n_thresholds, low=1, high=255)
+    return torch.cat([_quantize(image, n) for image in images.split(1)])
 
 
-def _quantize(image, n_thresholds):
+def _quantize(image: torch.Tensor, n_thresholds: int) -> torch.Tensor:
     low, high = image.aminmax()
     if low == high:
         return image.clone()
@@ -228,20 +226,15 @@ def _quantize(image, n_thresholds):
     return table.index_select(0, bins.int().flatten()).view_as(image)
 
 
-@register(
-    "resize_nearest_reiqa",
-    group="spatial",
-    levels=(2, 3, 4, 5, 6),
-    source="Re-IQA",
-)
+@register("resize_nearest_reiqa", group="spatial", levels=(2, 3, 4, 5, 6), source="Re-IQA")
 @register(
     "resize_nearest",
     group="spatial",
     levels=(2.0, 2.5, 3.0, 3.5, 4.0),
-    source="levels of an unofficial port of QPT",
+    source="QualityAwareTransform's levels",
 )
 @batched
-def resize_nearest(images, factor):
+def resize_nearest(images: torch.Tensor, factor: float) -> torch.Tensor:
     """Shrunk and enlarged again, both by the nearest neighbour.
 
     Parameters
@@ -263,24 +256,19 @@ def resize_nearest(images, factor):
     >>> resize_nearest(edge, 4)[0, 0, 0]
     tensor([0., 0., 0., 0., 1., 1., 1., 1.])
     """
-    _check_factor(factor, "resize_nearest")
-    return _shrink_and_enlarge(images, 1 / factor, nearest)
+    check_at_least("resize_nearest: factor", factor, 1)
+    return shrink_and_enlarge(images, 1 / factor, "nearest")
 
 
-@register(
-    "resize_bilinear_reiqa",
-    group="spatial",
-    levels=(2, 3, 4, 8, 16),
-    source="Re-IQA",
-)
+@register("resize_bilinear_reiqa", group="spatial", levels=(2, 3, 4, 8, 16), source="Re-IQA")
 @register(
     "resize_bilinear",
     group="spatial",
     levels=(2.0, 2.5, 3.0, 3.5, 4.0),
-    source="levels of an unofficial port of QPT; antialiasing our choice",
+    source="QualityAwareTransform's levels; antialiasing our choice",
 )
 @batched
-def resize_bilinear(images, factor):
+def resize_bilinear(images: torch.Tensor, factor: float) -> torch.Tensor:
     """Shrunk and enlarged again, both by linear interpolation, as Pillow has it.
 
     Parameters
@@ -302,24 +290,19 @@ def resize_bilinear(images, factor):
     >>> resize_bilinear(edge, 4)[0, 0, 0]
     tensor([0.1429, 0.1429, 0.2321, 0.4107, 0.5893, 0.7679, 0.8571, 0.8571])
     """
-    _check_factor(factor, "resize_bilinear")
-    return _shrink_and_enlarge(images, 1 / factor, resample, "bilinear")
+    check_at_least("resize_bilinear: factor", factor, 1)
+    return shrink_and_enlarge(images, 1 / factor, "bilinear")
 
 
-@register(
-    "resize_bicubic_reiqa",
-    group="spatial",
-    levels=(2, 3, 4, 8, 16),
-    source="Re-IQA",
-)
+@register("resize_bicubic_reiqa", group="spatial", levels=(2, 3, 4, 8, 16), source="Re-IQA")
 @register(
     "resize_bicubic",
     group="spatial",
     levels=(2.0, 2.5, 3.0, 3.5, 4.0),
-    source="levels of an unofficial port of QPT; antialiasing our choice",
+    source="QualityAwareTransform's levels; antialiasing our choice",
 )
 @batched
-def resize_bicubic(images, factor):
+def resize_bicubic(images: torch.Tensor, factor: float) -> torch.Tensor:
     """Shrunk and enlarged again, both by cubic convolution (a = -1/2), as Pillow has it.
 
     Parameters
@@ -341,18 +324,13 @@ def resize_bicubic(images, factor):
     >>> resize_bicubic(edge, 4)[0, 0, 0]
     tensor([0.0056, 0.0538, 0.1656, 0.3778, 0.6222, 0.8344, 0.9462, 0.9944])
     """
-    _check_factor(factor, "resize_bicubic")
-    return _shrink_and_enlarge(images, 1 / factor, resample, "bicubic")
+    check_at_least("resize_bicubic: factor", factor, 1)
+    return shrink_and_enlarge(images, 1 / factor, "bicubic")
 
 
-@register(
-    "resize_lanczos",
-    group="spatial",
-    levels=(2, 3, 4, 8, 16),
-    source="Re-IQA",
-)
+@register("resize_lanczos", group="spatial", levels=(2, 3, 4, 8, 16), source="Re-IQA")
 @batched
-def resize_lanczos(images, factor):
+def resize_lanczos(images: torch.Tensor, factor: float) -> torch.Tensor:
     """Shrunk and enlarged again, both by Lanczos' kernel of three lobes, as Pillow has it.
 
     Parameters
@@ -374,13 +352,8 @@ def resize_lanczos(images, factor):
     >>> resize_lanczos(edge, 4)[0, 0, 0]
     tensor([0.0000, 0.0065, 0.1772, 0.3875, 0.6125, 0.8228, 0.9935, 1.0000])
     """
-    _check_factor(factor, "resize_lanczos")
-    return _shrink_and_enlarge(images, 1 / factor, resample, "lanczos")
-
-
-def _check_factor(factor, name):
-    if not factor >= 1:
-        raise ValueError(f"{name}: factor must be 1 or more, not {factor}.")
+    check_at_least("resize_lanczos: factor", factor, 1)
+    return shrink_and_enlarge(images, 1 / factor, "lanczos")
 
 
 @register(
@@ -392,7 +365,7 @@ def _check_factor(factor, name):
     source="our choice",
 )
 @batched
-def moire(images, depth, seeds):
+def moire(images: torch.Tensor, depth: float, seeds: torch.Tensor) -> torch.Tensor:
     """Photo of a screen: curved coloured bands, where its grid beats with the sensor's.
 
     Each channel is multiplied by ``1 - depth / 2 (1 + cos phase)``. The phase grows evenly along
@@ -405,7 +378,7 @@ def moire(images, depth, seeds):
     images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
         RGB images.
     depth : float or tensor of shape (N,)
-        Share of the light that is lost in the dark of a band, in [0, 1].
+        How much of the light is lost in the dark of a band, in [0, 1].
     seeds : int or int64 tensor of shape (N,)
         Seeds of the bands.
 
@@ -421,8 +394,7 @@ def moire(images, depth, seeds):
     >>> round(float(banded.min()), 2), round(float(banded.max()), 2)
     (0.4, 0.8)
     """
-    if not 0 <= depth <= 1:
-        raise ValueError(f"moire: depth {depth} is not in [0, 1].")
+    check_between("moire: depth", depth, 0, 1)
     height, width = images.shape[2:]
     turn, pitch, bend, start = uniform(seeds, (4,)).mul_(2 * math.pi).view(-1, 4, 1, 1).unbind(1)
     frequency = 2 * math.pi / 32 * 4 ** (pitch / (2 * math.pi))
@@ -436,14 +408,10 @@ def moire(images, depth, seeds):
 
 
 @register(
-    "color_block",
-    group="spatial",
-    levels=(2, 4, 6, 8, 10),
-    random=True,
-    source="KADID-10k type 23",
+    "color_block", group="spatial", levels=(2, 4, 6, 8, 10), random=True, source="KADID-10k type 23"
 )
 @batched
-def color_block(images, n_blocks, seeds):
+def color_block(images: torch.Tensor, n_blocks: float, seeds: torch.Tensor) -> torch.Tensor:
     """Opaque blocks of 32 x 32 pixels, each of one random colour, at random places.
 
     Parameters
@@ -466,23 +434,16 @@ def color_block(images, n_blocks, seeds):
     >>> (color_block(torch.zeros(1, 3, 64, 64), 1, seeds=7)[0, 0] > 0).sum()
     tensor(1024)
     """
-    n_blocks = _count(n_blocks, "color_block: n_blocks")
+    n = as_count("color_block: n_blocks", n_blocks, low=0, high=_MANY)
     height, width = images.shape[2:]
     rows, columns = min(32, height), min(32, width)
-    tops = randint(seeds, 0, height - rows, (n_blocks,), 0).tolist()
-    lefts = randint(seeds, 0, width - columns, (n_blocks,), 1).tolist()
+    tops = randint(seeds, 0, height - rows, (n,), 0).tolist()
+    lefts = randint(seeds, 0, width - columns, (n,), 1).tolist()
     # A block's colour takes one number each from three streams, so that it stays when blocks
     # are added.
-    colors = torch.stack([uniform(seeds, (n_blocks,), 2 + c) for c in range(3)], -1)
+    colors = torch.stack([uniform(seeds, (n,), 2 + c) for c in range(3)], -1)
     result = images.clone()
     for target, *blocks in zip(result, tops, lefts, colors, strict=True):
         for top, left, color in zip(*blocks, strict=True):
             target[:, top : top + rows, left : left + columns] = color[:, None, None]
     return result
-
-
-def _count(number, what, low=0, high=1_000_000):
-    """`number` as an int in low..high."""
-    if number != int(number) or not low <= number <= high:
-        raise ValueError(f"{what} must be a whole number in {low}..{high}, not {number}.")
-    return int(number)
