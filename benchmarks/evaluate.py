@@ -33,11 +33,11 @@ from skiqa.model_selection import evaluate
 NAMES = ("srocc", "plcc", "krocc", "rmse")
 
 
-def logistic(x, top, bottom, centre, width):
+def logistic(x: np.ndarray, top: float, bottom: float, centre: float, width: float) -> np.ndarray:
     return (top - bottom) / (1 + np.exp(-(x - centre) / np.abs(width))) + bottom
 
 
-def plain(features, mos):
+def score_plainly(features: np.ndarray, mos: np.ndarray) -> np.ndarray:
     """Return the four numbers of each of the ten splits, with nothing of skiqa."""
     rows = []
     for train, test in ShuffleSplit(10, test_size=0.2, random_state=0).split(features):
@@ -46,14 +46,13 @@ def plain(features, mos):
         start = [y.max(), y.min(), predicted.mean(), predicted.std() / 4]
         curve, _ = curve_fit(logistic, predicted, y, start, ftol=1e-14, xtol=1e-14, maxfev=100_000)
         mapped = logistic(predicted, *curve)
-        rows.append([
-            spearmanr(y, predicted).statistic, pearsonr(y, mapped).statistic,
-            kendalltau(y, predicted).statistic, np.sqrt(np.mean((y - mapped) ** 2)),
-        ])  # fmt: skip
+        srocc, krocc = spearmanr(y, predicted).statistic, kendalltau(y, predicted).statistic
+        plcc, rmse = pearsonr(y, mapped).statistic, np.sqrt(np.mean((y - mapped) ** 2))
+        rows.append([srocc, plcc, krocc, rmse])
     return np.array(rows)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -69,7 +68,7 @@ def main():
     found = evaluate(make_pipeline(encoder, Ridge()), data)
     print(found, f"\n\n{time.perf_counter() - start:.0f} s\n")
 
-    rows = plain(encoder.fit(data.data).transform(data.data), data.target)
+    rows = score_plainly(encoder.fit(data.data).transform(data.data), data.target)
     print("scikit-learn and scipy alone\n")
     for name, values in (("median", np.median(rows, axis=0)), ("std", rows.std(axis=0, ddof=1))):
         print(name.ljust(8), *(f"{value:.6f}" for value in values))
