@@ -187,16 +187,16 @@ class CrossDatabase(Bunch):
 
 def _by_name(datasets: Sequence[Bunch] | Mapping[str, Bunch]) -> dict[str, Bunch]:
     if isinstance(datasets, Mapping) and "data" not in datasets:
-        named = dict(datasets)
+        databases = dict(datasets)
     else:
         listed = [datasets] if isinstance(datasets, Mapping) else list(datasets)  # one Bunch
         names = [data.get("name", f"database {n}") for n, data in enumerate(listed, 1)]
-        named = dict(zip(names, listed, strict=True))
-        if len(named) < len(names):
+        databases = dict(zip(names, listed, strict=True))
+        if len(databases) < len(names):
             raise ValueError(f"two databases have one name: {names}. Give a dict of names.")
-    if len(named) < 2:
+    if len(databases) < 2:
         raise ValueError("cross_database needs two or more databases")
-    return named
+    return databases
 
 
 def _scores_on_others(
