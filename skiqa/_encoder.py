@@ -45,7 +45,6 @@ from skiqa._training.schedule import DECIDED_BY_OBJECTIVE, Plan, make_plan
 from skiqa._training.trainer import Trainer
 from skiqa._types import Images
 from skiqa._types import Path as AnyPath
-from skiqa.exceptions import ImageError
 from skiqa.objectives import OBJECTIVES, Objective
 
 
@@ -185,6 +184,13 @@ class ContrastiveQualityEncoder(
     >>> model.fit(photos, [0.8, 0.5, 0.9, 0.6]).predict(photos).shape
     (4,)
     """
+
+    state_: EncoderState
+    n_iter_: int
+    loss_curve_: list[float]
+    history_: list[dict[str, float]]
+    training_state_: dict[str, Any] | None
+    checkpoint_path_: str | None
 
     _parameter_constraints = {
         "backbone": [str, None],
@@ -409,7 +415,7 @@ class ContrastiveQualityEncoder(
         if not is_rows(X):
             if reset:
                 for name in ("n_features_in_", "feature_names_in_"):
-                    vars(self).pop(name, None)
+                    self.__dict__.pop(name, None)
             return as_image_list(X)
         dtype = np.float32 if self.image_shape is None else None
         return rows_as_images(validate_data(self, X, dtype=dtype, reset=reset), self.image_shape)
@@ -529,10 +535,15 @@ class ContrastiveQualityEncoder(
 
     def _cache_folder(self) -> str:
         """Return the digest of everything, but the image, that changes a feature."""
-        # Pillow decodes and resizes: its version is part of what an image file means
-        scales = tuple(map(float, self.scales))
-        parts = (self.state_.digest, scales, self.pooling, self.precision)
-        parts += (self.image_shape, EXTRACTION_VERSION, PIL.__version__)
+        parts = (
+            self.state_.digest,
+            tuple(map(float, self.scales)),
+            self.pooling,
+            self.precision,
+            self.image_shape,
+            EXTRACTION_VERSION,
+            PIL.__version__,  # decodes and resizes: part of what an image file means
+        )
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def _train(self, run: Run, context: Any, data: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class SupportsArray(Protocol):
     def __array__(self) -> npt.NDArray[Any]: ...
 
 
-Path: TypeAlias = "str | os.PathLike[str]"
+Path: TypeAlias = str | os.PathLike[str]
 
 # One image: a path, encoded bytes, a PIL image, an array (h, w[, c]) or a tensor (c, h, w).
 Image: TypeAlias = (

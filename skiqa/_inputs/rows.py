@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from skiqa._inputs.images import ImageList, refuse_empty
 from skiqa._types import Pixels
 
 
-def rows_as_images(rows: Any, image_shape: tuple[int, ...] | None = None) -> ImageList:
+def rows_as_images(rows: Any, image_shape: Sequence[int] | None = None) -> ImageList:
     """Make images of rows of numbers.
 
     Parameters

@@ -88,8 +88,8 @@ def gather(rows: torch.Tensor, n_blocks: int = 1) -> torch.Tensor:
     if world_size() == 1:
         return rows
     blocks = rows.unflatten(0, (n_blocks, -1))
-    sizes = _all_gather(torch.tensor([blocks.shape[1]], device=rows.device))
-    sizes = [int(size) for size in sizes]
+    counts = torch.tensor([blocks.shape[1]], device=rows.device)
+    sizes = [int(count) for count in _all_gather(counts)]
     padded = blocks.new_zeros(n_blocks, max(sizes), *blocks.shape[2:])
     padded[:, : blocks.shape[1]] = blocks.detach()
     parts = [part[:, :size] for part, size in zip(_all_gather(padded), sizes, strict=True)]
@@ -148,7 +148,7 @@ def synchronise_batchnorm(module: nn.Module) -> None:
         return
     for norm in module.modules():
         if isinstance(norm, _BatchNorm):
-            norm.forward = _SynchronisedForward(norm)
+            norm.forward = _SynchronisedForward(norm)  # type: ignore[method-assign, assignment]
 
 
 class _SynchronisedForward:
@@ -175,10 +175,12 @@ def _normalise(norm: _BatchNorm, x: torch.Tensor) -> torch.Tensor:
     mean = total[:-1] / n
     centered = x - mean.view(shape)
     variance = _Sum.apply(centered.square().sum(axes)) / n
-    with torch.no_grad():
-        norm.running_mean.lerp_(mean.to(norm.running_mean), norm.momentum)
-        unbiased = variance * (n / (n - 1))
-        norm.running_var.lerp_(unbiased.to(norm.running_var), norm.momentum)
+    running_mean, running_var = norm.running_mean, norm.running_var
+    if running_mean is not None and running_var is not None and norm.momentum is not None:
+        with torch.no_grad():
+            running_mean.lerp_(mean.to(running_mean), norm.momentum)
+            unbiased = variance * (n / (n - 1))
+            running_var.lerp_(unbiased.to(running_var), norm.momentum)
     y = centered * (variance + norm.eps).rsqrt().view(shape)
     if norm.affine:
         y = y * norm.weight.view(shape) + norm.bias.view(shape)

@@ -112,7 +112,7 @@ def make_plan(
             "minimum of 2 is required."
         )
     defaults = objective.defaults_scratch if scratch else objective.defaults_pretrained
-    value = {name: defaults[name] if given[name] is None else given[name] for name in defaults}
+    value: dict[str, Any] = dict(defaults) | {name: x for name, x in given.items() if x is not None}
     if not scratch:  # the projector behind trained weights is new: it learns as from scratch
         published = objective.defaults_scratch["learning_rate"]
         options["head_factor"] = published / value["learning_rate"]

@@ -31,8 +31,7 @@ from skiqa.objectives._common import at_least_float32
 
 if TYPE_CHECKING:
     from skiqa.objectives import Objective
-
-Views = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+    from skiqa.objectives._base import Views
 
 
 def feature_drift(f: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
@@ -103,7 +102,7 @@ class Trainer:
         # another objective's projector, or one of another width, starts anew
         if _shapes(state.head) == _shapes(to_arrays(self.head)):
             load_arrays(self.head, state.head, "the projector")
-        self.network.to(device, memory_format=torch.channels_last)
+        self.network.to(device).to(memory_format=torch.channels_last)
         self.head.to(device)
         self.network.train(plan.train_statistics)
         self.head.train()
@@ -113,7 +112,7 @@ class Trainer:
         self.start: Stages | None = None
         if plan.start_penalty:
             self.start = build(state).eval().requires_grad_(False)
-            self.start.to(device, memory_format=torch.channels_last)
+            self.start.to(device).to(memory_format=torch.channels_last)
         groups = parameter_groups(self.network.model, self.head, plan)
         self.optimizer = torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum)
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
@@ -194,19 +193,19 @@ class Trainer:
             outputs = self._outputs(views, seed)
         else:
             with torch.no_grad(), statistics_held(self.network):
-                found = zip(*(self._outputs(x, seed ^ k) for k, x in enumerate(parts)), strict=True)
-                found = list(found)
-            outputs = [torch.cat(x).requires_grad_() for x in found]
+                found = [self._outputs(x, seed ^ k) for k, x in enumerate(parts)]
+            outputs = [torch.cat(x).requires_grad_() for x in zip(*found, strict=True)]
         n_views = len(views) // n
         with seeded(~from_first(seed)), self._autocast():  # one loss for all processes
             rows, *statistics = (gather(output, n_views) for output in outputs)
             loss = self._loss(rows, labels, keys)
             if start is not None:
-                drift = feature_drift(*statistics, gather(start, n_views))
+                drift = feature_drift(statistics[0], gather(start, n_views))
                 loss = loss + self.plan.start_penalty * drift
         self.scaler.scale(loss).backward()
         if len(parts) > 1:
-            slopes = [x.grad.split(list(map(len, y))) for x, y in zip(outputs, found, strict=True)]
+            lengths = [[len(x) for x in column] for column in zip(*found, strict=True)]
+            slopes = [_slope(x).split(n) for x, n in zip(outputs, lengths, strict=True)]
             for k, (x, *slope) in enumerate(zip(parts, *slopes, strict=True)):
                 torch.autograd.backward(self._outputs(x, seed ^ k), slope)
         sum_gradients(self.network.parameters())
@@ -351,6 +350,12 @@ def freeze_after(network: Stages, n_stages: int) -> None:
     network.requires_grad_(False)
     for layer in [*stem, *(layer for stage in stages[:n_stages] for layer in stage)]:
         layer.requires_grad_(True)
+
+
+def _slope(x: torch.Tensor) -> torch.Tensor:
+    """Return the gradient that a backward pass left at a tensor."""
+    assert x.grad is not None
+    return x.grad
 
 
 def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
