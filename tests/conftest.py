@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -35,6 +36,13 @@ def png_paths(small_photos, tmp_path):
     for photo, path in zip(small_photos, paths, strict=True):
         Image.fromarray(photo).save(path)
     return [str(path) for path in paths]
+
+
+@pytest.fixture(scope="session")
+def photo_batch():
+    """Parts of china.jpg and flower.jpg as a batch, float32 (2, 3, 96, 128)."""
+    parts = [photo[150:246, 200:328] for photo in load_sample_images().images]
+    return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).float() / 255
 
 
 @pytest.fixture

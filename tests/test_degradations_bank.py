@@ -1,11 +1,23 @@
 """Banks: each sample by its own type, level and seed."""
 
 import pickle
+from collections import Counter
 
 import pytest
 import torch
 
-from skiqa.degradations import KADIS, Bank, get_bank, get_operator
+from skiqa.degradations import (
+    ARNIQA,
+    KADIS,
+    QPT,
+    REIQA,
+    Bank,
+    ShuffleSpace,
+    get_bank,
+    get_operator,
+    get_space,
+    list_operators,
+)
 
 
 @pytest.fixture
@@ -102,3 +114,60 @@ def test_banks_are_found_by_name():
     assert get_bank(KADIS) is KADIS
     with pytest.raises(ValueError, match="kadis"):
         get_bank("kadid")
+
+
+def test_the_bank_is_registered_in_full():
+    assert len(KADIS.names) == 25
+    assert [o.name for o in KADIS.operators] == list(KADIS.names)
+    assert set(KADIS.names) <= set(list_operators())
+    groups = "blur color compression noise brightness spatial sharpness"
+    assert {o.group for o in KADIS.operators} == set(groups.split())
+    for number, operator in enumerate(KADIS.operators, 1):
+        assert operator.source.startswith(f"KADID-10k type {number}")
+        assert len(operator.levels) == 5
+
+
+def _definitions(names, suffix):
+    return {name.removesuffix(suffix) for name in names}
+
+
+def test_arniqa_bank_is_published():
+    # groups, 24 operators and the levels that differ from KADIS: ARNIQA's data/utils_data.py
+    assert len(ARNIQA) == 24
+    assert set(KADIS.names) - _definitions(ARNIQA.names, "_arniqa") == {
+        "color_quantization",
+        "denoise",
+    }
+    groups = Counter(operator.group for operator in ARNIQA.operators)
+    assert list(groups.values()) == [3, 4, 2, 4, 3, 5, 3]
+    assert get_operator("jpeg2000_arniqa").levels == (16, 32, 45, 120, 170)
+    assert get_operator("mean_shift_arniqa").levels == (0, 0.08, -0.08, 0.15, -0.15)
+    assert get_operator("contrast_change_arniqa").levels == (0, 0.15, -0.4, 0.3, -0.6)
+    assert get_operator("non_linear_contrast").levels == (0.4, 0.3, 0.2, 0.1, 0.05)
+    assert get_space("arniqa").size() == 68_638_820 + 1
+
+
+def test_reiqa_bank_is_published():
+    # 22 of KADIS's 25 and four ways to resize: Re-IQA's datasets/iqa_distortions.py
+    assert len(REIQA) == 26
+    assert set(KADIS.names) - _definitions(REIQA.names, "_reiqa") == {
+        "color_quantization",
+        "jpeg2000",
+        "quantization",
+    }
+    assert sum(name.startswith("resize_") for name in REIQA.names) == 4
+    assert get_operator("jpeg_reiqa").levels == (70, 43, 36, 24, 7)
+    assert get_space("reiqa").size() == 130
+    assert len(get_space("reiqa").sample_distinct([0], 11)[0]) == 11
+
+
+def test_qpt_bank_is_that_of_the_port():
+    assert len(QPT) == 26
+    families = Counter(operator.family for operator in QPT.operators)
+    assert families == {"geometric": 3, "color": 10, "texture": 13}
+    # D1 and the sum over families of the notes of ShuffleSpace, by hand
+    single = 1 + 130 + 2 * (15 * 50 + 15 * 65 + 50 * 65) + 6 * 15 * 50 * 65
+    assert ShuffleSpace(p_second=0).size() == single == 302_581
+    without = [1 + 115 + 2 * 50 * 65, 1 + 80 + 2 * 15 * 65, 1 + 65 + 2 * 15 * 50]
+    double = sum(n * w * (single - w) for n, w in zip((15, 50, 65), without, strict=True))
+    assert ShuffleSpace().size() == single + double == 90_533_038_531

@@ -1,188 +1,53 @@
-"""Colour spaces against published values, palettes and thresholds against exhaustive search."""
+"""Colour: against colorsys and the conversions."""
 
 import colorsys
-import itertools
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from skiqa.degradations import color
-from skiqa.degradations._palette import minimum_variance_palette
-from skiqa.degradations._thresholds import otsu_thresholds
-
-QUICK = settings(max_examples=30, deadline=None, database=None)
+from skiqa.degradations.color import color_saturation_hsv, color_shift, hsv_to_rgb, rgb_to_hsv
 
 
-def pixel(*values):
-    return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
+@pytest.mark.parametrize("factor", [0.4, 0.0, -0.4])
+def test_saturation_is_that_of_hsv(photo_batch, factor):
+    hsv = rgb_to_hsv(photo_batch)
+    hsv[:, 1] *= factor
+    expected = hsv_to_rgb(hsv)
+    found = color_saturation_hsv(photo_batch, factor, clip=False)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def random_images(n=2, height=17, width=23):
-    return torch.rand(n, 3, height, width, generator=torch.Generator().manual_seed(0))
+def test_color_shift_moves_green_alone(photo_batch):
+    shifted = color_shift(photo_batch, 6, 0)
+    assert torch.equal(shifted[:, [0, 2]], photo_batch[:, [0, 2]])
+    assert not torch.equal(shifted[:, 1], photo_batch[:, 1])
 
 
-@pytest.mark.parametrize(
-    ("rgb", "lab"),
-    [
-        # sRGB primaries under D65: B. Lindbloom's CIE colour calculator (brucelindbloom.com)
-        ((1, 0, 0), (53.2408, 80.0925, 67.2032)),
-        ((0, 1, 0), (87.7347, -86.1827, 83.1793)),
-        ((0, 0, 1), (32.2970, 79.1875, -107.8602)),
-        ((1, 1, 1), (100, 0, 0)),
-        ((0, 0, 0), (0, 0, 0)),
-        # the linear foot of both curves: Y = 0.01 / 12.92, L = Y * (29 / 3)^3
-        ((0.01, 0.01, 0.01), (0.699129, 0, 0)),
-    ],
-)
-def test_lab_of_known_colours(rgb, lab):
-    np.testing.assert_allclose(color.rgb_to_lab(pixel(*rgb)).flatten(), lab, atol=2e-3)
-    np.testing.assert_allclose(color.lab_to_rgb(pixel(*lab)).flatten(), rgb, atol=2e-5)
-
-
-def test_lab_agrees_with_the_defining_formulas():
-    images = random_images()
-    rgb = images.double().numpy()
-    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
-    matrix = np.array(
-        [
-            [0.4124564, 0.3575761, 0.1804375],
-            [0.2126729, 0.7151522, 0.0721750],
-            [0.0193339, 0.1191920, 0.9503041],
-        ]
-    )
-    xyz = np.einsum("cd,ndhw->nchw", matrix / matrix.sum(1, keepdims=True), linear)
-    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
-    x, y, z = f.swapaxes(0, 1)
-    lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
-    np.testing.assert_allclose(color.rgb_to_lab(images), lab, atol=1e-3)
-
-
-def test_hsv_agrees_with_colorsys():
-    images = random_images().mul(8).round().div(8)  # with many ties and greys
-    hsv = color.rgb_to_hsv(images)
-    for rgb, found in zip(
-        images.permute(0, 2, 3, 1).reshape(-1, 3).tolist(),
-        hsv.permute(0, 2, 3, 1).reshape(-1, 3).tolist(),
-        strict=True,
+@pytest.mark.parametrize("turns", [-0.05, 0.02, 1 / 3, 1.0])
+def test_hue_turns_as_colorsys(turns):
+    images = torch.rand(1, 3, 9, 11, generator=torch.Generator().manual_seed(0))
+    images[..., 0] = 0.4  # greys have no hue
+    found = color.hue(images, turns).permute(0, 2, 3, 1).reshape(-1, 3).tolist()
+    for before, after in zip(
+        images.permute(0, 2, 3, 1).reshape(-1, 3).tolist(), found, strict=True
     ):
-        assert found == pytest.approx(colorsys.rgb_to_hsv(*rgb), abs=1e-6)
+        h, s, v = colorsys.rgb_to_hsv(*before)
+        assert after == pytest.approx(colorsys.hsv_to_rgb((h + turns) % 1, s, v), abs=1e-5)
 
 
-def test_hsv_inverse_agrees_with_colorsys():
-    images = random_images()
-    rgb = color.hsv_to_rgb(images)
-    for hsv, found in zip(
-        images.permute(0, 2, 3, 1).reshape(-1, 3).tolist(),
-        rgb.permute(0, 2, 3, 1).reshape(-1, 3).tolist(),
-        strict=True,
-    ):
-        assert found == pytest.approx(colorsys.hsv_to_rgb(*hsv), abs=1e-5)
+def test_aberration_moves_red_out_and_blue_in():
+    ring = torch.zeros(1, 3, 101, 101)
+    ring[..., 20] = 1  # a line 30 pixels left of the centre
+    profile = color.chromatic_aberration(ring, 0.1)[0].mean(1)
+    red, green, blue = (profile * torch.arange(101.0)).sum(1) / profile.sum(1)
+    assert green == 20
+    assert red == pytest.approx(50 - 30 * 1.1, abs=0.1)
+    assert blue == pytest.approx(50 - 30 / 1.1, abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("rgb", "ycbcr"),
-    [
-        # 100 % colour bars of ITU-R BT.601 in 8 bits
-        ((0, 0, 0), (16, 128, 128)),
-        ((1, 1, 1), (235, 128, 128)),
-        ((1, 0, 0), (81, 90, 240)),
-        ((0, 1, 0), (145, 54, 34)),
-        ((0, 0, 1), (41, 240, 110)),
-        ((1, 1, 0), (210, 16, 146)),
-    ],
-)
-def test_ycbcr_of_the_colour_bars(rgb, ycbcr):
-    found = color.rgb_to_ycbcr(pixel(*rgb)).flatten() * 255
-    np.testing.assert_array_equal(found.round(), ycbcr)
-
-
-@pytest.mark.parametrize(
-    ("there", "back"),
-    [
-        (color.rgb_to_lab, color.lab_to_rgb),
-        (color.rgb_to_hsv, color.hsv_to_rgb),
-        (color.rgb_to_ycbcr, color.ycbcr_to_rgb),
-    ],
-)
-def test_there_and_back_and_one_by_one(there, back):
-    images = random_images(3)
-    before = images.clone()
-    converted = there(images)
-    torch.testing.assert_close(back(converted), images, atol=5e-5, rtol=0)
-    assert torch.equal(images, before)
-    assert torch.equal(converted[1:2], there(images[1:2]))
-    assert torch.equal(back(converted)[2:], back(converted[2:]))
-
-
-def test_gray_is_luma():
-    expected = 0.2 * 0.299 + 0.4 * 0.587 + 0.8 * 0.114
-    found = color.rgb_to_gray(pixel(0.2, 0.4, 0.8)).item()
-    assert found == pytest.approx(expected, abs=1e-4)
-    assert color.rgb_to_gray(torch.ones(2, 3, 4, 5)).max().item() == pytest.approx(1)
-
-
-@QUICK
-@given(st.data(), st.integers(1, 3))
-def test_otsu_finds_the_optimum(data, n_thresholds):
-    n_bins = data.draw(st.integers(2, 9))
-    counts = data.draw(st.lists(st.integers(0, 20), min_size=n_bins, max_size=n_bins))
-    if not any(counts):
-        counts[0] = 1
-    p = np.array(counts, float)
-
-    def between(cuts):
-        bounds = [0, *(cut + 1 for cut in cuts), n_bins]
-        parts = [slice(a, b) for a, b in itertools.pairwise(bounds)]
-        values = np.arange(n_bins)
-        return sum((p[s] @ values[s]) ** 2 / p[s].sum() for s in parts if p[s].sum())
-
-    found = otsu_thresholds(torch.tensor(counts), n_thresholds)
-    n = min(n_thresholds, int((p > 0).sum()) - 1)
-    assert len(found) == n
-    assert found == sorted(set(found))
-    best = max(between(cuts) for cuts in itertools.combinations(range(n_bins - 1), n))
-    assert between(found) == pytest.approx(best, rel=1e-12)
-
-
-def test_otsu_with_more_thresholds_than_values():
-    assert otsu_thresholds(torch.tensor([0, 3, 0, 0, 2]), 7) == [1]
-    assert otsu_thresholds(torch.tensor([0, 3, 0]), 7) == []
-
-
-def test_palette_of_few_colours_is_exact():
-    colors = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [9, 9, 250]], np.uint8)
-    pixels = colors[np.random.default_rng(0).integers(0, 4, 500)]
-    palette = minimum_variance_palette(pixels, 16)
-    assert sorted(palette.tolist()) == sorted(colors.tolist())
-    assert minimum_variance_palette(colors[:1], 8).tolist() == [[0, 0, 0]]
-
-
-def test_first_cut_of_the_palette_is_the_best_one():
-    pixels = np.random.default_rng(1).integers(0, 256, (400, 3)).astype(np.uint8)
-    pixels[:, 1] //= 2
-    palette = minimum_variance_palette(pixels, 2).astype(float)
-
-    def error(colors):
-        return ((pixels[:, None] - colors[None]) ** 2).sum(-1)
-
-    best = np.inf
-    for axis in range(3):
-        for cut in range(8, 256, 8):
-            low = pixels[:, axis] < cut
-            if 0 < low.sum() < len(pixels):
-                means = [pixels[low].mean(0), pixels[~low].mean(0)]
-                best = min(best, np.where(low, *error(np.array(means)).T).sum())
-    # each pixel takes its nearer colour, so the palette may only be better than its boxes
-    assert error(palette).min(1).sum() <= best * 1.001
-
-
-@pytest.mark.parametrize("n_colors", [8, 16, 64])
-def test_palette_beats_uniform_cells(n_colors):
-    pixels = np.random.default_rng(2).normal(128, 30, (2000, 3)).clip(0, 255).astype(np.uint8)
-    palette = minimum_variance_palette(pixels, n_colors)
-    assert len(palette) == n_colors
-    error = ((pixels[:, None].astype(float) - palette[None]) ** 2).sum(-1).min(1).mean()
-    assert error < 3 * 30**2 * (8 / n_colors) ** (2 / 3) * 0.45
+def test_banding_takes_the_nearest_of_even_values(photo_batch):
+    found = color.banding(photo_batch, 6)
+    np.testing.assert_allclose(found.unique(), np.arange(6) / 5, atol=1e-7)
+    assert (found - photo_batch).abs().max() <= 0.1 + 1e-6

@@ -1,25 +1,18 @@
-"""Every operator: contract, strength, frozen behaviour, and what its definition promises."""
+"""Every operator: contract, strength, and frozen behaviour."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
-from scipy.interpolate import CubicSpline
-from sklearn.datasets import load_sample_images
 
-from skiqa.degradations import KADIS, _batching, degrade, get_operator, list_operators, register
+from skiqa.degradations import _batching, get_operator, list_operators
 from skiqa.degradations.blur import gaussian_blur
-from skiqa.degradations.brightness import brighten, darken, mean_shift
-from skiqa.degradations.color import color_saturation_hsv, color_shift, hsv_to_rgb, rgb_to_hsv
-from skiqa.degradations.compression import jpeg2000
-from skiqa.degradations.noise import denoise, impulse_noise, multiplicative_noise, white_noise
-from skiqa.degradations.sharpness import contrast_change
-from skiqa.degradations.spatial import color_block, non_eccentricity_patch, quantization
 
 QUICK = settings(max_examples=5, deadline=None, database=None)
+
+
 NAMES = tuple(list_operators())  # as this file is read: tests register more
+
 
 # Mean absolute change, in 255ths, of two crops at levels 1..5 with seeds 1 and 2: this
 # implementation's own values, frozen so that a change of behaviour is noticed.
@@ -97,16 +90,10 @@ CHANGE = {
     "moire": (3.3196, 7.7458, 13.8318, 22.1308, 33.1962),
     "color_block": (11.1184, 24.7481, 32.1674, 42.5432, 45.0530),
 }
+
+
 # What hangs on the versions of libjpeg, OpenJPEG and Pillow.
-LOOSE = (
-    "color_quantization", "jpeg", "jpeg_qpt", "jpeg_reiqa", "jpeg2000", "jpeg2000_arniqa", "webp",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def photos():
-    crops = [photo[150:246, 200:328] for photo in load_sample_images().images]
-    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
+LOOSE = {"color_quantization", *list_operators("compression")} - {"ringing"}
 
 
 def noise(height, width, seed=0):
@@ -127,18 +114,6 @@ def batches(draw):
     if kind == "two":
         images[:, :, : height // 2] = 0.7
     return images
-
-
-def test_the_bank_is_registered_in_full():
-    assert len(KADIS.names) == 25
-    assert [o.name for o in KADIS.operators] == list(KADIS.names)
-    assert set(KADIS.names) <= set(list_operators())
-    assert {o.group for o in KADIS.operators} == {
-        "blur", "color", "compression", "noise", "brightness", "spatial", "sharpness",
-    }  # fmt: skip
-    for number, operator in enumerate(KADIS.operators, 1):
-        assert operator.source.startswith(f"KADID-10k type {number}")
-        assert len(operator.levels) == 5
 
 
 def test_every_operator_declares_itself():
@@ -198,8 +173,8 @@ def test_empty_batches(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_memory_layout_does_not_matter(name, photos):
-    strided = photos[:, :, ::2, ::2]
+def test_memory_layout_does_not_matter(name, photo_batch):
+    strided = photo_batch[:, :, ::2, ::2]
     last = strided.to(memory_format=torch.channels_last)
     expected = get_operator(name)(strided.contiguous(), 4, 3)
     torch.testing.assert_close(get_operator(name)(strided, 4, 3), expected, atol=1e-6, rtol=0)
@@ -207,10 +182,10 @@ def test_memory_layout_does_not_matter(name, photos):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_samples_of_equal_level_can_go_together(name, photos, monkeypatch):
+def test_samples_of_equal_level_can_go_together(name, photo_batch, monkeypatch):
     # As on CUDA, where functions see several samples at once.
     operator = get_operator(name)
-    images, seeds = photos[[0, 1, 0]], torch.tensor([1, 2, 3])
+    images, seeds = photo_batch[[0, 1, 0]], torch.tensor([1, 2, 3])
     expected = operator(images, torch.tensor([2, 5, 2]), seeds)
     monkeypatch.setattr(_batching, "_go_one_by_one", lambda device: False)
     together = operator(images, torch.tensor([2, 5, 2]), seeds)
@@ -219,30 +194,30 @@ def test_samples_of_equal_level_can_go_together(name, photos, monkeypatch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", NAMES)
-def test_cuda_agrees(name, photos):
+def test_cuda_agrees(name, photo_batch):
     levels, seeds = torch.tensor([2, 5]), torch.tensor([1, 2])
-    expected = get_operator(name)(photos, levels, seeds)
-    found = get_operator(name)(photos.cuda(), levels, seeds).cpu()
+    expected = get_operator(name)(photo_batch, levels, seeds)
+    found = get_operator(name)(photo_batch.cuda(), levels, seeds).cpu()
     assert (found - expected).abs().mean() < 1e-4
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_frozen_change(name, photos):
+def test_frozen_change(name, photo_batch):
     seeds = torch.tensor([1, 2])
     change = [
-        255 * float((get_operator(name)(photos, level, seeds) - photos).abs().mean())
+        255 * float((get_operator(name)(photo_batch, level, seeds) - photo_batch).abs().mean())
         for level in range(1, 6)
     ]
     assert change == pytest.approx(CHANGE[name], rel=0.05 if name in LOOSE else 1e-3, abs=2e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if get_operator(name).monotone])
-def test_a_higher_level_changes_more(name, photos):
-    images = photos
+def test_a_higher_level_changes_more(name, photo_batch):
+    images = photo_batch
     if name == "color_block":  # blocks may hide one another: on the mean over seeds
-        images = photos.repeat(6, 1, 1, 1)
+        images = photo_batch.repeat(6, 1, 1, 1)
     if name == "color_shift":  # beyond the size of the texture a shift cannot change more
-        images = gaussian_blur(photos, 5.0)
+        images = gaussian_blur(photo_batch, 5.0)
     seeds = torch.arange(len(images))
     errors = [
         float((get_operator(name)(images, level, seeds) - images).square().mean())
@@ -253,128 +228,11 @@ def test_a_higher_level_changes_more(name, photos):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_only_random_operators_look_at_the_seed(name, photos):
+def test_only_random_operators_look_at_the_seed(name, photo_batch):
     operator = get_operator(name)
-    first = operator(photos, 5, 0)
-    same = [torch.equal(operator(photos, 5, seed), first) for seed in range(1, 6)]
+    first = operator(photo_batch, 5, 0)
+    same = [torch.equal(operator(photo_batch, 5, seed), first) for seed in range(1, 6)]
     assert all(same) != operator.random
-
-
-@pytest.mark.parametrize(
-    ("curve", "points"),
-    [
-        (lambda x, a: darken(x, a, clip=False), lambda a: ([0, 0.5, 1], [0, 0.5 - a / 2, 1])),
-        (
-            lambda x, a: contrast_change(x, a, clip=False),
-            lambda a: ([0, 0.3, 0.5, 0.7, 1], [0, 0.25 - a / 4, 0.5, 0.75 + a / 4, 1]),
-        ),
-    ],
-)
-@pytest.mark.parametrize("amount", [-0.6, -0.4, -0.2, 0.0, 0.15, 0.3])
-def test_curves_are_not_a_knot_splines(curve, points, amount):
-    x = torch.linspace(0, 1, 101).expand(1, 3, 1, 101)
-    spline = CubicSpline(*points(amount), bc_type="not-a-knot")
-    expected = spline(x.double().numpy()).clip(0, 1)
-    np.testing.assert_allclose(curve(x, amount), expected, atol=1e-6)
-
-
-def test_brighten_of_greys_by_hand():
-    # L* of 0.5 is 53.389; curved by 0.4 it is 63.344 -> grey 0.6013; curved RGB is 0.7... / 3
-    grey = torch.full((1, 3, 2, 2), 0.5)
-    lightness = 0.53389 + 2 * 0.2 * 0.53389 * (1 - 0.53389)
-    y = ((100 * lightness + 16) / 116) ** 3
-    expected = (2 * 0.6 + 1.055 * y ** (1 / 2.4) - 0.055) / 3
-    assert brighten(grey, 0.2).mean().item() == pytest.approx(expected, abs=1e-4)
-
-
-def test_mean_shift_cuts(photos):
-    torch.testing.assert_close(mean_shift(photos, 0.15), (photos + 0.15).clamp(max=1))
-
-
-@pytest.mark.parametrize("factor", [0.4, 0.0, -0.4])
-def test_saturation_is_that_of_hsv(photos, factor):
-    hsv = rgb_to_hsv(photos)
-    hsv[:, 1] *= factor
-    expected = hsv_to_rgb(hsv)
-    found = color_saturation_hsv(photos, factor, clip=False)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-
-
-def test_noise_has_the_variance_asked_for():
-    grey = torch.full((1, 3, 200, 200), 0.5)
-    assert white_noise(grey, 0.005, 0).var().item() == pytest.approx(0.005, rel=0.03)
-    speckled = multiplicative_noise(grey, 0.05, 0)
-    assert speckled.var().item() == pytest.approx(0.05 / 4, rel=0.03)
-    assert (speckled - 0.5).abs().max() <= 0.5 * (12 * 0.05) ** 0.5 / 2 + 1e-6
-    salted = impulse_noise(grey, 0.1, 0)
-    assert (salted == 0).float().mean().item() == pytest.approx(0.05, rel=0.1)
-    assert (salted == 1).float().mean().item() == pytest.approx(0.05, rel=0.1)
-
-
-def test_denoising_removes_most_of_the_noise(photos):
-    for variance in (0.01, 0.05):
-        noisy = (white_noise(photos, variance, 0) - photos).square().mean()
-        left = (denoise(photos, variance, 0) - photos).square().mean()
-        assert left < 0.75 * noisy
-
-
-def test_color_shift_moves_green_alone(photos):
-    shifted = color_shift(photos, 6, 0)
-    assert torch.equal(shifted[:, [0, 2]], photos[:, [0, 2]])
-    assert not torch.equal(shifted[:, 1], photos[:, 1])
-
-
-def test_quantization_gives_the_values_of_the_definition():
-    # five values: with two thresholds the classes {0, .1}, {.5}, {.9, 1} become 0, t_2, 1
-    values = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0])
-    found = quantization(values.repeat(1, 3, 4, 1), 2)[0, 0, 0]
-    assert found[[0, 1, 3, 4]].tolist() == [0, 0, 1, 1]
-    assert found[2].item() == pytest.approx(0.5, abs=1 / 255)
-
-
-def test_blocks_and_patches_are_added_to_those_of_lower_levels(photos):
-    one, two = color_block(photos, 1, 9), color_block(photos, 2, 9)
-    changed = (one != photos).any(1)
-    assert changed.sum((1, 2)).tolist() == [32 * 32] * 2
-    assert ((two != photos).any(1) | ~changed).all()
-    first = (non_eccentricity_patch(photos, 1, 9) != photos).any(1).sum((1, 2))
-    assert (first <= 256).all()
-
-
-def test_jpeg2000_keeps_to_the_ratio(photos):
-    # at 400 the two crops of 36,864 bytes shrink to 92 bytes: hardly more than their mean
-    change = (jpeg2000(photos, 400.0) - photos).abs().mean()
-    assert change > 2 * (jpeg2000(photos, 16.0) - photos).abs().mean()
-    assert (jpeg2000(photos, 1.0) - photos).abs().max() < 0.03
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((torch.rand(2, 3, 8, 8), 6), r"gaussian_blur: level 6 at index 0 is not in 1\.\.5"),
-        ((torch.rand(2, 3, 8, 8), torch.tensor([1, 0])), "level 0 at index 1"),
-        ((torch.rand(2, 3, 8, 8), torch.tensor([1, 2, 3])), "does not fit 2 images"),
-        ((torch.rand(2, 1, 8, 8), 1), r"\(N, 3, H, W\)"),
-        ((torch.rand(2, 3, 0, 8), 1), "no pixels"),
-    ],
-)
-def test_errors_say_what_is_wrong(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        get_operator("gaussian_blur")(*arguments)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        (torch.rand(2, 3, 8, 8, dtype=torch.float64), 1),
-        (np.zeros((2, 3, 8, 8), np.float32), 1),
-        (torch.rand(2, 3, 8, 8), 1.5),
-        (torch.rand(2, 3, 8, 8), "high"),
-    ],
-)
-def test_wrong_types_are_type_errors(arguments):
-    with pytest.raises(TypeError):
-        get_operator("gaussian_blur")(*arguments)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -384,60 +242,3 @@ def test_strengths_must_be_finite(name, value):
     arguments = (torch.rand(1, 3, 8, 8), value) + ((0,) if operator.random else ())
     with pytest.raises(ValueError, match=f"{operator.function.__name__}: .* at index 0"):
         operator.function(*arguments)
-
-
-def test_unknown_names_list_what_there_is():
-    with pytest.raises(ValueError, match="gaussian_blur"):
-        get_operator("gausian_blur")
-    with pytest.raises(ValueError, match="blur, brightness"):
-        list_operators("blurs")
-    with pytest.raises(ValueError, match="registered already"):
-        register("jpeg", group="compression", levels=(1, 2, 3, 4, 5))
-    with pytest.raises(ValueError, match="five levels"):
-        register("new", group="compression", levels=(1, 2, 3))
-
-
-def test_degrade_gives_back_what_it_got(photos):
-    array = (photos[0].permute(1, 2, 0) * 255).round().numpy().astype(np.uint8)
-    image = Image.fromarray(array)
-    for name in ("white_noise", "jpeg", "gaussian_blur"):
-        from_array = degrade(array, name, level=4, seed=3)
-        assert from_array.shape == array.shape
-        assert from_array.dtype == np.uint8
-        from_image = degrade(image, name, level=4, seed=3)
-        assert isinstance(from_image, Image.Image)
-        np.testing.assert_array_equal(np.asarray(from_image), from_array)
-        from_tensor = degrade(photos[0], name, level=4, seed=3)
-        assert from_tensor.shape == photos[0].shape
-        assert (
-            from_tensor * 255 - torch.from_numpy(from_array).permute(2, 0, 1)
-        ).abs().max() < 0.51
-        pair = degrade([image, array], name, level=4, seed=2)
-        np.testing.assert_array_equal(pair[1], from_array)
-        floats = degrade(array / 255, name, level=4, seed=3)
-        assert floats.dtype == np.float64
-        np.testing.assert_allclose(floats, from_tensor.permute(1, 2, 0), atol=1e-6)
-
-
-def test_degrade_takes_batches_and_grey_images(photos):
-    batch = degrade(photos, "white_noise", seed=5)
-    assert torch.equal(batch[1], degrade(photos[1], "white_noise", seed=6))
-    grey = degrade(Image.new("L", (20, 10), 90), "gaussian_blur")
-    assert grey.mode == "RGB"
-    assert grey.size == (20, 10)
-
-
-@pytest.mark.parametrize(
-    ("image", "error"),
-    [
-        ("photo.jpg", TypeError),
-        (np.zeros((8, 8), np.uint8), ValueError),
-        (np.zeros((8, 8, 3), np.int32), TypeError),
-        (np.full((8, 8, 3), 200.0), ValueError),
-        (torch.full((3, 8, 8), -0.1), ValueError),
-        (torch.zeros(3, 8, 8, dtype=torch.uint8), TypeError),
-    ],
-)
-def test_degrade_refuses_what_is_no_image(image, error):
-    with pytest.raises(error):
-        degrade(image, "jpeg")
