@@ -1,9 +1,13 @@
 """PseudoLabelRegressor: a teacher rates what nobody rated, a student learns from both."""
 
+from __future__ import annotations
+
 from inspect import signature
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from scipy.sparse import issparse
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, _fit_context, clone
@@ -12,7 +16,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils import Tags, _safe_indexing, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import (
@@ -22,6 +26,8 @@ from sklearn.utils.validation import (
     column_or_1d,
     has_fit_parameter,
 )
+
+from skiqa._types import Floats, Images, Integers
 
 
 class PseudoLabelRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
@@ -128,17 +134,23 @@ class PseudoLabelRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    teacher_: BaseEstimator
+    student_: BaseEstimator
+    transduction_: npt.NDArray[np.float64]
+    spread_: npt.NDArray[np.float64]
+    confidence_: npt.NDArray[np.float64]
+
     def __init__(
         self,
-        teacher,
-        student,
+        teacher: BaseEstimator,
+        student: BaseEstimator,
         *,
-        unlabeled_weight=1.0,
-        min_confidence=0.2,
-        feature_weight=0.0,
-        n_folds=5,
-        random_state=None,
-    ):
+        unlabeled_weight: float = 1.0,
+        min_confidence: float = 0.2,
+        feature_weight: float = 0.0,
+        n_folds: int | None = 5,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
         self.teacher = teacher
         self.student = student
         self.unlabeled_weight = unlabeled_weight
@@ -148,7 +160,7 @@ class PseudoLabelRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
+    def fit(self, X: Images, y: npt.ArrayLike) -> Self:
         """Fit the teacher, rate the unlabelled samples, fit the student.
 
         Parameters
@@ -170,9 +182,9 @@ class PseudoLabelRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             0 nor 1 and the student takes no weights, or `feature_weight` is above 0 and the teacher
             has no features or the student a single output.
         """
-        X, y = _samples(X, y)
-        labelled = np.flatnonzero(~np.isnan(y))
-        unlabelled = np.flatnonzero(np.isnan(y))
+        X, scores = _checked_samples(X, y)
+        labelled = np.flatnonzero(~np.isnan(scores))
+        unlabelled = np.flatnonzero(np.isnan(scores))
         if len(labelled) < 2:
             raise ValueError(
                 f"y has a score for {len(labelled)} sample{'s' * (len(labelled) != 1)}; at least "
@@ -185,55 +197,52 @@ class PseudoLabelRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                 f"({type(self.student).__name__}) takes no sample_weight: use 0 or 1, or another "
                 "student."
             )
-        self.teacher_ = clone(self.teacher).fit(_safe_indexing(X, labelled), y[labelled])
-        self.transduction_, self.spread_ = y.copy(), np.zeros(len(y))
-        self.confidence_ = np.ones(len(y))
+        self.teacher_ = clone(self.teacher).fit(_safe_indexing(X, labelled), scores[labelled])
+        self.transduction_, self.spread_ = scores.copy(), np.zeros(len(scores))
+        self.confidence_ = np.ones(len(scores))
         if len(unlabelled) and self.unlabeled_weight:
-            rated, spread = self._rate(X, y, labelled, unlabelled)
+            rated, spread = self._rate(X, scores, labelled, unlabelled)
             self.transduction_[unlabelled], self.spread_[unlabelled] = rated, spread
             self.confidence_[unlabelled] = _confidence(spread)
-        weights = np.where(np.isnan(y), self.unlabeled_weight * self.confidence_, 1.0)
+        weights = np.where(np.isnan(scores), self.unlabeled_weight * self.confidence_, 1.0)
         kept = np.flatnonzero((self.confidence_ >= self.min_confidence) & (weights > 0))
         rows, target = _safe_indexing(X, kept), self.transduction_[kept]
         if self.feature_weight:
-            target = np.column_stack([target, self._features(rows, y[labelled].var())])
+            features = self._features_of_teacher(rows, scores[labelled].var())
+            target = np.column_stack([target, features])
         # without unlabelled samples all weights are 1, and none need be passed
-        use_weights = weight_name is not None and (weights[kept] != 1).any()
-        params = {weight_name: weights[kept]} if use_weights else {}
-        try:
-            self.student_ = clone(self.student).fit(rows, target, **params)
-        except ValueError as error:
-            if self.feature_weight:  # no tag tells: MLPRegressor's says no, and it can
-                error.add_note(
-                    f"feature_weight={self.feature_weight} needs a student of several outputs, "
-                    "such as MLPRegressor or ExtraTreesRegressor."
-                )
-            raise
-        self.__dict__.pop("feature_names_in_", None)
+        params: dict[str, Floats] = {}
+        if weight_name is not None and (weights[kept] != 1).any():
+            params[weight_name] = weights[kept]
+        self.student_ = self._fit_student(rows, target, params)
         if hasattr(self.student_, "feature_names_in_"):
             self.feature_names_in_ = self.student_.feature_names_in_
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
         return self
 
-    def _rate(self, X, y, labelled, unlabelled):
+    def _rate(
+        self, X: Any, scores: Floats, labelled: Integers, unlabelled: Integers
+    ) -> tuple[Floats, Floats]:
         """Return the teacher's ratings of the unlabelled samples and their spread."""
         rows = _safe_indexing(X, unlabelled)
-        rated, spread = _predict(self.teacher_, rows)
+        rated, spread = _predict_with_spread(self.teacher_, rows)
         if spread is not None:
             return rated, spread
         if self.n_folds is None or isinstance(self.teacher, FrozenEstimator):
             return rated, np.zeros(len(unlabelled))
-        folds = KFold(
-            min(self.n_folds, len(labelled)), shuffle=True, random_state=self.random_state
-        )
-        others = []
+        n_folds = min(self.n_folds, len(labelled))
+        folds = KFold(n_folds, shuffle=True, random_state=self.random_state)
+        ratings = []
         for part, _ in folds.split(labelled):
             part = labelled[part]
-            others.append(clone(self.teacher).fit(_safe_indexing(X, part), y[part]).predict(rows))
-        return rated, np.std(others, axis=0)
+            teacher = clone(self.teacher).fit(_safe_indexing(X, part), scores[part])
+            ratings.append(teacher.predict(rows))
+        return rated, np.std(ratings, axis=0)
 
-    def _features(self, rows, variance):
+    def _features_of_teacher(self, rows: Any, variance: float) -> Floats:
         """Return the teacher's features, centered, with `feature_weight` x `variance` in all."""
-        front, _ = _parts(self.teacher_)
+        front, _ = _front_and_regressor(self.teacher_)
         if front is None:
             raise ValueError(
                 f"feature_weight={self.feature_weight} needs a teacher with features: a Pipeline "
@@ -245,7 +254,18 @@ class PseudoLabelRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         scale = np.sqrt(self.feature_weight * variance / total) if total else 0.0
         return scale * features
 
-    def predict(self, X):
+    def _fit_student(self, rows: Any, target: Floats, params: dict[str, Floats]) -> BaseEstimator:
+        try:
+            return clone(self.student).fit(rows, target, **params)
+        except ValueError as error:
+            if self.feature_weight:  # no tag tells: MLPRegressor's says no, and it can
+                error.add_note(
+                    f"feature_weight={self.feature_weight} needs a student of several outputs, "
+                    "such as MLPRegressor or ExtraTreesRegressor."
+                )
+            raise
+
+    def predict(self, X: Images) -> Floats:
         """Predict with the student.
 
         Parameters
@@ -258,10 +278,12 @@ class PseudoLabelRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         ndarray of shape (n_samples,)
         """
         check_is_fitted(self)
-        predicted = self.student_.predict(X)
+        predicted: Floats = self.student_.predict(X)
         return predicted[:, 0] if self.feature_weight else predicted
 
-    def score(self, X, y, sample_weight=None):
+    def score(
+        self, X: Images, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
         """Return R2 over the samples whose y is not NaN.
 
         Parameters
@@ -274,19 +296,19 @@ class PseudoLabelRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         -------
         float
         """
-        X, y = _samples(X, y)
-        kept = np.flatnonzero(~np.isnan(y))
+        X, scores = _checked_samples(X, y)
+        kept = np.flatnonzero(~np.isnan(scores))
         if sample_weight is not None:
             sample_weight = np.asarray(sample_weight)[kept]
-        return super().score(_safe_indexing(X, kept), y[kept], sample_weight)
+        return super().score(_safe_indexing(X, kept), scores[kept], sample_weight)
 
     @property
-    def n_features_in_(self):
+    def n_features_in_(self) -> int:
         """Number of features that `fit` saw, if the student counts them."""
         check_is_fitted(self)
         return self.student_.n_features_in_
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         teacher, student = get_tags(self.teacher), get_tags(self.student)
         for name in ("two_d_array", "three_d_array", "sparse", "string", "allow_nan"):
@@ -300,48 +322,52 @@ class PseudoLabelRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         return tags
 
 
-def _samples(X, y):
+def _checked_samples(X: Any, y: npt.ArrayLike | None) -> tuple[Any, npt.NDArray[np.float64]]:
     """Return X, of which rows can be taken, and y as float64, NaN where there is no score."""
     if y is None:
         raise ValueError("requires y to be passed, but the target y is None")
-    y = column_or_1d(y, dtype=np.float64, warn=True)
-    assert_all_finite(y, allow_nan=True, input_name="y")
-    check_consistent_length(X, y)
+    scores = column_or_1d(y, dtype=np.float64, warn=True)
+    assert_all_finite(scores, allow_nan=True, input_name="y")
+    check_consistent_length(X, scores)
     if issparse(X):
         X = X.tocsr()
     elif not hasattr(X, "shape") and not isinstance(X, list | tuple):
         X = np.asarray(X)
-    return X, y
+    return X, scores
 
 
-def _confidence(spread):
+def _confidence(spread: Floats) -> Floats:
     median = np.median(spread)
     return np.ones(len(spread)) if median == 0 else 1 / (1 + (spread / median) ** 2)
 
 
-def _parts(estimator):
+def _unwrapped(estimator: BaseEstimator) -> BaseEstimator:
+    """Return what predicts inside a fitted search or a frozen estimator, however deep."""
+    if isinstance(estimator, FrozenEstimator):
+        return _unwrapped(estimator.estimator)
+    if isinstance(estimator, BaseSearchCV):
+        return _unwrapped(estimator.best_estimator_)
+    return estimator
+
+
+def _front_and_regressor(estimator: BaseEstimator) -> tuple[Pipeline | None, BaseEstimator]:
     """Return (what makes features or None, the regressor) of a fitted estimator."""
-    while isinstance(estimator, FrozenEstimator | BaseSearchCV):
-        estimator = (
-            estimator.estimator
-            if isinstance(estimator, FrozenEstimator)
-            else estimator.best_estimator_
-        )
+    estimator = _unwrapped(estimator)
     if isinstance(estimator, Pipeline):
         return (estimator[:-1] if len(estimator) > 1 else None), estimator[-1]
     return None, estimator
 
 
-def _predict(estimator, X):
+def _predict_with_spread(estimator: BaseEstimator, X: Any) -> tuple[Floats, Floats | None]:
     """Return predictions, and their standard deviation if the estimator knows it, else None."""
-    front, last = _parts(estimator)
+    front, last = _front_and_regressor(estimator)
     if "return_std" not in signature(last.predict).parameters:
         return estimator.predict(X), None
     # step by step: a Pipeline's predict takes the argument only where routing lets it
     return last.predict(X if front is None else front.transform(X), return_std=True)
 
 
-def _weight_name(estimator):
+def _weight_name(estimator: BaseEstimator) -> str | None:
     """Return the name under which `fit` takes weights of samples, or None."""
     if get_config()["enable_metadata_routing"] and isinstance(
         estimator, Pipeline | BaseSearchCV | TransformedTargetRegressor

@@ -1,10 +1,15 @@
 """ReferenceDifference: full-reference features, from any encoder of single images."""
 
+from __future__ import annotations
+
 import os
 import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -12,11 +17,15 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
-from sklearn.utils import get_tags
+from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
 from skiqa._inputs.forms import describe, is_tensor
+from skiqa._types import Floats, Image, Integers, SupportsArray
+
+# (reference, degraded) a row: a list of tuples, a table of two columns, an array (n, 2, ...)
+Pairs: TypeAlias = "Sequence[Sequence[Image]] | SupportsArray"
 
 
 class ReferenceDifference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -75,11 +84,13 @@ class ReferenceDifference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
 
     _parameter_constraints = {"encoder": [HasMethods(["fit", "transform"])]}
 
-    def __init__(self, encoder):
+    encoder_: BaseEstimator
+
+    def __init__(self, encoder: BaseEstimator) -> None:
         self.encoder = encoder
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: Pairs, y: object = None) -> Self:
         """Fit a clone of the encoder to all images of all pairs.
 
         Parameters
@@ -100,13 +111,13 @@ class ReferenceDifference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
             If X does not hold pairs; the message says where. What the encoder raises, with the
             place of the image, ``X[pair][0 or 1]``.
         """
-        images, places = _unpaired(X)
+        images, places = _distinct_images(X)
         self.encoder_ = clone(self.encoder)
-        with _pairs_named(places):
+        with _naming_pairs(places):
             self.encoder_.fit(images)
         return self
 
-    def transform(self, X):
+    def transform(self, X: Pairs) -> Floats:
         """Return how far the features of each pair differ.
 
         Parameters
@@ -126,16 +137,16 @@ class ReferenceDifference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
             As in `fit`.
         """
         check_is_fitted(self)
-        images, places = _unpaired(X)
-        with _pairs_named(places):
+        images, places = _distinct_images(X)
+        with _naming_pairs(places):
             features = np.asarray(self.encoder_.transform(images))
         return np.abs(features[places[:, 0]] - features[places[:, 1]])
 
     @property
-    def _n_features_out(self):
+    def _n_features_out(self) -> int:
         return len(self.encoder_.get_feature_names_out())
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Tags:
         tags, inner = super().__sklearn_tags__(), get_tags(self.encoder)
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
@@ -145,7 +156,7 @@ class ReferenceDifference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         return tags
 
 
-def _unpaired(X):
+def _distinct_images(X: Any) -> tuple[Any, npt.NDArray[np.intp]]:
     """Return (images, places): each image once, and the (n, 2) places of those of a pair."""
     if hasattr(X, "__array__") and not is_tensor(X):
         X = np.asarray(X)  # a data frame, too
@@ -158,7 +169,9 @@ def _unpaired(X):
         return X.reshape(-1, *X.shape[2:]), np.arange(2 * len(X)).reshape(-1, 2)
     if isinstance(X, str | bytes | os.PathLike) or not hasattr(X, "__len__"):
         raise TypeError(f"X must be a list of pairs (reference, degraded), not {describe(X)}.")
-    images, places, known = [], [], {}
+    images: list[Image] = []
+    places: list[int] = []
+    known: dict[object, int] = {}
     for index, pair in enumerate(X):
         if not _is_pair(pair):
             raise ValueError(
@@ -175,14 +188,14 @@ def _unpaired(X):
     return images, np.array(places, dtype=np.intp).reshape(-1, 2)
 
 
-def _is_pair(value):
+def _is_pair(value: object) -> bool:
     if isinstance(value, np.ndarray) and value.ndim < 3 and value.dtype.kind not in "OUT":
         return False  # an image, or a row of numbers
     return isinstance(value, list | tuple | np.ndarray) and len(value) == 2
 
 
 @contextmanager
-def _pairs_named(places):
+def _naming_pairs(places: Integers) -> Iterator[None]:
     """Let errors about the encoder's X[k] name the image as the caller knows it: X[pair][side]."""
     try:
         yield

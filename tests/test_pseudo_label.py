@@ -205,7 +205,7 @@ def test_features_of_the_teacher():
         teacher, ExtraTreesRegressor(5, random_state=0), feature_weight=1.5, random_state=0
     ).fit(X, y)
     rows = np.flatnonzero(trees.confidence_ >= 0.2)
-    block = trees._features(X[rows], 4.0)
+    block = trees._features_of_teacher(X[rows], 4.0)
     assert block.var(axis=0).sum() == pytest.approx(1.5 * 4.0)
     with pytest.raises(ValueError, match="needs a teacher with features"):
         PseudoLabelRegressor(SVR(), Ridge(), feature_weight=1).fit(X, y)
