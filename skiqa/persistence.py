@@ -74,7 +74,7 @@ def load_model(path: _types.Path | None = None) -> Pipeline:
     Parameters
     ----------
     path : str, path or None, default=None
-        A file written by :func:`save`. None: the scorer that comes with skiqa, whose scores are
+        A file written by :func:`~skiqa.persistence.save`. None: the scorer that comes with skiqa, whose scores are
         100 x the predicted mean opinion score: about 0 (bad) to 100 (excellent), not clipped, so
         that ranks survive at the ends.
 
@@ -168,7 +168,7 @@ def _split(model: BaseEstimator) -> tuple[ContrastiveQualityEncoder, Ridge | Non
 
 
 def load(path: _types.Path, *, trusted: Iterable[str] = ()) -> Any:
-    """Load what :func:`save` wrote; nothing in the file is executed.
+    """Load what :func:`~skiqa.persistence.save` wrote; nothing in the file is executed.
 
     Parameters
     ----------
@@ -295,7 +295,7 @@ def predict_quality(
     Parameters
     ----------
     model : Pipeline
-        As in :func:`iter_quality`.
+        As in :func:`~skiqa.persistence.iter_quality`.
     X : array-like of images
     n_jobs : int or None, default=None
         Decoding threads; None keeps the encoder's own.

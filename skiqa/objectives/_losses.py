@@ -38,12 +38,13 @@ def nt_xent(
     Returns
     -------
     tensor, scalar
-        log(n - 1) when all projections are equal. Lowest about mean_i log |P(i)|.
+        log(n - 1) when all projections are equal. Lowest about ``mean_i log |P(i)|``.
 
     Notes
     -----
-    With zhat_i = z_i / |z_i|, s_ij = zhat_i . zhat_j / t and P(i) = {j != i: c(j) = c(i)},
-    L = 1/n sum_i [log sum_{j != i} exp(s_ij) - 1/|P(i)| sum_{j in P(i)} s_ij]
+    With ``zhat_i = z_i / |z_i|``, ``s_ij = zhat_i . zhat_j / t`` and
+    ``P(i) = {j != i: c(j) = c(i)}``, the loss is
+    ``1/n sum_i [log sum_{j != i} exp(s_ij) - 1/|P(i)| sum_{j in P(i)} s_ij]``
     (Madhusudana et al., IEEE TIP 2022, eq. 2). O(n^2) memory.
 
     Examples
