@@ -6,13 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from skiqa._types import Floats
 
-__all__ = ["minimum_variance_palette"]
+__all__ = ["minimum_variance_palette", "reduce_colors"]
 
 _BITS = 5
 _SIDE = 1 << _BITS
+
+
+def reduce_colors(image: Image.Image, n_colors: float) -> Image.Image:
+    """The image in a palette of its own, dithered."""
+    palette = minimum_variance_palette(np.asarray(image).reshape(-1, 3), int(n_colors))
+    table = Image.new("P", (1, 1))
+    filled = np.concatenate([palette, np.repeat(palette[-1:], 256 - len(palette), 0)])
+    table.putpalette(filled.tobytes())
+    return image.quantize(palette=table, dither=Image.Dither.FLOYDSTEINBERG).convert("RGB")
 
 
 def minimum_variance_palette(pixels: npt.NDArray[np.uint8], n_colors: int) -> npt.NDArray[np.uint8]:

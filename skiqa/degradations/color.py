@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
-from PIL import Image
 
 from skiqa.degradations._batching import batched
 from skiqa.degradations._checks import as_count, check_at_least, check_between, check_each_between
@@ -23,7 +21,7 @@ from skiqa.degradations._colorspaces import (
     ycbcr_to_rgb,
 )
 from skiqa.degradations._filters import enlarge, gaussian_filter, gradient_magnitude, replicate
-from skiqa.degradations._palette import minimum_variance_palette
+from skiqa.degradations._palette import reduce_colors
 from skiqa.degradations._pillow import map_pillow
 from skiqa.degradations._random import uniform
 from skiqa.degradations._registry import register
@@ -189,15 +187,7 @@ def color_quantization(images: torch.Tensor, n_colors: list[float]) -> torch.Ten
     check_each_between("color_quantization: n_colors", n_colors, 2, 256)
     for i, n in enumerate(n_colors):
         as_count(f"color_quantization: n_colors at index {i}", n, low=2)
-    return map_pillow(_reduce_colors, images, n_colors)
-
-
-def _reduce_colors(image: Image.Image, n_colors: float) -> Image.Image:
-    palette = minimum_variance_palette(np.asarray(image).reshape(-1, 3), int(n_colors))
-    table = Image.new("P", (1, 1))
-    filled = np.concatenate([palette, np.repeat(palette[-1:], 256 - len(palette), 0)])
-    table.putpalette(filled.tobytes())
-    return image.quantize(palette=table, dither=Image.Dither.FLOYDSTEINBERG).convert("RGB")
+    return map_pillow(reduce_colors, images, n_colors)
 
 
 @register(

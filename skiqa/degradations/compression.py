@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import torch
 from PIL import Image
@@ -64,17 +65,20 @@ def jpeg2000(images: torch.Tensor, ratio: list[float]) -> torch.Tensor:
 
 
 def _through_jpeg2000(image: Image.Image, ratio: float) -> Image.Image:
-    buffer = io.BytesIO()
-    resolutions = min(6, min(image.size).bit_length())
-    image.save(
-        buffer,
+    return _code_and_decode(
+        image,
         "JPEG2000",
         quality_mode="rates",
         quality_layers=[ratio],
         irreversible=True,
-        num_resolutions=resolutions,
+        num_resolutions=min(6, min(image.size).bit_length()),
     )
-    return Image.open(buffer)
+
+
+def _code_and_decode(image: Image.Image, codec: str, **options: Any) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, codec, **options)
+    return Image.open(buffer, formats=(codec,))
 
 
 @register(
@@ -122,9 +126,7 @@ def jpeg(images: torch.Tensor, quality: list[float]) -> torch.Tensor:
 
 
 def _through_jpeg(image: Image.Image, quality: float) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=round(quality))
-    return Image.open(buffer, formats=("JPEG",))
+    return _code_and_decode(image, "JPEG", quality=round(quality))
 
 
 @register("webp", group="compression", levels=(40, 18, 7, 2, 0), source="our choice")
@@ -160,9 +162,7 @@ def webp(images: torch.Tensor, quality: list[float]) -> torch.Tensor:
 
 
 def _through_webp(image: Image.Image, quality: float) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=round(quality), method=2)
-    return Image.open(buffer).convert("RGB")
+    return _code_and_decode(image, "WEBP", quality=round(quality), method=2).convert("RGB")
 
 
 @register(
