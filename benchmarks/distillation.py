@@ -109,6 +109,10 @@ def one_draw(teacher, width, X, y, test, seed):
     return single.predict(test[:, width:]), model.predict(test), model.teacher_.predict(test), best
 
 
+def srocc_of_rows(y, predictions):
+    return np.array([srocc_score(y, row) for row in predictions])
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -152,8 +156,7 @@ def main():
                 results.append(one_draw(teacher, width, X[rows], y[rows], val, seed))
             *predictions, settings = zip(*results, strict=True)
             alone, distilled, taught = map(np.stack, predictions)
-            scores = [np.array([srocc_score(val_mos, row) for row in p])
-                      for p in (taught, alone, distilled)]  # fmt: skip
+            scores = [srocc_of_rows(val_mos, drawn) for drawn in (taught, alone, distilled)]
             gains = scores[2] - scores[1]
             _, photos = paired_bootstrap(val_mos, distilled, alone, args.bootstrap)
             weights = [weight for weight, _ in settings]

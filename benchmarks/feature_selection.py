@@ -62,9 +62,8 @@ def then_ridge(*fronts):
         for number, front in enumerate(fronts):
             rows = front.fit_transform(X, y)
             mean = rows.mean(axis=0)
-            for alpha, predicted in ridge_path(
-                rows - mean, y - y.mean(), front.transform(test) - mean
-            ):
+            test_rows = front.transform(test)
+            for alpha, predicted in ridge_path(rows - mean, y - y.mean(), test_rows - mean):
                 yield (number, alpha), predicted
 
     return path
@@ -189,9 +188,8 @@ def cost(name, n, d, results):
     start, cpu = time.perf_counter(), time.process_time()
     model.fit(X, y)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    results.put(
-        (seconds, cpu, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20)
-    )
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    results.put((seconds, cpu, memory / 2**20))
 
 
 def print_costs(sizes):
@@ -218,10 +216,8 @@ def main():
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--bootstrap", type=int, default=200, help="resamples of the val photos")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument(
-        "--fresh", type=int, metavar="SEED",
-        help="score 800 photos of the train split, by which nothing was chosen, instead of val",
-    )  # fmt: skip
+    fresh = "score 800 photos of the train split, by which nothing was chosen, instead of val"
+    parser.add_argument("--fresh", type=int, metavar="SEED", help=fresh)
     parser.add_argument("--cache", help="folder of the feature cache")
     parser.add_argument("--cost", action="store_true", help="seconds and memory instead")
     args = parser.parse_args()
@@ -230,10 +226,8 @@ def main():
         return
     if not (DATA / "biq2021" / "mos.csv").is_file():
         sys.exit(f"no biq2021/mos.csv in {DATA}: set SKIQA_DATA to the folder that holds biq2021/")
-    (train_paths, train_mos), (val_paths, val_mos) = (
-        load_split("train", None),
-        load_split("val", None),
-    )
+    train_paths, train_mos = load_split("train", None)
+    val_paths, val_mos = load_split("val", None)
     encoder = ContrastiveQualityEncoder(weights=args.weights, cache_dir=args.cache, verbose=1)
     rows = encoder.fit_transform(train_paths + val_paths)
     train, val = np.split(rows, [len(train_paths)])

@@ -23,9 +23,8 @@ def test_best_median_and_worst(photos):
     assert display.scores.tolist() == [[9, 8], [5, 4], [2, 1]]
     assert shown(display) == [2, 5, 0, 8, 6, 1]
     assert [text.get_text() for text in display.ax_.texts] == ["9", "8", "5", "4", "2", "1"]
-    assert [text.get_text() for text in display.ax_.get_yticklabels()] == [
-        "best", "median", "worst"
-    ]  # fmt: skip
+    labels = [text.get_text() for text in display.ax_.get_yticklabels()]
+    assert labels == ["best", "median", "worst"]
     display.figure_.canvas.draw()
     figure, ax = plt.subplots()
     assert display.plot(ax=ax).figure_ is figure

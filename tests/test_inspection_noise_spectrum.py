@@ -28,9 +28,8 @@ def test_spectrum_shows_what_the_selector_found(features):
     assert np.array_equal(ratios, np.sort(selector.noise_ratio_))
     assert np.array_equal(display.gates_.get_ydata(), selector.gates_[display.order_])
     assert display.threshold_ is None
-    assert {text.get_text() for text in display.ax_.get_legend().get_texts()} == {
-        "gate", "noise ratio"
-    }  # fmt: skip
+    legend = {text.get_text() for text in display.ax_.get_legend().get_texts()}
+    assert legend == {"gate", "noise ratio"}
     display.figure_.canvas.draw()
 
 

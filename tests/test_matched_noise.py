@@ -18,11 +18,9 @@ def small_blocks(monkeypatch):
 def _adversarial(X, y, partners=None, weights=None, **changes):
     partners = matched_pairs(X, y)[0] if partners is None else partners
     weights = np.ones(len(X)) if weights is None else weights
-    parameters = {
-        "strength": 0.25, "n_steps": 50, "learning_rate": 0.05, "batch_size": 256,
-        "generator": np.random.default_rng(0),
-    }  # fmt: skip
-    return adversarial_gates(X, y, partners, weights, **parameters | changes)
+    parameters = {"strength": 0.25, "n_steps": 50, "learning_rate": 0.05, "batch_size": 256}
+    parameters |= {"generator": np.random.default_rng(0)} | changes
+    return adversarial_gates(X, y, partners, weights, **parameters)
 
 
 # ---------------------------------------------------------------- pairs
