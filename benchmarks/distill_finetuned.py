@@ -30,7 +30,7 @@ from skiqa.metrics import srocc_score
 from skiqa.persistence import load
 
 
-class Rated(RegressorMixin, BaseEstimator):
+class KeptRatings(RegressorMixin, BaseEstimator):
     """A teacher whose ratings are kept, as all students ask for the same."""
 
     def __init__(self, scores):
@@ -46,7 +46,7 @@ class Rated(RegressorMixin, BaseEstimator):
         return np.array([self.scores[path] for path in X])
 
 
-def rated(file, paths, model):
+def ratings_by_path(file, paths, model):
     """Return the ratings of some photos as a dict, read from a file or made once."""
     if not file.exists():
         np.save(file, load(model).set_params(contrastivequalityencoder__verbose=1).predict(paths))
@@ -68,17 +68,16 @@ def main():
     X, y = train + others, np.concatenate([mos, np.full(len(others), np.nan)])
 
     model = args.work / f"fine-tuned-1-0.5-0-{args.teacher}.skiqa"
-    scores = rated(args.work / f"teacher-{args.teacher}.npy", others + val, model)
-    teacher = FrozenEstimator(Rated(scores))
+    scores = ratings_by_path(args.work / f"teacher-{args.teacher}.npy", others + val, model)
+    teacher = FrozenEstimator(KeptRatings(scores))
     encoder = ContrastiveQualityEncoder(scales=(0.5,), cache_dir=args.work / "features")
     ridge = make_pipeline(encoder, Ridge())
     students = [("ridge", ridge, ridge.fit(train, mos))]
     start = FrozenEstimator(encoder)  # `fit` of the pipeline has fitted it
+    options = {"epochs": args.epochs, "verbose": 1}
+    options |= {"checkpoint_dir": args.work / "checkpoints", "maps_dir": args.work / "maps"}
     for seed in args.seeds:
-        tuned = FineTunedQualityRegressor(
-            start, epochs=args.epochs, random_state=seed, verbose=1,
-            checkpoint_dir=args.work / "checkpoints", maps_dir=args.work / "maps",
-        )  # fmt: skip
+        tuned = FineTunedQualityRegressor(start, random_state=seed, **options)
         alone = load(args.work / f"fine-tuned-0.5-0-{seed}.skiqa")
         students.append((f"fine-tuned, seed {seed}", tuned, alone))
     print(f"{len(mos)} labels, {len(others)} photos rated by the teacher; {len(val)} val photos")

@@ -41,9 +41,9 @@ def speed(n):
         whole = FineTunedQualityRegressor(**parameters).fit(X, y)
         kept = FineTunedQualityRegressor(**parameters, maps_dir=folder).fit(X, y)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*.npz"))
-    seconds = [np.mean([h["seconds"] for h in m.history_[2:]]) / n for m in (whole, kept)]
-    print(f"an epoch: {1e3 * seconds[0]:.0f} ms a photo, with maps_dir {1e3 * seconds[1]:.0f} ms: "
-          f"{seconds[0] / seconds[1]:.2f}x; {1e-6 * size / n:.2f} MB of maps a photo")  # fmt: skip
+    slow, fast = (np.mean([h["seconds"] for h in m.history_[2:]]) / n for m in (whole, kept))
+    times = f"{1e3 * slow:.0f} ms a photo, with maps_dir {1e3 * fast:.0f} ms: {slow / fast:.2f}x"
+    print(f"an epoch: {times}; {1e-6 * size / n:.2f} MB of maps a photo")
 
 
 def main():
@@ -75,17 +75,18 @@ def main():
     records = []
     for name, noise, seed, epochs in todo:
         key = [name, noise, seed, epochs, args.scales, len(y), len(y_val)]
-        done = [json.loads(line) for line in results.open()] if results.exists() else []
-        record = next((r for r in done if r["key"] == key), None)
+        earlier = [json.loads(line) for line in results.open()] if results.exists() else []
+        record = next((r for r in earlier if r["key"] == key), None)
         if record is None:
             start = time.monotonic()
             model = FineTunedQualityRegressor(
-                encoder, epochs=epochs, semantic_noise=noise, random_state=seed, verbose=1,
-                checkpoint_dir=args.work / "checkpoints", maps_dir=args.work / "maps",
-            ).fit(X, y)  # fmt: skip
-            record = {"key": key, "history": model.history_, "best_epoch": model.best_epoch_,
-                      "seconds": time.monotonic() - start,
-                      "predicted": model.predict(X_val).tolist()}  # fmt: skip
+                encoder, epochs=epochs, semantic_noise=noise, random_state=seed, verbose=1
+            )
+            folders = {"checkpoint_dir": args.work / "checkpoints", "maps_dir": args.work / "maps"}
+            model.set_params(**folders).fit(X, y)
+            record = {"key": key, "history": model.history_, "best_epoch": model.best_epoch_}
+            record["seconds"] = time.monotonic() - start
+            record["predicted"] = model.predict(X_val).tolist()
             scales = "-".join(f"{scale:g}" for scale in args.scales)
             if args.n_train or args.n_val:  # a quick look leaves those of a whole run alone
                 scales += f"-of-{len(y)}"
@@ -93,23 +94,33 @@ def main():
             with results.open("a") as file:
                 file.write(json.dumps(record) + "\n")
         records.append(record)
+    print_gains(records, y_val)
+    print(f"\nover {len(args.seeds)} seeds\n")
+    print_means(records, y_val, args.semantic_noise)
+
+
+def print_gains(records, y_val):
+    """Print a row for each fit: val SROCC and PLCC, and the gain over the first, the frozen one."""
     frozen = np.array(records[0]["predicted"])
-    print(table_row(["model", "semantic_noise", "seed", "best epoch", "val SROCC", "PLCC",
-                     "gain in SROCC", "s.e.", "seconds"]))  # fmt: skip
-    print(table_row(["---"] * 9))
+    columns = ["model", "semantic_noise", "seed", "best epoch", "val SROCC", "PLCC"]
+    columns += ["gain in SROCC", "s.e.", "seconds"]
+    print(table_row(columns))
+    print(table_row(["---"] * len(columns)))
     for record in records:
         name, noise, seed, epochs = record["key"][:4]
         predicted = np.array(record["predicted"])
         gain, error = paired_bootstrap(y_val, predicted[None], frozen[None], 1000)
-        print(table_row([
-            name, f"{noise:g}", str(seed), f"{record['best_epoch']} of {epochs}",
-            f"{srocc_score(y_val, predicted):.4f}", f"{plcc_score(y_val, predicted):.4f}",
-            f"{gain:+.4f}", f"{error:.4f}", f"{record['seconds']:.0f}",
-        ]))  # fmt: skip
-    print(f"\nover {len(args.seeds)} seeds\n")
+        cells = [name, f"{noise:g}", str(seed), f"{record['best_epoch']} of {epochs}"]
+        cells += [f"{score(y_val, predicted):.4f}" for score in (srocc_score, plcc_score)]
+        cells += [f"{gain:+.4f}", f"{error:.4f}", f"{record['seconds']:.0f}"]
+        print(table_row(cells))
+
+
+def print_means(records, y_val, semantic_noise):
+    """Print a row for each weight of semantic noise: val SROCC over the seeds."""
     print(table_row(["semantic_noise", "val SROCC", "mean prediction"]))
     print(table_row(["---"] * 3))
-    for noise in args.semantic_noise:
+    for noise in semantic_noise:
         seeds = [r["predicted"] for r in records if r["key"][:2] == ["fine-tuned", noise]]
         values = [srocc_score(y_val, predicted) for predicted in seeds]
         spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""

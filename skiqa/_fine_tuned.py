@@ -1,19 +1,19 @@
 """FineTunedQualityRegressor: images -> scores, the network trained to ratings."""
 
-import copy
+from __future__ import annotations
+
 import os
-import time
-from contextlib import nullcontext
-from functools import partial
+from dataclasses import fields
 from numbers import Integral, Real
+from typing import Any, Self, cast
 
 import numpy as np
-import torch
-from sklearn.base import BaseEstimator, RegressorMixin, _fit_context, clone
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin
-from sklearn.model_selection import GroupShuffleSplit
-from sklearn.pipeline import make_pipeline
-from sklearn.utils import check_random_state
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import (
     assert_all_finite,
@@ -24,22 +24,31 @@ from sklearn.utils.validation import (
 )
 
 from skiqa._encoder import ContrastiveQualityEncoder
-from skiqa._features.extract import image_digest
-from skiqa._fine_tuning.heads import cross_fitted, ridge_within
-from skiqa._fine_tuning.held_out import HeldOut, Rated
-from skiqa._fine_tuning.loop import batches, train_epoch
-from skiqa._fine_tuning.sources import KeptMaps, Photos, Recipe
-from skiqa._fine_tuning.tuner import FineTuner, FineTuning
+from skiqa._features.extract import Extraction
+from skiqa._fine_tuning.callbacks import SklearnCallbacks, StartingPipeline
+from skiqa._fine_tuning.data import (
+    RatedImages,
+    TrainingSet,
+    distinct_labels,
+    level_and_spread,
+    ridge_of_largest,
+)
+from skiqa._fine_tuning.held_out import HeldOut, split_by_content
+from skiqa._fine_tuning.kept_maps import KeptMaps
+from skiqa._fine_tuning.loop import FineTuningRun, start_record
+from skiqa._fine_tuning.sources import Photos
+from skiqa._fine_tuning.start import starting_encoder
+from skiqa._fine_tuning.tuner import FineTuner, FineTuningPlan
 from skiqa._inputs.containers import as_image_list, is_rows
+from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
 from skiqa._inputs.rows import rows_as_images
-from skiqa._matched_noise import matched_pairs
-from skiqa._network.authors_files import fitted_ridge
 from skiqa._network.device import resolve_device
-from skiqa._network.state import build, current_versions, to_arrays
+from skiqa._network.state import current_versions
 from skiqa._progress import progress_bar
-from skiqa._training.checkpoints import TrainingFolder
+from skiqa._training.checkpoints import NoFolder, TrainingFolder
 from skiqa._training.schedule import cut_window, sample_seeds
+from skiqa._types import Floats, Images, Path, Pixels
 
 
 class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
@@ -52,10 +61,10 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
 
     Parameters
     ----------
-    encoder : ContrastiveQualityEncoder, str, path or None, default=None
-        Where the network starts. None: the bundled weights. A fitted encoder is taken as it is
-        (in a ``sklearn.frozen.FrozenEstimator`` it survives `clone`), another is fitted; else a
-        file of weights or timm's name of a network, with timm's own weights. One network only.
+    encoder : ContrastiveQualityEncoder, FrozenEstimator, str, path or None, default=None
+        Where the network starts. None: the bundled weights. An encoder is cloned and fitted to the
+        images; a fitted one is kept as it is in a ``sklearn.frozen.FrozenEstimator``. Else a file
+        of weights, or timm's name of a network, with timm's own weights. One network only.
     alpha : float in (0, inf), default=1.0
         Penalty of the ridge.
     epochs : int in [0, inf), default=4
@@ -175,31 +184,37 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         "verbose": ["verbose"],
     }
 
+    pipeline_: Pipeline
+    dataset_scales_: dict[Any, tuple[float, float]]
+    history_: list[dict[str, float]]
+    best_epoch_: int
+    n_iter_: int
+
     def __init__(
         self,
-        encoder=None,
+        encoder: ContrastiveQualityEncoder | FrozenEstimator | Path | None = None,
         *,
-        alpha=1.0,
-        epochs=4,
-        batch_size=8,
-        window_size=None,
-        learning_rate=1e-4,
-        layer_decay=1.0,
-        trained_last_stages=2,
-        averaging=0.99,
-        start_penalty=0.0,
-        ranking=0.0,
-        semantic_noise=0.0,
-        validation_fraction=0.15,
-        n_windows=5,
-        image_shape=None,
-        device="auto",
-        n_jobs=None,
-        checkpoint_dir=None,
-        maps_dir=None,
-        random_state=None,
-        verbose=0,
-    ):
+        alpha: float = 1.0,
+        epochs: int = 4,
+        batch_size: int = 8,
+        window_size: int | None = None,
+        learning_rate: float = 1e-4,
+        layer_decay: float = 1.0,
+        trained_last_stages: int | None = 2,
+        averaging: float = 0.99,
+        start_penalty: float = 0.0,
+        ranking: float = 0.0,
+        semantic_noise: float = 0.0,
+        validation_fraction: float = 0.15,
+        n_windows: int = 5,
+        image_shape: tuple[int, ...] | None = None,
+        device: str = "auto",
+        n_jobs: int | None = None,
+        checkpoint_dir: Path | None = None,
+        maps_dir: Path | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
         self.encoder = encoder
         self.alpha = alpha
         self.epochs = epochs
@@ -223,7 +238,14 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, *, groups=None, datasets=None):
+    def fit(
+        self,
+        X: Images,
+        y: npt.ArrayLike,
+        *,
+        groups: npt.ArrayLike | None = None,
+        datasets: npt.ArrayLike | None = None,
+    ) -> Self:
         """Train the network and its head.
 
         Parameters
@@ -251,169 +273,93 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         ValueError
             If a parameter, y or the groups are of no use; the message says which.
         """
-        images, y = self._open_rated(X, y)
         if self.checkpoint_dir is not None and not isinstance(self.random_state, Integral):
             raise ValueError(
                 f"checkpoint_dir needs random_state to be an int, not {self.random_state!r}: with "
                 "another seed at each call, no fit would go on where one was killed."
             )
+        images, scores = self._open_rated(X, y)
         n = len(images)
-        _, groups = _labels(groups, n, "groups", np.arange(n))
-        names, datasets = _labels(datasets, n, "datasets", np.zeros(n, np.intp))
-        level, spread = _scales(y, datasets)
-        data = Rated(images, (y - level[datasets]) / spread[datasets], groups, datasets)
+        _, groups = distinct_labels(groups, n, "groups", np.arange(n))
+        names, datasets = distinct_labels(datasets, n, "datasets", np.zeros(n, np.intp))
+        level, spread = level_and_spread(scores, datasets)
+        rated = RatedImages(images, (scores - level[datasets]) / spread[datasets], groups, datasets)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        parts = self._split(groups, seed)
-        encoder = self._start(images)
-        tuner = self._tuner(images, encoder)  # refuses what cannot be, before a long extraction
-        rows = encoder.transform(images)
-        ridge, scales = self._fit_ridge(rows, data, level, spread)
-        held_out = HeldOut(rows, data, parts, self.alpha)
-
-        def fitted(history, epoch, state):
-            """Return the fitted attributes that the network of an epoch gives."""
-            tuned = copy.copy(encoder)
-            tuned.state_ = state
-            return {
-                "pipeline_": make_pipeline(tuned, ridge), "best_epoch_": epoch,
-                "n_iter_": len(history) - 1, "history_": history,
-                "dataset_scales_": dict(zip(names, scales, strict=False)),  # no names: empty
-            }  # fmt: skip
-
+        train, test = split_by_content(groups, self.validation_fraction, seed)
+        common = {name: getattr(self, name) for name in ("image_shape", "device", "n_jobs")}
+        encoder = starting_encoder(self.encoder, images, **common)
+        # refuses what cannot be, before a long extraction
+        tuner = self._make_tuner(images, encoder) if self.epochs else None
+        rows = encoder.transform(cast("Images", images))
+        ridge, scales = ridge_of_largest(rows, rated, level, spread, self.alpha)
+        start = StartingPipeline(encoder, ridge, dict(zip(names, scales, strict=False)))  # no names: empty
+        held_out = HeldOut(rows, rated, train, test, self.alpha)
         context = self._init_callback_context(max_subtasks=self.epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        hooks = {"context": context, "X": X, "y": y, "fitted": fitted}
-        attributes = self._train(encoder, tuner, rows, data, parts, seed, held_out, **hooks)
-        vars(self).update(attributes)
+        if tuner is None:
+            attributes = start.fitted_attributes([start_record(held_out)], 0, encoder.state_)
+        else:
+            options: dict[str, Any] = {"alpha": self.alpha, "seed": seed}
+            options["with_partners"] = self.semantic_noise > 0
+            training_set = TrainingSet.of(rated, train, rows, **options)
+            run = FineTuningRun(tuner, training_set, held_out, seed)
+            folder = self._checkpoint_folder(rated, tuner, seed)
+            self._train(run, folder, SklearnCallbacks(self, context, X, y, start))
+            attributes = start.attributes_of(run)
+        for name, value in attributes.items():
+            setattr(self, name, value)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
-    def _fit_ridge(self, rows, data, level, spread):
-        """Return the ridge on the features of the start, on the scale of the largest dataset.
-
-        And (slope, offset) of each dataset's scale, from that one.
-        """
-        _, y, _, datasets = data
-        coef, intercept = ridge_within(rows, y, datasets, data.n_datasets, self.alpha)
-        largest = np.bincount(datasets).argmax()
-        slope = spread / spread[largest]
-        offset = level + spread * (intercept - intercept[largest]) - slope * level[largest]
-        base = float(level[largest] + spread[largest] * intercept[largest])
-        ridge = fitted_ridge(spread[largest] * coef, base, self.alpha)
-        return ridge, list(zip(slope.tolist(), offset.tolist(), strict=True))
-
-    def _train(
-        self, encoder, tuner, rows, data, parts, seed, held_out, *, context, X, y, fitted
-    ):  # fmt: skip
-        """Train, and return the fitted attributes."""
-        train, test = parts
-        start = encoder.state_
-        history = [{"loss": np.nan, "validation_srocc": held_out.start, "seconds": 0.0}]
-        if not self.epochs:
-            return fitted(history, 0, start)
-        card = {"fine_tuned": f"on {len(train)} rated images", "start": start.card}
-        tuned = partial(start.replace, card=card, head={})
-        kept, chosen = None, 0  # the network as checkpoints hold it, and its epoch; None: the start
-        one_epoch, n_steps = self._one_epoch(tuner, rows, data, train, seed)
-
-        def noted():
-            return {"history": history, "kept": kept, "chosen": chosen, "best": held_out.best}
-
-        def taken():
-            if kept is None:
-                return fitted(history, 0, start)
-            arrays = {name: tensor.numpy() for name, tensor in kept.items()}
-            return fitted(history, chosen, tuned(networks=[arrays]))
-
-        progress = progress_bar(
-            "Fine-tuning", self.epochs * n_steps, enabled=bool(self.verbose), unit="steps"
-        )
-        with self._folder(encoder, data, tuner.plan, seed) as folder, progress as advance:
-            content = None if folder is None else folder.load()
-            if content is not None:
-                tuner.restore(content)
-                history, kept, chosen = (content[k] for k in ("history", "kept", "chosen"))
-                held_out.best = content["best"]
-            advance(tuner.step)
-            for epoch in range(len(history) - 1, self.epochs):
-                epoch_context = context.subcontext(task_name="epoch")
-                epoch_context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-                began = time.monotonic()
-                loss = one_epoch(epoch=epoch, folder=folder, history=noted(), advance=advance)
-                with tuner.averaged() as network:
-                    arrays = to_arrays(network.model)
-                    features = tuner.source.rows(network, tuned(networks=[arrays]), test)
-                value = held_out.rank(features)
-                if held_out.takes(features):
-                    kept = {name: torch.from_numpy(array) for name, array in arrays.items()}
-                    chosen = epoch + 1
-                seconds = time.monotonic() - began
-                of_epoch = {"loss": loss, "validation_srocc": value, "seconds": seconds}
-                history = [*history, of_epoch]
-                if folder is not None:
-                    folder.save(tuner.step, tuner.content() | noted())
-                advance(0, f"SROCC {value:.3f}")
-                if epoch_context.call_on_fit_task_end(
-                    estimator=self, X=X, y=y, reconstruction_attributes=taken
-                ):
-                    break
-            if folder is not None:
-                folder.remove()
-        return taken()
-
-    def _tuner(self, images, encoder):
-        """Return what trains the network of an encoder, or None without epochs."""
-        if not self.epochs:
-            return None
-        plan = FineTuning(**{k: getattr(self, k) for k in FineTuning.__dataclass_fields__})
-        source = self._source(images, encoder)
-        return FineTuner(build(encoder.state_), plan, source, encoder._n_features_out)
-
-    def _one_epoch(self, tuner, rows, data, train, seed):
-        """Return the function that trains for an epoch, and its number of steps."""
-        rows, y, groups, datasets = (part[train] for part in (rows, *data[1:]))
-        plan, device = tuner.plan, tuner.source.recipe.device
-        heads = cross_fitted(rows, y, groups, datasets, data.n_datasets, self.alpha, seed)
-        target, partners = partial(heads.target, y, datasets, device=device), None
-        if self.semantic_noise:
-            # of equal quality: equal y in two datasets may stand on different levels of it
-            _, level = ridge_within(rows, y, datasets, data.n_datasets, self.alpha)
-            partners, _ = matched_pairs(rows, y - level[datasets], groups=groups)
-        n_steps = len(batches(seed, 0, len(train), plan.batch_size, partners))
-        return partial(train_epoch, tuner, train, target, partners, seed=seed), n_steps
-
-    def _source(self, images, encoder):
-        """Return what the network in training sees of images."""
-        recipe = Recipe(
-            encoder.state_, tuple(encoder.scales), encoder.pooling,
-            resolve_device(self.device, strict=True), encoder.precision,
-        )  # fmt: skip
+    def _make_tuner(self, images: ImageList, encoder: ContrastiveQualityEncoder) -> FineTuner:
+        """Return what trains the network of an encoder."""
+        plan = FineTuningPlan(**{f.name: getattr(self, f.name) for f in fields(FineTuningPlan)})
+        device = resolve_device(self.device, strict=True)
+        how = (tuple(encoder.scales), encoder.pooling, device, encoder.precision)
+        extraction = Extraction(encoder.state_, *how)
         if self.maps_dir is None:
-            return Photos(images, recipe, self.n_jobs, self.window_size)
+            return FineTuner(plan, Photos(images, extraction, self.n_jobs, self.window_size))
         if self.window_size is not None or self.trained_last_stages is None:
             raise ValueError(
                 f"maps_dir keeps maps of whole images in front of the trained stages: it needs "
                 f"window_size=None (now {self.window_size}) and a number of trained_last_stages "
                 f"(now {self.trained_last_stages})."
             )
-        return KeptMaps(images, recipe, self.n_jobs, self.trained_last_stages, self.maps_dir)
+        where = (self.trained_last_stages, self.maps_dir)
+        return FineTuner(plan, KeptMaps(images, extraction, self.n_jobs, *where))
 
-    def _folder(self, encoder, data, plan, seed):
-        """Return the folder of this run's checkpoints, or a context of None."""
-        if self.checkpoint_dir is None or not self.epochs:
-            return nullcontext()
+    def _checkpoint_folder(self, rated: RatedImages, tuner: FineTuner, seed: int) -> NoFolder:
+        """Return the folder of this run's checkpoints; its name says all that decides the run."""
+        if self.checkpoint_dir is None:
+            return NoFolder()
+        extraction = tuner.source.extraction
         identity = {
-            "versions": current_versions(), "start": encoder.state_.digest, "plan": vars(plan),
-            "seed": seed, "alpha": self.alpha, "fraction": self.validation_fraction,
-            "maps": self.maps_dir is not None, "y": data.y.tolist(), "groups": data.groups.tolist(),
-            "datasets": data.datasets.tolist(),
-            "scales": list(encoder.scales), "pooling": encoder.pooling,
-            "precision": encoder.precision,
-            "images": [image_digest(data.images, i) for i in range(len(data.images))],
-        }  # fmt: skip
+            "versions": current_versions(),
+            "start": extraction.state.digest,
+            "scales": list(extraction.scales),
+            "pooling": extraction.pooling,
+            "precision": extraction.precision,
+            "plan": vars(tuner.plan),
+            "seed": seed,
+            "alpha": self.alpha,
+            "fraction": self.validation_fraction,
+            "maps": self.maps_dir is not None,
+            "images": rated.images.digests(),
+            "y": rated.y.tolist(),
+            "groups": rated.groups.tolist(),
+            "datasets": rated.datasets.tolist(),
+        }
         return TrainingFolder(self.checkpoint_dir, identity)
 
-    def predict(self, X, return_std=False, dataset=None):
+    def _train(self, run: FineTuningRun, folder: NoFolder, callbacks: SklearnCallbacks) -> None:
+        """Train with a bar, and with checkpoints if asked for."""
+        bar = progress_bar("Fine-tuning", run.n_steps, enabled=bool(self.verbose), unit="steps")
+        with folder, bar as advance:
+            run.train(callbacks, folder=folder, advance=advance)
+
+    def predict(
+        self, X: Images, return_std: bool = False, dataset: Any = None
+    ) -> Floats | tuple[Floats, Floats]:
         """Return the scores of images, each seen whole.
 
         Parameters
@@ -447,103 +393,55 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         scores = slope * self._score(images) + offset
         if not return_std:
             return scores
-        seeds, spread = sample_seeds(0, 0, range(self.n_windows)), []
-        for _, image in iter_decoded(images, n_jobs=self.n_jobs):
-            side = self.window_size or max(8, min(image.shape[:2]) // 2)
-            windows = as_image_list([cut_window(image, side, seed) for seed in seeds])
-            spread.append(slope * self._score(windows).std())
+        decoded = iter_decoded(images, n_jobs=self.n_jobs)
+        spread = [slope * self._spread_of_windows(cast("Pixels", image)) for _, image in decoded]
         return scores, np.array(spread)
 
-    def _score(self, images):
+    def _score(self, images: ImageList) -> Floats:
         encoder, ridge = self.pipeline_[0], self.pipeline_[1]
         rows = encoder.transform(images).astype(np.float64)  # as `fit` saw them
         return ridge.predict(rows)
 
-    def _split(self, groups, seed):
-        n_groups = len(np.unique(groups))
-        if n_groups < 2:
-            raise ValueError(
-                f"n_samples = {len(groups)} in {n_groups} group: a held-out part of other content "
-                "needs two groups or more."
-            )
-        held_out = min(n_groups - 1, max(1, round(self.validation_fraction * n_groups)))
-        split = GroupShuffleSplit(1, test_size=held_out, random_state=seed)
-        return next(split.split(groups, groups=groups))
+    def _spread_of_windows(self, image: Pixels) -> float:
+        """Return the standard deviation of the scores of an image's windows."""
+        side = self.window_size or max(8, min(image.shape[:2]) // 2)
+        seeds = sample_seeds(0, 0, range(self.n_windows))
+        windows = as_image_list([cut_window(image, side, seed) for seed in seeds])
+        return float(self._score(windows).std())
 
-    def _start(self, images):
-        """Return a fitted encoder, a copy whose state may be changed."""
-        encoder = getattr(self.encoder, "estimator", self.encoder)  # of a FrozenEstimator
-        if encoder is None or isinstance(encoder, str | os.PathLike):
-            named = encoder is not None and not os.path.exists(encoder)
-            encoder = ContrastiveQualityEncoder(
-                str(encoder) if named else None,
-                weights="timm" if named else encoder or "default",
-                device=self.device, n_jobs=self.n_jobs,
-            )  # fmt: skip
-        if not isinstance(encoder, ContrastiveQualityEncoder):
-            raise TypeError(
-                f"encoder is a {type(encoder).__name__}; give a ContrastiveQualityEncoder, a file "
-                "of weights, timm's name of a network, or None."
-            )
-        fitted = hasattr(encoder, "state_")
-        encoder = copy.copy(encoder) if fitted else clone(encoder).fit(images)
-        if len(encoder.state_.networks) > 1 or encoder.state_.content is not None:
-            raise ValueError(
-                "The encoder has several networks; one is fine-tuned. Use keep_start=False and "
-                "content_backbone=None."
-            )
-        encoder.image_shape, encoder.on_error = self.image_shape, "raise"
-        if self.n_jobs is not None:
-            encoder.n_jobs = self.n_jobs
-        return encoder
-
-    def _open_rated(self, X, y):
+    def _open_rated(self, X: Images, y: npt.ArrayLike | None) -> tuple[ImageList, Floats]:
         """Return X as an ImageList and y as float64, for `fit`."""
         if y is None:
             raise ValueError(
                 "This FineTunedQualityRegressor requires y to be passed, but the target y is None."
             )
         if is_rows(X):
-            dtype = np.float32 if self.image_shape is None else None
-            X, y = validate_data(self, X, y, dtype=dtype, y_numeric=True)
-            return rows_as_images(X, self.image_shape), y.astype(np.float64)
+            rows, scores = validate_data(self, X, y, dtype=self._rows_dtype(), y_numeric=True)
+            return rows_as_images(rows, self.image_shape), scores.astype(np.float64)
         for name in ("n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
+            if hasattr(self, name):
+                delattr(self, name)
         images = as_image_list(X)
-        y = column_or_1d(y, dtype=np.float64, warn=True)
-        assert_all_finite(y, input_name="y")
-        check_consistent_length(images, y)
-        return images, y
+        scores = column_or_1d(y, dtype=np.float64, warn=True)
+        assert_all_finite(scores, input_name="y")
+        check_consistent_length(images, scores)
+        return images, scores
 
-    def _open(self, X):
+    def _open(self, X: Images) -> ImageList:
         """Return X as an ImageList, for `predict`."""
         if not is_rows(X):
             return as_image_list(X)
-        dtype = np.float32 if self.image_shape is None else None
-        return rows_as_images(validate_data(self, X, dtype=dtype, reset=False), self.image_shape)
+        rows = validate_data(self, X, dtype=self._rows_dtype(), reset=False)
+        return rows_as_images(rows, self.image_shape)
 
-    def __sklearn_tags__(self):
+    def _rows_dtype(self) -> type[np.float32] | None:
+        """Return what rows of numbers are turned into; pixels stay as they are."""
+        return np.float32 if self.image_shape is None else None
+
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = True
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         tags.regressor_tags.poor_score = True  # rows of numbers are no photos
         return tags
-
-
-def _labels(labels, n, name, default):
-    """Return the distinct labels, and of each image its place among them."""
-    if labels is None:
-        return [], default
-    labels = column_or_1d(labels)
-    if len(labels) != n:
-        raise ValueError(f"{name} has {len(labels)} entries for {n} images.")
-    names, places = np.unique(labels, return_inverse=True)
-    return names.tolist(), places
-
-
-def _scales(y, datasets):
-    """Return mean and standard deviation of each dataset's y, (n_datasets,); 1 where it is 0."""
-    parts = [y[datasets == d] for d in range(datasets.max() + 1)]
-    spread = [p.std() if np.ptp(p) else 1.0 for p in parts]
-    return np.array([p.mean() for p in parts]), np.array(spread)

@@ -1,40 +1,28 @@
-"""Linear heads under which a network is trained, and what it is trained to."""
+"""Linear heads under which a network is trained."""
+
+from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 
-
-class Target(NamedTuple):
-    """What images are trained to, and by which linear head each is predicted."""
-
-    y: torch.Tensor  # (n,) float32, in units of the standard deviation of its dataset
-    datasets: torch.Tensor  # (n,) int
-    coef: torch.Tensor  # (n, d) float32, of the image's head
-    intercept: torch.Tensor  # (n,) float32
+from skiqa._types import Floats, Integers
 
 
 class Heads(NamedTuple):
-    """Linear heads, and which of them predicts an image."""
+    """Linear heads, and which of them predicts an image: one that has not seen it."""
 
-    coef: np.ndarray  # (k, d) float64
-    intercept: np.ndarray  # (k, n_datasets) float64
-    chosen: np.ndarray  # (n,) intp
-
-    def target(self, y, datasets, images, device):
-        """Return the Target of some images, indices of shape (m,)."""
-        head, datasets = self.chosen[images], datasets[images]
-        numbers = (y[images], self.coef[head], self.intercept[head, datasets])
-        y, coef, intercept = (
-            torch.as_tensor(a, dtype=torch.float32, device=device) for a in numbers
-        )
-        return Target(y, torch.as_tensor(datasets, device=device), coef, intercept)
+    coef: Floats  # (k, d) float64
+    intercept: Floats  # (k, n_datasets) float64
+    of_image: Integers  # (n,) intp
 
 
-def ridge_within(rows, y, datasets, n_datasets, alpha):
+def ridge_within(
+    rows: Floats, y: npt.ArrayLike, datasets: npt.ArrayLike, n_datasets: int, alpha: float
+) -> tuple[Floats, Floats]:
     """Fit one ridge to several datasets, each of which has an intercept of its own.
 
     Parameters
@@ -70,7 +58,16 @@ def ridge_within(rows, y, datasets, n_datasets, alpha):
     return coef, level - mean @ coef
 
 
-def cross_fitted(rows, y, groups, datasets, n_datasets, alpha, seed, n_folds=5):
+def cross_fitted(
+    rows: Floats,
+    y: Floats,
+    groups: Integers,
+    datasets: Integers,
+    n_datasets: int,
+    alpha: float,
+    seed: int,
+    n_folds: int = 5,
+) -> Heads:
     """Fit a ridge for each of some folds, without its groups: Heads that have not seen an image.
 
     What a head gets wrong on images that it was fitted to says little: on 3,136 features, that it
@@ -81,9 +78,11 @@ def cross_fitted(rows, y, groups, datasets, n_datasets, alpha, seed, n_folds=5):
         coef, intercept = ridge_within(rows, y, datasets, n_datasets, alpha)
         return Heads(coef[None], intercept[None], np.zeros(len(y), np.intp))
     folds = GroupKFold(min(n_folds, n_groups), shuffle=True, random_state=seed)
-    chosen, ridges = np.empty(len(y), np.intp), []
+    of_image = np.empty(len(y), np.intp)
+    ridges: list[tuple[Floats, Floats]] = []
     for fitted, left_out in folds.split(rows, groups=groups):
-        chosen[left_out] = len(ridges)
+        of_image[left_out] = len(ridges)
         part = (rows[fitted], y[fitted], datasets[fitted])
         ridges.append(ridge_within(*part, n_datasets, alpha))
-    return Heads(*map(np.stack, zip(*ridges, strict=True)), chosen)
+    coefs, intercepts = zip(*ridges, strict=True)
+    return Heads(np.stack(coefs), np.stack(intercepts), of_image)

@@ -1,69 +1,122 @@
 """The part of the images that chooses the epoch."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
+from sklearn.model_selection import GroupShuffleSplit
 
+from skiqa._fine_tuning.data import RatedImages
 from skiqa._fine_tuning.heads import ridge_within
-from skiqa._inputs.images import ImageList
+from skiqa._types import Floats, Integers
 from skiqa.metrics import srocc_score
 
 _RESAMPLES = 200  # of the bootstrap that says how much two SROCC may differ by chance
 
 
-class Rated(NamedTuple):
-    """What is fitted: n images and, (n,) each, what is known of them."""
+def split_by_content(groups: Integers, fraction: float, seed: int) -> tuple[Integers, Integers]:
+    """Return the indices that are trained on and the held-out ones, of other content groups.
 
-    images: ImageList
-    y: np.ndarray  # standardised within datasets
-    groups: np.ndarray  # int
-    datasets: np.ndarray  # int
-
-    @property
-    def n_datasets(self):
-        return int(self.datasets.max()) + 1
+    Raises
+    ------
+    ValueError
+        If all images are of one group.
+    """
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise ValueError(
+            f"n_samples = {len(groups)} in {n_groups} group: a held-out part of other content "
+            "needs two groups or more."
+        )
+    n_held_out = min(n_groups - 1, max(1, round(fraction * n_groups)))
+    split = GroupShuffleSplit(1, test_size=n_held_out, random_state=seed)
+    return next(split.split(groups, groups=groups))
 
 
 class HeldOut:
-    """The part that chooses the epoch, ranked by the ridge on the other part's first features."""
+    """The part that chooses the epoch, ranked by the ridge on the other part's first features.
 
-    def __init__(self, rows, data, parts, alpha):
-        train, test = parts
-        of_train = (rows[train], data.y[train], data.datasets[train])
-        self.coef, _ = ridge_within(*of_train, data.n_datasets, alpha)
-        self.y, self.datasets = data.y[test], data.datasets[test]
-        _, groups = np.unique(data.groups[test], return_inverse=True)
+    Parameters
+    ----------
+    rows : ndarray of shape (n, d)
+        Features of all images by the network that training starts from.
+    rated : RatedImages
+    train, indices : intp ndarray
+        Which images are trained on, and which are held out.
+    alpha : float
+        Penalty of the ridge.
+
+    Attributes
+    ----------
+    start_srocc : float
+        Of the network that training starts from.
+    best_scores : ndarray of shape (n_held_out,), float64
+        Of the best network so far.
+    """
+
+    def __init__(
+        self, rows: Floats, rated: RatedImages, train: Integers, indices: Integers, alpha: float
+    ) -> None:
+        y, datasets = rated.y, rated.datasets
+        of_train = (rows[train], y[train], datasets[train])
+        self.coef, _ = ridge_within(*of_train, rated.n_datasets, alpha)
+        self.indices, self.y, self.datasets = indices, y[indices], datasets[indices]
+        _, groups = np.unique(rated.groups[indices], return_inverse=True)
         self.groups = [np.flatnonzero(groups == g) for g in range(groups.max() + 1)]
-        self.start = self.rank(rows[test])
-        self.best = torch.from_numpy(rows[test] @ self.coef)  # scores of the best network so far
+        self.best_scores = self.scores(rows[indices])
+        self.start_srocc = self.srocc(self.best_scores)
 
-    def rank(self, rows):
-        """Return the SROCC of features, the weighted mean over datasets."""
-        return mean_srocc(self.y, rows @ self.coef, self.datasets)
+    def scores(self, rows: Floats) -> Floats:
+        """Return the scores of features of the held-out images."""
+        return rows @ self.coef
 
-    def takes(self, rows):
-        """Whether a network beats the start and is, to one standard error, as good as the best.
+    def srocc(self, scores: Floats) -> float:
+        """Return the SROCC of scores, the weighted mean over datasets."""
+        return mean_srocc(self.y, scores, self.datasets)
 
-        Such a later one is preferred: it has seen more, at smaller rates, and what epochs differ
-        by is mostly noise.
+    def is_better(self, scores: Floats) -> bool:
+        """Whether scores rank the images better than any before."""
+        return self._lead_of_best(scores) < 0
+
+    def is_as_good(self, scores: Floats) -> bool:
+        """Whether scores beat the start's and are, to one standard error, as good as the best.
+
+        Such a later network is preferred: it has seen more, at smaller rates, and what epochs
+        differ by is mostly noise.
         """
-        scores, best = rows @ self.coef, self.best.numpy()
-
-        def lead(i=slice(None)):
-            y, datasets = self.y[i], self.datasets[i]
-            return mean_srocc(y, best[i], datasets) - mean_srocc(y, scores[i], datasets)
-
-        if lead() < 0:
-            self.best = torch.from_numpy(scores)
+        if self.is_better(scores):
             return True
         n, rng = len(self.groups), np.random.default_rng(0)
-        drawn = [rng.integers(n, size=n) for _ in range(_RESAMPLES)]  # whole contents
-        error = np.std([lead(np.concatenate([self.groups[g] for g in d])) for d in drawn])
-        return self.rank(rows) > self.start and bool(lead() <= error)
+        leads = []
+        for _ in range(_RESAMPLES):
+            drawn = rng.integers(n, size=n)  # whole contents
+            images = np.concatenate([self.groups[g] for g in drawn])
+            leads.append(self._lead_of_best(scores, images))
+        lead, error = self._lead_of_best(scores), np.std(leads)
+        return self.srocc(scores) > self.start_srocc and bool(lead <= error)
+
+    def keep(self, scores: Floats) -> None:
+        """Let scores be those that later ones are compared with."""
+        self.best_scores = scores
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that resuming needs."""
+        return {"best_scores": torch.from_numpy(self.best_scores)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where `state` was made."""
+        self.best_scores = state["best_scores"].numpy()
+
+    def _lead_of_best(self, scores: Floats, images: Integers | slice = slice(None)) -> float:
+        """Return by how much the best scores so far rank some of the images better than these."""
+        y, datasets = self.y[images], self.datasets[images]
+        best = mean_srocc(y, self.best_scores[images], datasets)
+        return best - mean_srocc(y, scores[images], datasets)
 
 
-def mean_srocc(y, predicted, datasets):
+def mean_srocc(y: Floats, predicted: Floats, datasets: Integers) -> float:
     """Return the mean SROCC of the datasets, weighted by their sizes.
 
     -1 where predictions are all equal: a network that ranks nothing is the worst.

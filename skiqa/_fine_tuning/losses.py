@@ -1,12 +1,16 @@
 """Losses of fine-tuning beside the regression itself."""
 
+from __future__ import annotations
+
 import math
 
 import torch
 from torch.nn.functional import smooth_l1_loss
 
 
-def fidelity_loss(predictions, y, datasets):
+def fidelity_loss(
+    predictions: torch.Tensor, y: torch.Tensor, datasets: torch.Tensor
+) -> torch.Tensor:
     """Return the fidelity loss of all pairs within a dataset.
 
     Parameters
@@ -42,7 +46,9 @@ def fidelity_loss(predictions, y, datasets):
     return (1 - (0.5 * torch.special.log_ndtr(difference / math.sqrt(2))).exp()).mean()
 
 
-def consistency_loss(features, weight, gate):
+def consistency_loss(
+    features: torch.Tensor, weight: torch.Tensor, gate: torch.Tensor
+) -> torch.Tensor:
     """Return how far predictions move when a share of a partner's features is mixed in.
 
     Parameters

@@ -1,18 +1,27 @@
 """A network in training under linear heads: what is trained how fast, a step, and resuming."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import smooth_l1_loss
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from skiqa._fine_tuning.data import BatchTargets
 from skiqa._fine_tuning.losses import consistency_loss, fidelity_loss
+from skiqa._fine_tuning.sources import Source
 from skiqa._network.batchnorm import absorb_batchnorm
+from skiqa._network.stages import Stages
+from skiqa._network.state import build
 
 
 @dataclass(frozen=True)
-class FineTuning:
+class FineTuningPlan:
     """The numbers of a fine-tuning, as parameters of FineTunedQualityRegressor name them."""
 
     epochs: int
@@ -27,7 +36,7 @@ class FineTuning:
     semantic_noise: float
 
 
-def parameter_groups(network, plan):
+def parameter_groups(network: Stages, plan: FineTuningPlan) -> list[dict[str, Any]]:
     """Let the last stages of a network change, the deeper the faster: optimizer groups.
 
     BatchNorm keeps its scale: the convolution in front of it has one.
@@ -44,7 +53,7 @@ def parameter_groups(network, plan):
     if count is not None and count > len(stages):
         raise ValueError(f"trained_last_stages={count}, but the network has {len(stages)} stages.")
     network.requires_grad_(False)
-    groups = []
+    groups: list[dict[str, Any]] = []
     for depth, stage in enumerate(stages[::-1][:count]):
         parameters = [p.requires_grad_() for layer in stage for p in _trainable(layer)]
         groups.append({"params": parameters, "factor": plan.layer_decay**depth})
@@ -54,10 +63,9 @@ def parameter_groups(network, plan):
     return [group for group in groups if group["params"]]
 
 
-def _trainable(module):
+def _trainable(module: nn.Module) -> list[nn.Parameter]:
     """Return the parameters of a module but the scales of BatchNorm."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    scales = {id(norm.weight) for norm in norms}
+    scales = {id(norm.weight) for norm in module.modules() if isinstance(norm, _BatchNorm)}
     return [p for p in module.parameters() if id(p) not in scales]
 
 
@@ -66,41 +74,46 @@ class FineTuner:
 
     Parameters
     ----------
-    network : Stages
-        How training starts, on the CPU. A copy is trained; its BatchNorm and dropout evaluate.
-    plan : FineTuning
+    plan : FineTuningPlan
     source : Photos or KeptMaps
-        Gives the features of views.
-    n_features : int
+        Gives the features of what the network sees. Training starts from the state of its
+        extraction; BatchNorm and dropout evaluate.
+
+    Attributes
+    ----------
+    network : Stages
+        In training.
+    step : int
+        How many steps are behind it.
     """
 
-    def __init__(self, network, plan, source, n_features):
-        device = source.recipe.device
-        self.network = absorb_batchnorm(network.eval()).to(
-            device, memory_format=torch.channels_last
-        )
+    def __init__(self, plan: FineTuningPlan, source: Source[Any]) -> None:
+        extraction = source.extraction
+        device, n_features = extraction.device, extraction.n_features
+        network: Stages = absorb_batchnorm(build(extraction.state).eval())
+        self.network = network.to(device).to(memory_format=torch.channels_last)
         self.plan, self.source = plan, source
         groups = parameter_groups(self.network, plan)
         self.optimizer = torch.optim.Adam(groups, lr=plan.learning_rate)
-        self.trained = [p for group in groups for p in group["params"]]
+        self.trained: list[nn.Parameter] = [p for group in groups for p in group["params"]]
         self.start = [p.detach().clone() for p in self.trained]
         self.average = [p.detach().clone() for p in self.trained]
         self.gate = torch.zeros(n_features, device=device, requires_grad=True)  # half open
         self.gate_optimizer = torch.optim.Adam([self.gate], lr=0.01, maximize=True)
-        self.step, self.losses = 0, []
+        self.step = 0
 
-    def step_on(self, views, target, factor):
-        """Train on some views with the target of each; return the loss."""
+    def step_on(self, inputs: Sequence[Any], targets: BatchTargets, factor: float) -> float:
+        """Train on a batch of the source's inputs, at a factor of the rate; return the loss."""
         plan = self.plan
         for group in self.optimizer.param_groups:
             group["lr"] = plan.learning_rate * group["factor"] * factor
-        rows = self.source.features(self.network, views)
-        predictions = torch.einsum("nd,nd->n", rows, target.coef) + target.intercept
-        loss = smooth_l1_loss(predictions, target.y)
+        rows = self.source.features(self.network, inputs)
+        predictions = torch.einsum("nd,nd->n", rows, targets.coef) + targets.intercept
+        loss = smooth_l1_loss(predictions, targets.y)
         if plan.ranking:
-            loss = loss + plan.ranking * fidelity_loss(predictions, target.y, target.datasets)
+            loss = loss + plan.ranking * fidelity_loss(predictions, targets.y, targets.datasets)
         if plan.semantic_noise:
-            coef, _ = target.coef.chunk(2)
+            coef, _ = targets.coef.chunk(2)
             moved = consistency_loss(rows, coef, self.gate.sigmoid())
             loss = loss + plan.semantic_noise * moved
         self.optimizer.zero_grad()
@@ -110,11 +123,11 @@ class FineTuner:
         if plan.semantic_noise:
             self.gate_optimizer.step()  # uphill: the noise is added where it does most harm
         self.step += 1
-        self._hold()
+        self._pull_and_average()
         return float(loss.detach())
 
     @torch.no_grad()
-    def _hold(self):
+    def _pull_and_average(self) -> None:
         """Draw weights towards the start, and move their running average."""
         decay = min(self.plan.averaging, self.step / (self.step + 10))  # soon past the start
         start, average = iter(self.start), iter(self.average)
@@ -125,36 +138,36 @@ class FineTuner:
                 next(average).lerp_(p, 1 - decay)
 
     @contextmanager
-    def averaged(self):
+    def averaged(self) -> Iterator[Stages]:
         """Let the network have its averaged weights while the block runs."""
-        kept = [p.detach().clone() for p in self.trained]
-        self._take(self.trained, self.average)
+        in_training = [p.detach().clone() for p in self.trained]
+        _copy_values(self.average, self.trained)
         try:
             yield self.network
         finally:
-            self._take(self.trained, kept)
+            _copy_values(in_training, self.trained)
 
-    def content(self):
+    def state_dict(self) -> dict[str, Any]:
         """Return all that resuming needs."""
         return {
-            "tensors": [p.detach() for p in self._tensors()],
+            "tensors": [p.detach() for p in self._changing_tensors()],
             "optimizers": [self.optimizer.state_dict(), self.gate_optimizer.state_dict()],
             "step": self.step,
-            "losses": self.losses,
         }
 
-    def restore(self, content):
-        """Take up where `content` was made."""
-        self._take(self._tensors(), content["tensors"])
-        self.optimizer.load_state_dict(content["optimizers"][0])
-        self.gate_optimizer.load_state_dict(content["optimizers"][1])
-        self.step, self.losses = content["step"], list(content["losses"])
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where `state` was made."""
+        _copy_values(state["tensors"], self._changing_tensors())
+        self.optimizer.load_state_dict(state["optimizers"][0])
+        self.gate_optimizer.load_state_dict(state["optimizers"][1])
+        self.step = state["step"]
 
-    def _tensors(self):
+    def _changing_tensors(self) -> list[torch.Tensor]:
         return [*self.trained, *self.average, self.gate]
 
-    @staticmethod
-    @torch.no_grad()
-    def _take(tensors, values):
-        for tensor, value in zip(tensors, values, strict=True):
-            tensor.copy_(value)
+
+@torch.no_grad()
+def _copy_values(source: Iterable[torch.Tensor], target: Iterable[torch.Tensor]) -> None:
+    """Copy the values of tensors into others, in place."""
+    for new, tensor in zip(source, target, strict=True):
+        tensor.copy_(new)

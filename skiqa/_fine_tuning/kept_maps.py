@@ -1,0 +1,193 @@
+"""Maps of photos in front of the trained stages, kept in files.
+
+They stay as they are, and most of the work lies in them.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, cast
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+import torch
+from torch import nn
+
+from skiqa._features.extract import EXTRACTION_VERSION, Extraction
+from skiqa._fine_tuning.sources import Indices, Source
+from skiqa._inputs.images import ImageList
+from skiqa._network.live import live_networks
+from skiqa._network.pooling import POOLINGS, stage_statistics
+from skiqa._network.stages import Stages
+from skiqa._network.state import EncoderState
+from skiqa._types import Arrays, Floats, Pixels
+from skiqa._types import Path as AnyPath
+
+
+class PhotoMaps(NamedTuple):
+    """A photo's maps at each scale, (h, w, c) float16, and what is pooled in front of them."""
+
+    maps: list[npt.NDArray[np.float16]]
+    pooled: list[npt.NDArray[np.float32]]
+
+
+class KeptMaps(Source[PhotoMaps]):
+    """Whole photos as their maps in front of the trained stages.
+
+    A map is computed when it is first asked for, in float32, and lies in a file from then on, one
+    for each photo, as float16: another epoch, or another fit, costs what the trained stages cost.
+
+    Parameters
+    ----------
+    images, extraction, n_jobs
+        As of any source. The network whose front stages stay as they are is that of the
+        extraction's state.
+    trained_last_stages : int
+        How many stages are left out.
+    folder : str or path
+        Where the files lie.
+
+    Raises
+    ------
+    ImageError
+        If a photo cannot be read.
+    ValueError
+        If the network is no chain of stages.
+    """
+
+    def __init__(
+        self,
+        images: ImageList,
+        extraction: Extraction,
+        n_jobs: int | None,
+        trained_last_stages: int,
+        folder: AnyPath,
+    ) -> None:
+        super().__init__(images, extraction, n_jobs)
+        state = extraction.state
+        self._network = live_networks(state, extraction.device, torch.float32)[0]
+        stem, stages = self._network.split()
+        if stem is None or stages is None:
+            raise ValueError(
+                f"{state.backbone} is no chain of stages that could be cut: its maps cannot be "
+                "kept. Use maps_dir=None."
+            )
+        self._n_front = len(stages) - trained_last_stages
+        self._stem, self._front = stem, stages[: self._n_front]
+        # all that decides a map but the photo
+        versions = (EXTRACTION_VERSION, PIL.__version__)
+        key = repr((state.digest, extraction.scales, self._n_front, versions))
+        self._folder = Path(folder) / hashlib.sha256(key.encode()).hexdigest()[:24]
+        digests = (images.digest(i).hex() for i in range(len(images)))
+        self._files = [self._folder / f"{digest}.npz" for digest in digests]
+
+    def inputs(self, indices: Indices, seeds: Iterable[int]) -> Iterator[PhotoMaps]:
+        """Yield what is kept of each photo; seeds have nothing to decide.
+
+        Raises
+        ------
+        ImageError
+            If a photo cannot be read.
+        ValueError
+            If values of its maps do not fit into float16.
+        OSError
+            If the folder has no room.
+        """
+        missing = dict.fromkeys(i for i in indices if not self._files[i].exists())
+        images = self._decode(list(missing), run_whole=True)
+        for index in indices:
+            if index in missing:
+                del missing[index]
+                self._write(index, next(images))
+            try:
+                kept = self._read(index)
+            except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # damaged, or deleted
+                self._write(index, next(self._decode([index], run_whole=True)))
+                kept = self._read(index)
+            yield kept
+
+    @torch.no_grad()
+    def rows(self, network: Stages, state: EncoderState, indices: Indices) -> Floats:
+        """Return the features of whole photos, (n, d) float32; the network alone is looked at."""
+        inputs = self.inputs(indices, [0] * len(indices))
+        return np.concatenate([self.features(network, [x]).cpu().numpy() for x in inputs])
+
+    def _shape(self, x: PhotoMaps) -> tuple[int, ...]:
+        return x.maps[0].shape
+
+    def _features_together(self, network: Stages, inputs: Sequence[PhotoMaps]) -> torch.Tensor:
+        extraction = self.extraction
+        pool, blocks = POOLINGS[extraction.pooling], []
+        stages = cast("list[list[nn.Module]]", network.split()[1])  # as of the start: a chain
+        for k in range(len(extraction.scales)):
+            x = torch.from_numpy(np.stack([kept.maps[k] for kept in inputs]).astype(np.float32))
+            x = x.to(extraction.device).permute(0, 3, 1, 2)
+            block = pool(stage_maps(stages[self._n_front :], x))
+            if extraction.pooling == "stages":
+                front = torch.from_numpy(np.stack([kept.pooled[k] for kept in inputs]))
+                block = torch.cat([front.to(extraction.device), block], dim=1)
+            blocks.append(block)
+        return self._finish(blocks)
+
+    def _read(self, index: int) -> PhotoMaps:
+        """Return the maps of a photo, from its file."""
+        scales = range(len(self.extraction.scales))
+        with open(self._files[index], "rb") as file, np.load(file) as arrays:
+            maps = [arrays[f"maps_{k}"] for k in scales]
+            return PhotoMaps(maps, [arrays[f"pooled_{k}"] for k in scales])
+
+    def _write(self, index: int, image: Pixels) -> None:
+        """Compute the maps of a photo and write them to its file."""
+        arrays = self._computed(index, image)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = tempfile.NamedTemporaryFile(dir=self._folder, delete=False)  # noqa: SIM115
+        try:
+            with file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+            os.replace(file.name, self._files[index])  # whole or not there, whoever else writes
+        except OSError as error:
+            Path(file.name).unlink(missing_ok=True)
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            total = sum(a.nbytes for a in arrays.values()) * len(self.images)
+            raise OSError(
+                f"{self._folder.parent} has no room for the maps of X[{index}] ({error}). Those of "
+                f"all {len(self.images)} images take about {total / 1e9:.1f} GB. Name another "
+                "maps_dir, or None."
+            ) from error
+
+    @torch.inference_mode()
+    def _computed(self, index: int, image: Pixels) -> Arrays:
+        """Return the maps of a photo as the arrays of its file."""
+        arrays: Arrays = {}
+        for k, scale in enumerate(self.extraction.scales):
+            x = self._network_input([image], scale, self._network)
+            for layer in self._stem:
+                x = layer(x)
+            maps = list(stage_maps(self._front, x))
+            x = maps[-1] if maps else x
+            with np.errstate(over="ignore"):
+                half = x[0].permute(1, 2, 0).cpu().numpy().astype(np.float16)
+            if not np.isfinite(half).all():
+                raise ValueError(
+                    f"X[{index}] = {self.images.source(index)}: values of its maps do not fit into "
+                    "float16, so they cannot be kept. Use maps_dir=None."
+                )
+            pooled = stage_statistics(maps)[0].cpu().numpy() if maps else np.empty(0, np.float32)
+            arrays |= {f"maps_{k}": half, f"pooled_{k}": pooled}
+        return arrays
+
+
+def stage_maps(stages: Sequence[Sequence[nn.Module]], x: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield the map of each stage."""
+    for stage in stages:
+        for layer in stage:
+            x = layer(x)
+        yield x

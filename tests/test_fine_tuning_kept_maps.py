@@ -1,0 +1,82 @@
+"""Maps kept in files: the features of photos, whatever happens to the files."""
+
+import errno
+
+import numpy as np
+import pytest
+import torch
+from fine_tuning_parts import STATE, extraction, network, photos, windows
+
+from skiqa._features.extract import extract
+from skiqa._fine_tuning.kept_maps import KeptMaps
+from skiqa._fine_tuning.sources import Photos
+from skiqa._network.state import build, random_state_of
+
+
+def kept_maps(folder):
+    """Return the maps of four photos in front of the last two stages."""
+    source = photos()
+    return KeptMaps(source.images, source.extraction, None, 2, folder)
+
+
+@pytest.mark.parametrize("pooling", ["stages", "avg"])
+@pytest.mark.parametrize("trained_last_stages", [1, 2, 5])
+def test_kept_maps_give_the_features_of_photos(tmp_path, pooling, trained_last_stages):
+    """Of both mirror images, of photos of two sizes; as the encoder's up to half precision."""
+    images = [*windows(3), windows(1)[0][:48]]
+    source = photos(images, pooling=pooling)
+    kept = KeptMaps(source.images, source.extraction, None, trained_last_stages, tmp_path)
+    assert len(network().split()[1]) == 5
+    indices, seeds = [3, 0, 0, 1], [0, 0, 1, 7]
+    for _ in range(2):  # computed, then read
+        rows = [s.features(network(), list(s.inputs(indices, seeds))) for s in (kept, source)]
+        torch.testing.assert_close(
+            *rows, rtol=5e-3, atol=5e-3 * float(rows[1].detach().abs().max())
+        )
+    whole = [s.rows(network(), STATE, [1, 3]) for s in (kept, source)]
+    np.testing.assert_allclose(*whole, rtol=5e-3, atol=5e-3 * np.abs(whole[1]).max())
+    how = extraction(pooling=pooling)
+    rows = extract(source.images, how, n_jobs=None, on_error="raise", indices=[1, 3])
+    np.testing.assert_array_equal(whole[1], [row for _, row in rows])
+
+
+def test_maps_of_one_network_are_not_those_of_another(tmp_path):
+    images = photos().images
+    for seed in (0, 1):
+        state = random_state_of("test_efficientnet", seed)
+        network, how = build(state).eval(), extraction(state)
+        kept = KeptMaps(images, how, None, 2, tmp_path).rows(network, state, [0, 1])
+        rows = Photos(images, how, None, None).rows(network, state, [0, 1])
+        np.testing.assert_allclose(kept, rows, rtol=5e-3, atol=5e-3 * np.abs(rows).max())
+
+
+def test_kept_maps_of_a_full_disk(tmp_path, monkeypatch):
+    def full(file, **arrays):
+        file.write(b"torn")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kept = kept_maps(tmp_path)
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match=r"no room for the maps of X\[0\] .* all 4 images .* GB"):
+        list(kept.inputs([0], [0]))
+    assert not list(tmp_path.glob("*/*"))
+
+
+def test_a_damaged_file_of_maps_is_made_again(tmp_path):
+    kept = kept_maps(tmp_path)
+    [first] = kept.inputs([1], [0])
+    [file] = tmp_path.glob("*/*.npz")
+    for damage in (b"", file.read_bytes()[:-200], b"no archive"):
+        file.write_bytes(damage)
+        [again] = kept.inputs([1], [0])
+        np.testing.assert_array_equal(again.maps[0], first.maps[0])
+        assert len(file.read_bytes()) > 200
+
+
+def test_maps_beyond_half_precision_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "skiqa._fine_tuning.kept_maps.stage_maps", lambda stages, x: iter([x * 1e9])
+    )
+    kept = kept_maps(tmp_path)
+    with pytest.raises(ValueError, match=r"X\[2\] = .* float16"):
+        list(kept.inputs([2], [0]))
