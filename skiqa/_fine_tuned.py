@@ -292,7 +292,8 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         tuner = self._make_tuner(images, encoder) if self.epochs else None
         rows = encoder.transform(cast("Images", images))
         ridge, scales = ridge_of_largest(rows, rated, level, spread, self.alpha)
-        start = StartingPipeline(encoder, ridge, dict(zip(names, scales, strict=False)))  # no names: empty
+        dataset_scales = dict(zip(names, scales, strict=False))  # no names: empty
+        start = StartingPipeline(encoder, ridge, dataset_scales)
         held_out = HeldOut(rows, rated, train, test, self.alpha)
         context = self._init_callback_context(max_subtasks=self.epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
