@@ -245,14 +245,14 @@ def test_earlier_pictures_are_replaced_only_on_demand():
 def test_interruption_leaves_a_true_table(monkeypatch):
     from skiqa.cli import _degrade as module
 
-    write = module._write
+    write = module._write_picture
 
     def interrupted(photo, variant, out):
         if variant.file == "b__darken_3.png":
             raise KeyboardInterrupt
         write(photo, variant, out)
 
-    monkeypatch.setattr(module, "_write", interrupted)
+    monkeypatch.setattr(module, "_write_picture", interrupted)
     result = _degrade("photos", "--out", "out", "--operators", "darken", status=130)
     assert "degradations.csv lists what was written" in result.stderr
     assert len(_rows()) == 7

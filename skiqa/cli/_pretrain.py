@@ -63,7 +63,7 @@ _CHUNK = 20  # generated images between two steps of the progress bar
 )
 @click.option("--batch-size", type=click.IntRange(2), help="Photos a step.")
 @click.option(
-    "--view-size", type=click.IntRange(8), help="Side of the squares that enter the network."
+    "--view-size", type=click.IntRange(8), help="Side of what enters the network, in pixels."
 )
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Peak rate.")
 @click.option("--weight-decay", type=click.FloatRange(0), help="L2 penalty of the weights.")

@@ -152,12 +152,8 @@ def score(
             else:
                 opened = contextlib.nullcontext(_standard_output(as_json, csv_path == "-"))
             with opened as output:
-                if loaded is None:
-                    output.close()
-                    status = 0
-                else:
-                    to_file = path is not None
-                    status = _score_files(loaded, files, jobs, on_error, output, to_file)
+                to_file = path is not None
+                status = _score_files(loaded, files, jobs, on_error, output, to_file)
         except KeyboardInterrupt:
             status = 130
         except BrokenPipeError:  # `skiqa score photos | head`: nobody listens any more
@@ -174,7 +170,7 @@ def _standard_output(as_json: bool, as_csv: bool) -> Output:
 
 
 def _score_files(
-    model: Pipeline,
+    model: Pipeline | None,
     files: Sequence[str],
     jobs: int | None,
     on_error: str,
@@ -182,6 +178,9 @@ def _score_files(
     to_file: bool,
 ) -> int:
     """Score `files` into `output`; return the exit status."""
+    if not files:
+        output.close()
+        return 0
     # rows that run over the terminal leave no place for a bar
     over_terminal = output.streams and not to_file and sys.stdout.isatty()
     bar = sys.stderr.isatty() and not over_terminal
