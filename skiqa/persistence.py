@@ -74,9 +74,9 @@ def load_model(path: _types.Path | None = None) -> Pipeline:
     Parameters
     ----------
     path : str, path or None, default=None
-        A file written by :func:`~skiqa.persistence.save`. None: the scorer that comes with skiqa, whose scores are
-        100 x the predicted mean opinion score: about 0 (bad) to 100 (excellent), not clipped, so
-        that ranks survive at the ends.
+        A file written by :func:`~skiqa.persistence.save`. None: the scorer that comes with skiqa,
+        whose scores are 100 x the predicted mean opinion score: about 0 (bad) to 100 (excellent),
+        not clipped, so that ranks survive at the ends.
 
     Returns
     -------

@@ -137,7 +137,7 @@ class Weighted(Objective):
     -----
     Everything is **our choice**. A photo that is degraded by life has no clean version: its patches
     attract each other and repel all else, as in CONTRIQUE. The weights are those of
-    :func:`~skiqa.objectives.weighted.quality_weights`, the loss is
+    ``quality_weights`` in this file, the loss is
     :func:`~skiqa.objectives.weighted_nt_xent`. The soft targets follow an idea of GRepQ (Srinath,
     Mitra, Rao, Soundararajan, WACV 2024), which weights by similarity alone.
 
