@@ -73,8 +73,8 @@ def state_to_tensors(
     tensors: Arrays = {}
     for expert, arrays in enumerate(state.networks):
         for name, array in arrays.items():
-            small = array.dtype.kind == "f" and not name.endswith("running_var")
-            tensors[f"network.{expert}.{name}"] = array.astype(dtype) if small else array
+            may_round = array.dtype.kind == "f" and not name.endswith("running_var")
+            tensors[f"network.{expert}.{name}"] = array.astype(dtype) if may_round else array
     tensors |= {f"head.{name}": array for name, array in state.head.items()}
     if state.center is not None and state.scale is not None:
         tensors |= {"center": state.center, "scale": state.scale}
