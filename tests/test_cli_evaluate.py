@@ -68,13 +68,11 @@ def test_a_database_as_a_table(kadid, tmp_path):
     assert lines[0] == ["", "images", "SROCC", "95 % interval", "PLCC", "KROCC", "RMSE"]
     assert {cell.strip("-:") for cell in lines[1]} == {""}
     interval = srocc_interval(scores, y, groups=groups)
-    assert lines[2] == [
-        "kadid10k", "250", f"{spearmanr(y, scores).statistic:.3f}",
-        f"{interval.low:.3f} to {interval.high:.3f}",
-        f"{plcc_score(y, scores, mapping='logistic4'):.3f}",
-        f"{kendalltau(y, scores).statistic:.3f}",
-        f"{rmse_error(y, scores, mapping='logistic4'):.4g}",
-    ]  # fmt: skip
+    srocc, krocc = spearmanr(y, scores).statistic, kendalltau(y, scores).statistic
+    low_to_high = f"{interval.low:.3f} to {interval.high:.3f}"
+    assert lines[2][:4] == ["kadid10k", "250", f"{srocc:.3f}", low_to_high]
+    plcc, rmse = (f(y, scores, mapping="logistic4") for f in (plcc_score, rmse_error))
+    assert lines[2][4:] == [f"{plcc:.3f}", f"{krocc:.3f}", f"{rmse:.4g}"]
     assert len(lines) == 3 + 25
     blur = np.arange(250) // 5 % 25 == 0
     row = next(line for line in lines if line[0] == "- gaussian_blur")
@@ -119,10 +117,8 @@ def rated(tmp_path):
 @pytest.mark.usefixtures("fake")
 def test_ones_own_ratings(rated, tmp_path):
     folder, table = rated
-    done = run(
-        "--on", table, "--images", folder, "--score-column", "dmos", "--lower-is-better",
-        "--csv", tmp_path / "s.csv", "--json", status=1,
-    )  # fmt: skip
+    options = ["--score-column", "dmos", "--lower-is-better", "--csv", tmp_path / "s.csv", "--json"]
+    done = run("--on", table, "--images", folder, *options, status=1)
     (row,) = json.loads(done.stdout)
     assert (row["images"], row["srocc"], row["krocc"]) == (12, 1, pytest.approx(1))  # turned
     assert "1 images without a score, left out" in done.stderr
@@ -155,12 +151,9 @@ def test_a_part_of_a_database_and_what_the_bundled_scorer_knows(tmp_path):
 @pytest.mark.usefixtures("fake")
 def test_several_databases_and_few_contents(kadid, rated):
     folder, table = rated
-    rows = json.loads(
-        run(
-            "--on", f"kadid10k={kadid[0]}", "--on", f"ours={table}", "--images", folder,
-            "--score-column", "dmos", "--group-column", "part", "--json", status=1,
-        ).stdout
-    )  # fmt: skip
+    databases = ["--on", f"kadid10k={kadid[0]}", "--on", f"ours={table}", "--images", folder]
+    columns = ["--score-column", "dmos", "--group-column", "part"]
+    rows = json.loads(run(*databases, *columns, "--json", status=1).stdout)
     assert [row["database"] for row in rows] == ["kadid10k", "ours"]
     table.write_text("file,mos,scene\n0.png,1,a\n1.png,2,a\n2.png,3,a\n3.png,4,a\n4.png,9,a\n")
     done = run("--on", table, "--images", folder)
@@ -207,10 +200,8 @@ def test_end_to_end(photo_paths, tmp_path):
     own = make_pipeline(ContrastiveQualityEncoder(scales=(1.0,)), Ridge()).fit(paths, range(6))
     skiqa.persistence.save(own, tmp_path / "own.skiqa")
     for model, expected in [("default", skiqa.load_model()), (tmp_path / "own.skiqa", own)]:
-        done = run(
-            model, "--on", table, "--images", tmp_path, "--json", "--csv", tmp_path / "s.csv",
-            "--cache-dir", tmp_path / "cache",
-        )  # fmt: skip
+        options = ["--json", "--csv", tmp_path / "s.csv", "--cache-dir", tmp_path / "cache"]
+        done = run(model, "--on", table, "--images", tmp_path, *options)
         (row,) = json.loads(done.stdout)
         predicted = expected.predict(paths)
         assert row["srocc"] == pytest.approx(spearmanr(5 - np.arange(6), predicted).statistic)

@@ -62,11 +62,9 @@ def test_fits_ratings_and_says_how_well(rated, tmp_path):
     turned = [[name, -value, scene] for name, value, scene in rows]
     write(tmp_path / "dmos.csv", [*turned, ["bad.png", 0, "bad"]], ("picture", "dmos", "which"))
     other = tmp_path / "dmos.skiqa"
-    done = run(
-        tmp_path / "dmos.csv", "--images", folder, "--out", other, "--lower-is-better",
-        "--image-column", "picture", "--score-column", "dmos", "--group-column", "which",
-        "--cache-dir", tmp_path,
-    )  # fmt: skip
+    columns = ["--image-column", "picture", "--score-column", "dmos", "--group-column", "which"]
+    options = ["--out", other, "--lower-is-better", "--cache-dir", tmp_path]
+    done = run(tmp_path / "dmos.csv", "--images", folder, *columns, *options)
     assert done.exit_code == 1, done.output
     assert "bad.png" in done.output
     same = load_model(other).predict([str(folder / row[0]) for row in rows])
@@ -97,10 +95,9 @@ def test_fine_tunes_a_network_whose_maps_cannot_be_kept(rated, tmp_path):
     tensors, header = state_to_tensors(state)
     tensors = {f"encoder.{name}": array for name, array in tensors.items()}
     write_file(tmp_path / "vit.skiqa", tensors, {"encoder": header})
-    done = run(
-        folder / "ratings.csv", "--images", folder, "--weights", tmp_path / "vit.skiqa",
-        "--cache-dir", tmp_path / "cache", "--fine-tune", 1, "--out", tmp_path / "tuned.skiqa",
-    )  # fmt: skip
+    places = ["--weights", tmp_path / "vit.skiqa", "--cache-dir", tmp_path / "cache"]
+    options = ["--fine-tune", 1, "--out", tmp_path / "tuned.skiqa"]
+    done = run(folder / "ratings.csv", "--images", folder, *places, *options)
     assert done.exit_code == 0, done.output
     assert "fine-tuned: SROCC" in done.output
     assert not (tmp_path / "cache" / "maps").exists()

@@ -58,8 +58,8 @@ def test_gives_what_fit_gives():
 
 
 def test_dead_leaves_without_photos():
-    output = _pretrain("--dead-leaves", 4, "--textured", "--objective", "qpt", "--epochs", 1,
-                       "--out", "leaves.skiqa", *OPTIONS)  # fmt: skip
+    leaves = ["--dead-leaves", 4, "--textured", "--objective", "qpt"]
+    output = _pretrain(*leaves, "--epochs", 1, "--out", "leaves.skiqa", *OPTIONS)
     assert "1 epochs of 4 images" in output
     assert "plateau" not in output  # the queue's grows
     assert _network("leaves.skiqa")
@@ -87,11 +87,10 @@ def test_killed_goes_on_to_the_same_weights():
 def test_torchrun_trains_to_the_same_weights():
     command = ["photos", "--epochs", "1", "--precision", "float32", *OPTIONS]
     _pretrain(*command, "--out", "alone.skiqa")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                "--nproc-per-node", "2", "-m", "skiqa", "pretrain"]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*torchrun, *command, "--out", "two.skiqa"], env=environment,
-                          capture_output=True, text=True, timeout=240)  # fmt: skip
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    torchrun += ["--nproc-per-node", "2", "-m", "skiqa", "pretrain"]
+    options = {"env": os.environ | {"OMP_NUM_THREADS": "1"}, "capture_output": True, "text": True}
+    done = subprocess.run([*torchrun, *command, "--out", "two.skiqa"], **options, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("two.skiqa: ") == 1  # the first process speaks for both
     alone = _network("alone.skiqa")
@@ -101,8 +100,8 @@ def test_torchrun_trains_to_the_same_weights():
 
 def test_networks_that_stand_beside():
     _pretrain("photos", "--epochs", 1, "--out", "content.skiqa", *OPTIONS)
-    _pretrain("photos", "--epochs", 1, "--out", "three.skiqa", "--weights", "content.skiqa",
-              "--keep-start", "--content-backbone", "content.skiqa", *OPTIONS)  # fmt: skip
+    beside = ["--weights", "content.skiqa", "--keep-start", "--content-backbone", "content.skiqa"]
+    _pretrain("photos", "--epochs", 1, "--out", "three.skiqa", *beside, *OPTIONS)
     state = ContrastiveQualityEncoder(weights="three.skiqa").fit(["photos/0.png"]).state_
     content = _network("content.skiqa")
     for name in content:
@@ -159,8 +158,8 @@ def test_overwrites_only_when_asked():
 
 def test_unreadable_photo():
     Path("photos/8.png").write_text("no photo")
-    output = _pretrain("photos", "--out", "a.skiqa", "--batch-size", 9, *OPTIONS[:2], *OPTIONS[4:],
-                       "--epochs", 1, status=2)  # fmt: skip
+    options = ["--epochs", 1, *OPTIONS, "--batch-size", 9]
+    output = _pretrain("photos", "--out", "a.skiqa", *options, status=2)
     assert "photos/8.png" in output
     assert "--on-error nan" in output
     assert "X[" not in output

@@ -58,11 +58,9 @@ def report(*arguments):
 def data(page):
     """Return (photos, report) as the page's script reads them."""
     text = page.read_text("utf-8")
-    return [
-        json.loads(re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', text,
-                             re.DOTALL)[1])
-        for name in ("photos", "report")
-    ]  # fmt: skip
+    start = '<script type="application/json" id='
+    parts = [rf'{start}"{name}">(.*?)</script>' for name in ("photos", "report")]
+    return [json.loads(re.search(part, text, re.DOTALL)[1]) for part in parts]
 
 
 def test_the_page_holds_scores_thumbnails_and_maps(folder):
@@ -112,8 +110,8 @@ def test_models_without_maps(folder, tmp_path):
 
     ridge = make_pipeline(encoder, Ridge()).fit(photos, range(8))
     save(ridge, tmp_path / "ridge.skiqa")
-    done = report("--no-maps", "--model", tmp_path / "ridge.skiqa", "--html", tmp_path / "b.html",
-                  *photos)  # fmt: skip
+    options = ["--no-maps", "--model", tmp_path / "ridge.skiqa", "--html", tmp_path / "b.html"]
+    done = report(*options, *photos)
     assert done.exit_code == 0, done.output
     shown, about = data(tmp_path / "b.html")
     assert about["grid"] is None
@@ -189,10 +187,10 @@ def shown(browser):
 
 
 def enter(browser, selector, value, event):
-    browser.execute_script(
-        "const x = document.querySelector(arguments[0]); x.value = arguments[1];"
-        "x.dispatchEvent(new Event(arguments[2], {bubbles: true}))", selector, value, event,
-    )  # fmt: skip
+    script = """
+        const x = document.querySelector(arguments[0]); x.value = arguments[1];
+        x.dispatchEvent(new Event(arguments[2], {bubbles: true}))"""
+    browser.execute_script(script, selector, value, event)
 
 
 def test_order_and_filters(browser):
@@ -222,11 +220,11 @@ def test_a_map_appears_under_the_pointer(browser):
     assert not card.find_elements("tag name", "canvas")
     ActionChains(browser).move_to_element(card).perform()
     wait_for(lambda: card.find_elements("tag name", "canvas"))
-    colors = browser.execute_script(
-        "const c = arguments[0].querySelector('canvas');"
-        "return [getComputedStyle(c).opacity,"
-        " new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size]", card,
-    )  # fmt: skip
+    script = """
+        const c = arguments[0].querySelector('canvas');
+        return [getComputedStyle(c).opacity,
+            new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size]"""
+    colors = browser.execute_script(script, card)
     assert colors[0] == "1"
     assert colors[1] > 10
 

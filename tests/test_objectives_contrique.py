@@ -50,8 +50,10 @@ def test_views_come_in_two_scales(windows):
     )
     halves_first = 0
     for i in range(6):
-        whole = [torch.isclose(half[i], v).all() or torch.isclose(half[i].flip(2), v).all()
-                 for v in (views[i], views[6 + i])]  # fmt: skip
+        whole = [
+            torch.isclose(half[i], v).all() or torch.isclose(half[i].flip(2), v).all()
+            for v in (views[i], views[6 + i])
+        ]
         assert sum(map(bool, whole)) == 1  # one view is the whole window at half scale
         halves_first += bool(whole[0])
         full = views[6 + i] if whole[0] else views[i]
