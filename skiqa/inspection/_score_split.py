@@ -205,9 +205,9 @@ class _Splitter:
         padded = pad_to(photo, network.stride)
         if needs_tiles(network, padded.shape[:2]):
             moments = tiled_moments(padded, network, self.device, self.dtype, on_grid)
-            whole = [[torch.as_tensor(a.sum((-2, -1))) for a in stage] for stage in moments]
-            features = pool_moments(whole, pooling).numpy()
-            return features, moments[-1:] if pooling == "avg" else moments
+            totals = [(_total(sums), _total(squares), _total(n)) for sums, squares, n in moments]
+            pooled = pool_moments(totals, pooling).numpy()
+            return pooled, moments[-1:] if pooling == "avg" else moments
         maps = iter(network.maps(to_input(padded[None], network, self.device, self.dtype)))
         if pooling == "avg":
             *_, last = maps
@@ -217,6 +217,11 @@ class _Splitter:
             features.append(POOLINGS[pooling]([x])[0].cpu().numpy())
             moments.append(on_grid(x, (0, 0), x.shape[2:]))
         return np.concatenate(features), moments
+
+
+def _total(parts: _Map) -> torch.Tensor:
+    """Return the sum over the parts of a grid, whose axes come last."""
+    return torch.as_tensor(parts.sum((-2, -1)))
 
 
 def _encoder_and_regressor(model: Pipeline) -> tuple[ContrastiveQualityEncoder, BaseEstimator]:
