@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Generator, Iterable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-import skiqa
-from skiqa import _types, degradations, objectives
+from skiqa import _PUBLIC, _types, degradations, objectives
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._network.authors_regressors import load_regressor
 from skiqa._network.state import EncoderState
@@ -59,7 +59,7 @@ def __getattr__(name: str) -> list[str]:
 @cache
 def _trusted_types() -> list[str]:
     """Return the names of skiqa's estimators, objectives and spaces, of a state and of paths."""
-    public = [getattr(skiqa, name) for name in skiqa._PUBLIC]
+    public = [getattr(import_module(module), name) for name, module in _PUBLIC.items()]
     public += [getattr(objectives, name) for name in objectives.__all__]
     public += [getattr(degradations, name) for name in degradations.__all__]
     estimators = {x for x in public if isinstance(x, type) and issubclass(x, BaseEstimator)}
