@@ -13,11 +13,13 @@ better. A file that cannot be read costs its own score and no other. On the comm
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import matplotlib.pyplot as plt
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import skiqa
 from skiqa.degradations import degrade
+from skiqa.inspection import ContactSheetDisplay
 
 scratch = TemporaryDirectory()
 folder = Path(scratch.name)
@@ -39,5 +41,10 @@ scores = skiqa.predict_quality(model, paths)
 # Worst first, the unreadable file last.
 for score, path in sorted(zip(scores, paths, strict=True), key=lambda row: (row[0] != row[0], row)):
     print(f"{score:6.2f}  {path.name}")
+
+# %%
+# The same as a picture. What has no score is left out.
+ContactSheetDisplay.from_predictions(paths, scores, n=2)
+plt.show()
 
 scratch.cleanup()

@@ -14,15 +14,17 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from skiqa import ContrastiveQualityEncoder
 from skiqa.degradations import degrade
+from skiqa.inspection import PredictedMosDisplay
 from skiqa.metrics import srocc_scorer
 
 scratch = TemporaryDirectory()
@@ -56,5 +58,12 @@ start = time.perf_counter()
 search.fit(paths, mos, groups=scene)
 print(f"the search: {time.perf_counter() - start:.1f} s; 31 passes: {31 * one_pass:.0f} s")
 print(f"best penalty {search.best_params_['ridge__alpha']:.2g}, SROCC {search.best_score_:.3f}")
+
+# %%
+# Each photo as predicted by a model that has not seen its scene, and the photos it got most wrong.
+# The features come from the cache again.
+predicted = cross_val_predict(search.best_estimator_, paths, mos, groups=scene, cv=GroupKFold(3))
+PredictedMosDisplay.from_predictions(mos, predicted, X=paths, n_outliers=4)
+plt.show()
 
 scratch.cleanup()

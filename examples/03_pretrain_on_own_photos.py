@@ -9,7 +9,9 @@ hours the network is tiny, the photos are sixty crops, and the colour spaces are
 
 # %%
 # Sixty overlapping crops of two photos. In earnest: paths of thousands of your photos.
+import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from sklearn.datasets import load_sample_images
 
 from skiqa import ContrastiveQualityEncoder
@@ -48,3 +50,32 @@ for epoch, loss in enumerate(encoder.loss_curve_, start=1):
 # %%
 # It is fitted: the features are ready for a regressor.
 print("features:", encoder.transform(photos[:4]).shape)
+
+# %%
+# Learning, from the plateau down.
+_, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
+axes.plot(range(1, 13), encoder.loss_curve_, marker="o", label="loss")
+axes.axhline(plateau, color="gray", linestyle="--", label="plateau: all patches look alike")
+axes.set(xlabel="epoch", ylabel="contrastive loss")
+axes.legend(frameon=False)
+axes.spines[["top", "right"]].set_visible(False)
+plt.show()
+
+# %%
+# What it learned to tell apart: two views of each of six photos, as the network meets them in
+# training. Views of one photo are degraded alike.
+objective = Contrique(color_spaces=("rgb",))
+side = objective.window_size(64)
+windows = np.stack([photo[:side, :side] for photo in photos[3::10]]) / np.float32(255)
+views, _ = objective.views(
+    torch.from_numpy(windows).permute(0, 3, 1, 2),
+    indices=torch.arange(6),
+    authentic=torch.zeros(6),
+    seeds=torch.arange(6),
+    view_size=64,
+)
+_, axes = plt.subplots(2, 6, figsize=(9, 3.2), layout="constrained")
+for view, place in zip(views, axes.ravel(), strict=True):
+    place.imshow(view.permute(1, 2, 0).clip(0, 1))
+    place.set_axis_off()
+plt.show()

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import joblib
+import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
@@ -22,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 
 from skiqa import ContrastiveQualityEncoder, persistence
 from skiqa.degradations import degrade
+from skiqa.inspection import QualityMapDisplay
 
 scratch = TemporaryDirectory()
 folder = Path(scratch.name)
@@ -53,5 +55,13 @@ subprocess.run([sys.executable, "-c", CLEAN, *files, *paths], cwd=folder, check=
 for file, there in zip(files, np.load(folder / "there.npy"), strict=True):
     megabytes = file.stat().st_size / 1e6
     print(f"{file.name}: {megabytes:.1f} MB, off by {np.abs(there - here).max():.1e}")
+
+# %%
+# Nothing is lost on the way: the loaded model also says where a photo is good or bad.
+model = persistence.load(folder / "quality.skiqa")
+_, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+for path, place in zip((paths[0], paths[2]), axes, strict=True):
+    QualityMapDisplay.from_estimator(model, path, ax=place)
+plt.show()
 
 scratch.cleanup()

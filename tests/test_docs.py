@@ -1,6 +1,9 @@
 """The Python blocks of README.md and docs/ run as they stand, in order; links lead somewhere."""
 
+import importlib
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,10 @@ from PIL import Image
 from skiqa.degradations import degrade
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts),
+]
 
 
 def _blocks(text, language):
@@ -24,8 +30,9 @@ def rated_photos(photo_paths, tmp_path):
     (tmp_path / "photos").mkdir()
     lines = ["file,mos,scene"]
     with Image.open(photo_paths[0]) as china, Image.open(photo_paths[1]) as flower:
-        scenes = [china.crop((200, 80, 360, 200)), flower.crop((200, 80, 320, 240)),
-                  china.crop((0, 0, 128, 128))]  # fmt: skip
+        boxes = [(china, (200, 80, 360, 200)), (flower, (200, 80, 320, 240))]
+        boxes.append((china, (0, 0, 128, 128)))
+        scenes = [image.crop(box) for image, box in boxes]
     for i, scene in enumerate(scenes):
         for level in (0, 2, 5):
             photo = degrade(scene, "gaussian_blur", level) if level else scene
@@ -53,11 +60,96 @@ def test_pages_are_found():
         assert len(_blocks(page.read_text("utf-8"), "python")) >= 4
 
 
+def _anchors(page):
+    """Return the anchors of a page's headings, as GitHub and MyST make them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
-    local = [link for link in links if not re.match(r"[a-z]+:", link)]
-    assert not [link for link in local if not (page.parent / link).exists()]
+    links = re.findall(r"\]\(([^)\s]+)[^)]*\)", page.read_text("utf-8"))
+    for link in links:
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+@pytest.fixture(scope="module")
+def site():
+    """The modules by which the site is made; they do not need Sphinx."""
+    folder = str(ROOT / "docs" / "_ext")
+    sys.path.insert(0, folder)
+    yield importlib.import_module
+    sys.path.remove(folder)
+
+
+def _public_modules():
+    """Return the modules without an underscore, by the files that are there."""
+    rooms = [path.parent.name for path in (ROOT / "skiqa").glob("*/__init__.py")]
+    files = [path.stem for path in (ROOT / "skiqa").glob("*.py")]
+    public = {name for name in rooms + files if not name.startswith("_")} - {"cli"}
+    return ["skiqa", *(f"skiqa.{name}" for name in public)]
+
+
+@pytest.mark.parametrize("module", sorted(_public_modules()))
+def test_every_public_name_has_a_page(module, site):
+    public_api = site("public_api")
+    pages = public_api.pages()
+    assert module in public_api.modules()
+    assert module in pages
+    for name in importlib.import_module(module).__all__:
+        full = f"{module}.{name}"
+        if full not in public_api.modules():
+            assert (
+                f":: {full}\n" in pages[full] or f":: {name}\n   :module: {module}\n" in pages[full]
+            )
+            assert f"<{full}>`" in pages[module]
+            assert f"\n   {full}\n" in pages[module]
+
+
+@pytest.mark.parametrize(
+    ("source", "page", "link", "expected"),
+    [
+        ("docs/training.md", "training.md", "../skiqa/weights/README.md", "model_card.md"),
+        ("docs/dangers/sizes.md", "dangers/sizes.md", "../user_guide.md#scores", None),
+        ("docs/dangers/sizes.md", "dangers/sizes.md", "../../CHANGES.md", "../changes.md"),
+        ("docs/index.md", "index.md", "../examples/01_x.py", "auto_examples/01_x.rst"),
+        ("CHANGES.md", "changes.md", "docs/training.md#a", "training.md#a"),
+        ("skiqa/weights/README.md", "model_card.md", "../../docs/design.md", "design.md"),
+        ("CHANGES.md", "changes.md", "LICENSE", "../LICENSE"),
+        ("CHANGES.md", "changes.md", "https://keepachangelog.com/", None),
+        ("docs/index.md", "index.md", "#here", None),
+    ],
+)
+def test_links_on_the_site(source, page, link, expected, site):
+    text = f"[words]({link}), [more\nwords]({link})\n```\n[code]({link})\n```\n"
+    changed = site("repository_links").rewrite(text, source, page)
+    before, code = changed.split("\n```\n", 1)
+    assert re.findall(r"\]\((.*?)\)", before) == [expected or link] * 2
+    assert code == f"[code]({link})\n```\n"
+
+
+def test_all_links_between_the_repository_and_the_site(site):
+    rewrite = site("repository_links").rewrite
+    known = {"index.md", "changes.md", "model_card.md", "contributing.md"}
+    for page in PAGES:
+        source = page.relative_to(ROOT).as_posix()
+        place = "index.md" if source == "README.md" else source.removeprefix("docs/")
+        text = rewrite(page.read_text("utf-8"), source, place)
+        for link in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text):
+            target = os.path.normpath(os.path.join(os.path.dirname(place), link))
+            if re.match(r"[a-z]+:", link) or target in known:
+                continue
+            example = re.fullmatch(r"auto_examples/(\w+)\.rst", target)
+            if example is None:
+                assert (ROOT / "docs" / target).is_file(), link
+            elif example[1] != "index":
+                assert (ROOT / "examples" / f"{example[1]}.py").is_file(), link
 
 
 @pytest.mark.parametrize(

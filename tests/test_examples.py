@@ -10,6 +10,18 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
+# A backend of matplotlib that draws what an example shows, and counts it.
+DRAWN = """
+import sys
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.backends.backend_agg import FigureCanvasAgg as FigureCanvas
+def show(*args, **options):
+    for manager in Gcf.get_all_fig_managers():
+        manager.canvas.draw()
+        print("drawn", file=sys.stderr)
+    Gcf.destroy_all()
+"""
+
 # Python imports a module of this name at its start, in the examples and in what they start.
 NO_NETWORK = """
 import socket
@@ -25,7 +37,9 @@ def _run(name, folder):
     start.mkdir()
     work.mkdir()
     (start / "sitecustomize.py").write_text(NO_NETWORK)
+    (start / "drawn.py").write_text(DRAWN)
     environment = os.environ | {
+        "MPLBACKEND": "module://drawn",
         "PYTHONPATH": str(start),
         "PYTHONWARNINGS": "error::UserWarning",
         "PYTHONIOENCODING": "utf-8",
@@ -40,6 +54,7 @@ def _run(name, folder):
     )
     assert done.returncode == 0, done.stderr
     assert not list(work.iterdir()), "it leaves files behind"
+    assert done.stderr.count("drawn\n") >= 1, "it shows no picture"
     return done.stdout
 
 
@@ -73,6 +88,36 @@ def test_pretrain_on_own_photos(tmp_path):
     losses = _numbers(r"loss (\S+)", out)
     assert len(losses) == 12
     assert sum(losses[-3:]) / 3 < min(losses[0], plateau) - 0.4
+
+
+def test_degradations_on_a_photo(tmp_path):
+    assert _run("06_degradations_on_a_photo.py", tmp_path) == "ndarray (320, 480, 3) uint8\n"
+
+
+def test_quality_map(tmp_path):
+    (score,) = _numbers(r"score (\S+),", out := _run("07_quality_map.py", tmp_path))
+    (total,) = _numbers(r"cells (\S+)", out)
+    assert abs(score - total) < 0.002
+
+
+def test_response_to_degradations(tmp_path):
+    lines = _run("08_response_to_degradations.py", tmp_path).splitlines()
+    concordance = [float(line.split()[0]) for line in lines]
+    assert concordance == sorted(concordance)
+    assert all(0 < value < 0.9 for value in concordance)
+    assert not {"gaussian_blur", "jpeg", "white_noise"} & {line.split()[1] for line in lines}
+
+
+def test_dead_leaves(tmp_path):
+    assert _run("09_dead_leaves.py", tmp_path) == ""
+
+
+def test_scores_and_sizes(tmp_path):
+    out = _run("10_scores_and_sizes.py", tmp_path)
+    own, enlarged = (
+        [float(number) for number in row.split()] for row in re.findall(r"\[(.+)\]", out)
+    )
+    assert all(abs(a - b) < 5 for a, b in zip(own, enlarged, strict=True))
 
 
 def test_search_objectives(tmp_path):
