@@ -96,8 +96,7 @@ def encoder_with(arrays, backbone, pooling, precision):
         warnings.simplefilter("ignore")  # random features: that is what is wanted here
         encoder.fit(["never opened"])
     state = {"backbone": backbone, "networks": [arrays], "mean": (0, 0, 0), "std": (1, 1, 1)}
-    encoder._set_state(EncoderState(**state))
-    return encoder
+    return encoder.with_state(EncoderState(**state))
 
 
 def demo_loop(arrays, backbone, pooling):

@@ -80,10 +80,7 @@ def imagenet_state(path):
 
 def as_encoder(state, **parameters):
     """Return a fitted encoder that holds a state."""
-    encoder = ContrastiveQualityEncoder(**parameters)
-    encoder._set_state(state)
-    encoder.n_iter_, encoder.loss_curve_, encoder.history_ = 0, [], []
-    return encoder
+    return ContrastiveQualityEncoder(**parameters).with_state(state)
 
 
 # Degradations of rising strength, from visible to severe.

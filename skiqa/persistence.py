@@ -231,9 +231,7 @@ def _load_bundle(path: Path, weights: str) -> ContrastiveQualityEncoder | Pipeli
         name: tuple(value) if isinstance(value, list) else value
         for name, value in header["parameters"].items()
     }
-    encoder = ContrastiveQualityEncoder(weights=weights, **parameters)
-    encoder._set_state(state)
-    encoder.n_iter_, encoder.loss_curve_, encoder.history_ = 0, [], []
+    encoder = ContrastiveQualityEncoder(weights=weights, **parameters).with_state(state)
     if "regressor.coef" not in tensors:
         return encoder
     coef, intercept = tensors["regressor.coef"], tensors["regressor.intercept"]
