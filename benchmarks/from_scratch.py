@@ -68,9 +68,13 @@ def main():
     options = {"weights": None, "pooling": "avg", "random_state": 0}
     began = time.perf_counter()
     encoder = ContrastiveQualityEncoder(
-        args.backbone, epochs=args.epochs, batch_size=args.batch_size, view_size=args.view_size,
-        verbose=1, **options,
-    ).fit(paths[: args.photos], authentic=[False] * args.photos)  # fmt: skip
+        args.backbone,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        view_size=args.view_size,
+        verbose=1,
+        **options,
+    ).fit(paths[: args.photos], authentic=[False] * args.photos)
     plateau = math.log(8 * args.batch_size - 1)
     print(f"{args.photos} photos, {args.epochs} epochs, {time.perf_counter() - began:.0f} s")
     print("loss of every tenth epoch", [round(loss, 2) for loss in encoder.loss_curve_[::10]])

@@ -45,9 +45,15 @@ def train(objective, folder):
     skiqa._training.checkpoints.CHECKPOINT_SECONDS = 0.1  # a minute is longer than this training
     photos = list(make_dead_leaves(N_PHOTOS, image_shape=(160, 160), min_radius=3, random_state=0))
     encoder = ContrastiveQualityEncoder(
-        "mobilenetv3_small_100", weights=None, objective=objective, epochs=EPOCHS,
-        batch_size=BATCH, view_size=64, checkpoint_dir=folder, random_state=0,
-    )  # fmt: skip
+        "mobilenetv3_small_100",
+        weights=None,
+        objective=objective,
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        view_size=64,
+        checkpoint_dir=folder,
+        random_state=0,
+    )
     encoder.set_callbacks(Steps()).fit(photos)
     print("digest", encoder.state_.digest, flush=True)
 

@@ -55,9 +55,14 @@ def load_split(split, limit, seed=0):
 def features(weights, pooling, paths, args):
     """Return the frozen features of photos, from the cache where they are."""
     encoder = ContrastiveQualityEncoder(
-        weights=weights, pooling=pooling, precision=args.precision, device=args.device,
-        n_jobs=args.jobs, cache_dir=args.cache, verbose=1,
-    )  # fmt: skip
+        weights=weights,
+        pooling=pooling,
+        precision=args.precision,
+        device=args.device,
+        n_jobs=args.jobs,
+        cache_dir=args.cache,
+        verbose=1,
+    )
     return encoder.fit(paths).transform(paths)
 
 
@@ -65,8 +70,9 @@ def draws(n_train, n_labels, n_draws):
     """Return the label draws; all labels can be drawn in one way only."""
     if n_labels == n_train:
         return [np.arange(n_train)]
-    return [np.random.default_rng([d, n_labels]).permutation(n_train)[:n_labels]
-            for d in range(n_draws)]  # fmt: skip
+    return [
+        np.random.default_rng([d, n_labels]).permutation(n_train)[:n_labels] for d in range(n_draws)
+    ]
 
 
 def predictions(train, mos, val, sizes, n_draws):
@@ -144,9 +150,12 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--weights", nargs="+", default=["bundled=default"], metavar="NAME=WEIGHTS",
+        "--weights",
+        nargs="+",
+        default=["bundled=default"],
+        metavar="NAME=WEIGHTS",
         help='models to compare: a .skiqa file, or "default" for the bundled weights',
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--pooling", nargs="+", default=["stages", "avg"], choices=["stages", "avg"]
     )

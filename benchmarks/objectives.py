@@ -38,8 +38,11 @@ VIEWS_A_PHOTO = {"contrique": 2, "qpt": 1, "arniqa": 2, "reiqa": 24, "weighted":
 RUNS = [(name, "photos") for name in VIEWS_A_PHOTO] + [("contrique", "dead leaves")]
 ALPHAS = np.logspace(-1, 6, 22)
 COLUMNS = {
-    "stages": "BIQ2021, stages", "avg": "BIQ2021, last map", "level": "level", "type": "type",
-}  # fmt: skip
+    "stages": "BIQ2021, stages",
+    "avg": "BIQ2021, last map",
+    "level": "level",
+    "type": "type",
+}
 
 
 def photos(work, side=320):
@@ -120,9 +123,16 @@ def trained(objective, source, seed, args, work):
     X = X[: steps // epochs * batch]
     began, cpu = time.perf_counter(), time.process_time()
     encoder = ContrastiveQualityEncoder(
-        args.backbone, weights=None, objective=objective, epochs=epochs,
-        view_size=args.view_size, checkpoint_dir=work, random_state=seed, n_jobs=1, verbose=1,
-    ).fit(X, authentic=[False] * len(X))  # fmt: skip
+        args.backbone,
+        weights=None,
+        objective=objective,
+        epochs=epochs,
+        view_size=args.view_size,
+        checkpoint_dir=work,
+        random_state=seed,
+        n_jobs=1,
+        verbose=1,
+    ).fit(X, authentic=[False] * len(X))
     record = {
         "photos": epochs * len(X),
         "seconds": round(time.perf_counter() - began),
@@ -135,9 +145,14 @@ def trained(objective, source, seed, args, work):
 def untrained(args, seed, work):
     """Return a network of random weights: BatchNorm has seen photos, nothing else has learned."""
     return ContrastiveQualityEncoder(
-        args.backbone, weights=None, epochs=1, learning_rate=1e-12, batch_size=32,
-        view_size=args.view_size, random_state=seed,
-    ).fit(photos(work)[:512], authentic=[False] * 512)  # fmt: skip
+        args.backbone,
+        weights=None,
+        epochs=1,
+        learning_rate=1e-12,
+        batch_size=32,
+        view_size=args.view_size,
+        random_state=seed,
+    ).fit(photos(work)[:512], authentic=[False] * 512)
 
 
 def table(records):

@@ -41,9 +41,14 @@ def trainer_of(args, batch_size, micro_batch_size=None):
     depthwise = any(a.ndim == 4 and a.shape[1] == 1 for a in state.networks[0].values())
     dtype = training_dtype(args.precision, device, depthwise=depthwise)
     plan = Plan(
-        epochs=1, batch_size=batch_size, view_size=args.view_size, learning_rate=1e-3,
-        weight_decay=1e-4, train_statistics=True, micro_batch_size=micro_batch_size,
-    )  # fmt: skip
+        epochs=1,
+        batch_size=batch_size,
+        view_size=args.view_size,
+        learning_rate=1e-3,
+        weight_decay=1e-4,
+        train_statistics=True,
+        micro_batch_size=micro_batch_size,
+    )
     return Trainer(state, OBJECTIVES[args.objective](), plan, device, dtype, 0)
 
 
@@ -98,9 +103,12 @@ def speed(args):
             with clock("degrade"):
                 images = torch.from_numpy(windows).to(device).permute(0, 3, 1, 2).float().div_(255)
                 views, labels = objective.views(
-                    images, torch.arange(n).to(device), marks.to(device), seeds.to(device),
+                    images,
+                    torch.arange(n).to(device),
+                    marks.to(device),
+                    seeds.to(device),
                     args.view_size,
-                )  # fmt: skip
+                )
             with clock("forward"), torch.no_grad():
                 trainer._outputs(views if trainer.memory is None else views[0], 0)
             with clock("forward + backward"):
@@ -123,14 +131,18 @@ def speed(args):
         "whole step of the loop": step,
     }
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    print(f"{args.objective}, {args.backbone}, {n} photos a step, {n_views} views with gradient of "
-          f"{args.view_size} px, {trainer.dtype or torch.float32}, {where}, "
-          f"{torch.get_num_threads()} threads, decoding ahead in {args.jobs}\n")  # fmt: skip
+    print(
+        f"{args.objective}, {args.backbone}, {n} photos a step, {n_views} views with gradient of "
+        f"{args.view_size} px, {trainer.dtype or torch.float32}, {where}, "
+        f"{torch.get_num_threads()} threads, decoding ahead in {args.jobs}\n"
+    )
     print("| part | ms a view | share of forward + backward |\n| --- | --- | --- |")
     for name, value in rows.items():
         print(f"| {name} | {value:.2f} | {value / both:.2f} |")
-    print(f"\n{1000 / step * n / n_views:.1f} photos/s, {1000 / step:.1f} views/s; "
-          f"a step is {step / both:.2f}x forward + backward")  # fmt: skip
+    print(
+        f"\n{1000 / step * n / n_views:.1f} photos/s, {1000 / step:.1f} views/s; "
+        f"a step is {step / both:.2f}x forward + backward"
+    )
 
 
 def one_step(args):

@@ -109,8 +109,10 @@ def steps_down(encoder):
     pristine = [path for folder in folders for path in sorted(folder.glob("*.png"))]
     rows = np.stack([encoder.transform(copies(path, i)) for i, path in enumerate(pristine)])
     n = len(next(iter(ORDERED.values()))[1])
-    chains = [np.delete(rows, [j for j in range(1, rows.shape[1]) if (j - 1) // n != k], axis=1)
-              for k in range(len(ORDERED))]  # fmt: skip
+    chains = [
+        np.delete(rows, [j for j in range(1, rows.shape[1]) if (j - 1) // n != k], axis=1)
+        for k in range(len(ORDERED))
+    ]
     return np.stack([chain[:, :-1] - chain[:, 1:] for chain in chains])
 
 
@@ -159,9 +161,13 @@ def trained_state(args, work, photos, name, **parameters):
 def side_by_side(a, b):
     """Return a state of two experts."""
     return EncoderState(
-        backbone=a.backbone, networks=a.networks + b.networks, mean=a.mean, std=a.std,
-        center=np.concatenate([a.center, b.center]), scale=np.concatenate([a.scale, b.scale]),
-    )  # fmt: skip
+        backbone=a.backbone,
+        networks=a.networks + b.networks,
+        mean=a.mean,
+        std=a.std,
+        center=np.concatenate([a.center, b.center]),
+        scale=np.concatenate([a.scale, b.scale]),
+    )
 
 
 def main():
@@ -187,9 +193,12 @@ def main():
     if not (work / "start.skiqa").exists():
         fields = imagenet_state(args.start)
         center, scale = standardising_constants(
-            as_image_list(paths), np.flatnonzero(~val), EncoderState(**fields),
-            device=resolve_device("auto", strict=True), n_jobs=1,
-        )  # fmt: skip
+            as_image_list(paths),
+            np.flatnonzero(~val),
+            EncoderState(**fields),
+            device=resolve_device("auto", strict=True),
+            n_jobs=1,
+        )
         save(as_encoder(EncoderState(**fields, center=center, scale=scale)), work / "start.skiqa")
     start = load_state(work / "start.skiqa")
     ways = {

@@ -8,6 +8,9 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+TINY = "test_resnet.r160_in1k"  # timm's smallest chain of stages: 0.4 million weights
+CPU = torch.device("cpu")
+
 
 @pytest.fixture(scope="session")
 def photo_paths(tmp_path_factory):
@@ -27,6 +30,16 @@ def photo(photo_paths):
 def small_photos():
     """The same two photographs, every eighth pixel of every eighth row: uint8 (54, 80, 3)."""
     return [photo[::8, ::8].copy() for photo in load_sample_images().images]
+
+
+@pytest.fixture(scope="session")
+def crops():
+    """Eight crops of the same two photographs, uint8 (40, 56, 3)."""
+    return [
+        image[top : top + 40, left : left + 56].copy()
+        for image in load_sample_images().images
+        for top, left in [(0, 0), (100, 200), (200, 400), (300, 500)]
+    ]
 
 
 @pytest.fixture

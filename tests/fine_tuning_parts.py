@@ -1,7 +1,7 @@
 """What the tests of fine-tuning share: a small network, random windows, a few rated crops."""
 
 import numpy as np
-import torch
+from conftest import CPU
 from PIL import Image
 from sklearn.frozen import FrozenEstimator
 
@@ -13,7 +13,6 @@ from skiqa._inputs.containers import as_image_list
 from skiqa._network.state import build, random_state_of
 
 STATE = random_state_of("test_efficientnet", 0)
-CPU = torch.device("cpu")
 
 
 def plan(**changes):

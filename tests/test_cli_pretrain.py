@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import TINY
 from PIL import Image
 
 from skiqa import ContrastiveQualityEncoder
@@ -19,7 +20,6 @@ from skiqa.cli import main
 from skiqa.cli._pretrain import OBJECTIVES, _print_where_it_goes_on
 from skiqa.objectives import OBJECTIVES as KNOWN
 
-TINY = "test_resnet.r160_in1k"
 OPTIONS = ["--backbone", TINY, "--batch-size", "4", "--view-size", "64", "--device", "cpu"]
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import TINY
 from PIL import Image
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
-from sklearn.datasets import load_sample_images
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
@@ -22,22 +22,10 @@ from skiqa.exceptions import ImageError
 from skiqa.objectives import Contrique
 from skiqa.persistence import load, save
 
-TINY = "test_resnet.r160_in1k"  # timm's smallest chain of stages: 0.4 million weights
-
 
 def tiny(**parameters):
     defaults = {"weights": None, "epochs": 1, "batch_size": 4, "view_size": 64, "random_state": 0}
     return ContrastiveQualityEncoder(TINY, **defaults | parameters)
-
-
-@pytest.fixture(scope="module")
-def crops():
-    """Eight crops of real photographs, 40 x 56."""
-    return [
-        image[top : top + 40, left : left + 56].copy()
-        for image in load_sample_images().images
-        for top, left in [(0, 0), (100, 200), (200, 400), (300, 500)]
-    ]
 
 
 @pytest.fixture(scope="module")

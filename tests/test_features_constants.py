@@ -1,15 +1,12 @@
 import numpy as np
 import pytest
-import torch
+from conftest import CPU, TINY
 from sklearn.datasets import load_sample_images
 
 from skiqa._features.constants import standardising_constants
 from skiqa._features.extract import Extraction, extract
 from skiqa._inputs.containers import as_image_list
 from skiqa._network.state import EncoderState, random_state_of
-
-TINY = "test_resnet.r160_in1k"
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")

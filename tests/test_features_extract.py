@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from conftest import CPU, TINY
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -10,9 +11,6 @@ from skiqa._features.extract import Extraction, extract
 from skiqa._inputs.containers import as_image_list
 from skiqa._network.live import live_networks
 from skiqa._network.state import EncoderState, random_state_of
-
-TINY = "test_resnet.r160_in1k"
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,8 @@
 import numpy as np
+from conftest import TINY
 
 from skiqa._features.standardise import standardiser
 from skiqa._network.state import EncoderState, random_state_of
-
-TINY = "test_resnet.r160_in1k"
 
 
 def test_each_scale_takes_the_nearest_constants():

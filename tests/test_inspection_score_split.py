@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from sklearn.datasets import load_sample_images
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import PoissonRegressor, Ridge
@@ -30,7 +31,6 @@ from skiqa.inspection._score_split import (
     quality_map,
 )
 
-TINY = "test_resnet.r160_in1k"
 SIZES = [(97, 131), (140, 100), (33, 300), (20, 17), (1, 1), (5, 64)]
 
 
@@ -136,8 +136,9 @@ def test_weights_of_pooled_features(pooling, content):
 def test_other_encoders(photos, parameters, content):
     model = random_model(photos, **parameters)
     if content:
-        model[0]._set_state(replace(model[0].state_, content=random_state_of(TINY, 1)))
-        model[1].fit(model[0].transform(photos), np.arange(len(photos)))
+        encoder = model[0].with_state(replace(model[0].state_, content=random_state_of(TINY, 1)))
+        regressor = model[1].fit(encoder.transform(photos), np.arange(len(photos)))
+        model = make_pipeline(encoder, regressor)
     expected = model.predict(photos)
     for index, score, cells, error in iter_quality_maps(model, photos, grid=(3, 2)):
         assert error is None
@@ -151,8 +152,7 @@ def test_other_encoders(photos, parameters, content):
 def test_large_photos_in_tiles(china, monkeypatch, backbone, pooling):
     photo = np.ascontiguousarray(china[:301, :215])
     state = random_state_of(backbone, 0)
-    encoder = ContrastiveQualityEncoder(device="cpu", pooling=pooling).fit([photo])
-    encoder._set_state(state)
+    encoder = ContrastiveQualityEncoder(device="cpu", pooling=pooling).with_state(state)
     coef = np.random.default_rng(0).normal(size=row_width(state, encoder.scales, pooling))
     model = make_pipeline(encoder, fitted_ridge(coef, 3.0, 1.0))
     _, whole = quality_map(model, photo, grid=(7, 5))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from conftest import TINY
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import nn
@@ -19,7 +20,6 @@ from skiqa._network.weight_files import load_state, state_to_tensors, tensors_to
 from skiqa.objectives import Contrique
 from skiqa.persistence import load, load_regressor, save
 
-TINY = "test_resnet.r160_in1k"
 IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 3, 1, 1)
 
 

@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 
 from skiqa._network.batchnorm import absorb_batchnorm, fold_batchnorm
 from skiqa._network.stages import Stages
 from skiqa._network.state import load_arrays, to_arrays
-
-TINY = "test_resnet.r160_in1k"
 
 
 def image(side=96):

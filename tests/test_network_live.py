@@ -3,14 +3,12 @@ import threading
 import numpy as np
 import pytest
 import torch
+from conftest import CPU, TINY
 
 from skiqa._network import live
 from skiqa._network.live import live_networks, normalise, to_input
 from skiqa._network.stages import Stages
 from skiqa._network.state import EncoderState, build, random_state_of
-
-TINY = "test_resnet.r160_in1k"
-CPU = torch.device("cpu")
 
 
 @pytest.fixture

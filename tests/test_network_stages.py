@@ -1,9 +1,8 @@
 import pytest
 import torch
+from conftest import TINY
 
 from skiqa._network.stages import Stages
-
-TINY = "test_resnet.r160_in1k"
 
 
 def image(side=96):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from conftest import TINY
 
 from skiqa._network.stages import Stages, seeded
 from skiqa._network.state import (
@@ -17,8 +18,6 @@ from skiqa._network.state import (
     timm_state,
     to_arrays,
 )
-
-TINY = "test_resnet.r160_in1k"
 
 
 def test_arrays_round_trip():

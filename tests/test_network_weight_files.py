@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import TINY
 
 from skiqa._network.state import random_state_of
 from skiqa._network.weight_files import (
@@ -14,8 +15,6 @@ from skiqa._network.weight_files import (
     tensors_to_state,
     write_file,
 )
-
-TINY = "test_resnet.r160_in1k"
 
 
 @pytest.fixture(scope="module")

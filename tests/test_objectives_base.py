@@ -5,12 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from sklearn.datasets import load_sample_images
 
 from skiqa import ContrastiveQualityEncoder
 from skiqa.objectives import OBJECTIVES, Objective, nt_xent
-
-TINY = "test_resnet.r160_in1k"
 
 
 class Corners(Objective):

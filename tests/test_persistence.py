@@ -14,8 +14,8 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from sklearn.base import BaseEstimator, clone
-from sklearn.datasets import load_sample_images
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -28,17 +28,6 @@ from skiqa._network.state import EncoderState
 from skiqa._network.weight_files import read_file, write_file
 from skiqa.exceptions import ImageError
 from skiqa.persistence import iter_quality, load, load_model, predict_quality, save
-
-TINY = "test_resnet.r160_in1k"
-
-
-@pytest.fixture(scope="module")
-def crops():
-    return [
-        image[top : top + 40, left : left + 56].copy()
-        for image in load_sample_images().images
-        for top, left in [(0, 0), (100, 200), (200, 400), (300, 500)]
-    ]
 
 
 @pytest.fixture(scope="module")

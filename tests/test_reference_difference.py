@@ -5,6 +5,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from conftest import TINY
 from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_sample_images
@@ -21,8 +22,6 @@ from skiqa._network.state import random_state_of
 from skiqa._network.weight_files import state_to_tensors, write_file
 from skiqa.exceptions import ImageError
 from skiqa.persistence import load, save
-
-TINY = "test_resnet.r160_in1k"
 
 
 @pytest.fixture(scope="module")

@@ -5,20 +5,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_sample_images
+from conftest import TINY
 
 import skiqa._training.checkpoints
 import skiqa._training.trainer
 from skiqa import ContrastiveQualityEncoder
 from skiqa._training.checkpoints import TrainingFolder
-
-TINY = "test_resnet.r160_in1k"
-
-
-@pytest.fixture(scope="module")
-def crops():
-    images = load_sample_images().images
-    return [image[top : top + 40, :40] for image in images for top in (0, 80, 160, 240)]
 
 
 def encoder(folder, **parameters):

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from sklearn.datasets import load_sample_images
 from timm.layers import BatchNormAct2d
 
@@ -26,7 +27,6 @@ from skiqa._training.schedule import Plan
 from skiqa._training.trainer import Trainer
 from skiqa.objectives import OBJECTIVES
 
-TINY = "test_resnet.r160_in1k"
 CASES = {
     "contrique, BatchNorm of the batch": ("contrique", {"train_statistics": True}),
     "contrique, micro-batches": ("contrique", {"micro_batch_size": 4}),

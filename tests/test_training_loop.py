@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from sklearn.datasets import load_sample_images
 
 from skiqa import ContrastiveQualityEncoder
@@ -22,21 +23,10 @@ from skiqa._training.trainer import Trainer, feature_drift
 from skiqa.exceptions import ImageError
 from skiqa.objectives import Contrique, Objective, Qpt, nt_xent
 
-TINY = "test_resnet.r160_in1k"
-
 
 def tiny(**parameters):
     defaults = {"weights": None, "epochs": 2, "batch_size": 4, "view_size": 64, "random_state": 0}
     return ContrastiveQualityEncoder(TINY, **defaults | parameters)
-
-
-@pytest.fixture(scope="module")
-def crops():
-    return [
-        image[top : top + 40, left : left + 40].copy()
-        for image in load_sample_images().images
-        for top, left in [(0, 0), (100, 200), (200, 400), (300, 500)]
-    ]
 
 
 @pytest.fixture
