@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import sys
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,6 +24,7 @@ from skiqa.cli._files import (
     warnings_shown,
 )
 from skiqa.cli._outputs import csv_line
+from skiqa.cli._variants import Variant, find_bank, plan_variants
 from skiqa.exceptions import ImageError
 
 if TYPE_CHECKING:
@@ -36,15 +36,6 @@ __all__ = ["degrade"]
 TABLE = "degradations.csv"
 HEADER = ["file", "source", "sequence", "seed"]
 LEVELS = (1, 2, 3, 4, 5)
-
-
-class Variant(NamedTuple):
-    """One picture to be written."""
-
-    file: str
-    source: str
-    sequence: tuple[tuple[str, int], ...]
-    seed: int
 
 
 def _parse_levels(
@@ -190,8 +181,8 @@ def degrade(
         _load_matplotlib()
     levels = levels or LEVELS
     try:
-        bank = _find_bank(operators)
-        plan = _plan_variants(files, bank, levels, texts, space, n or 10, seed)
+        bank = find_bank(operators)
+        plan = plan_variants(files, bank, levels, texts, space, n or 10, seed)
     except ValueError as error:  # an unknown operator, text or bank
         raise Failure(str(error)) from None
     _refuse_to_overwrite(files, out, [v.file for _, vs in plan for v in vs], gallery, overwrite)
@@ -206,92 +197,7 @@ def degrade(
     context.exit(status)
 
 
-# ---------------------------------------------------------------- what is to be written
-
-
-def _plan_variants(
-    files: Sequence[str],
-    bank: Bank | None,
-    levels: Sequence[int],
-    texts: Sequence[str],
-    space: str | None,
-    n: int,
-    seed: int,
-) -> list[tuple[str, list[Variant]]]:
-    """Return [(photo's path, its variants)]."""
-    import torch
-
-    from skiqa.degradations import get_bank, get_space, parse_sequence
-    from skiqa.degradations._random import spawn
-
-    plan = []
-    for p, (file, stem) in enumerate(zip(files, _stems(files), strict=True)):
-        own = spawn(torch.tensor([seed]), p)  # each photo draws numbers of its own
-        if space:
-            drawn = get_space(space)
-            if bank:
-                drawn.set_params(bank=bank)
-            seeds = torch.cat([spawn(own, k) for k in range(n)])
-            labels = [f"{space}_{k + 1:0{len(str(n))}}" for k in range(n)]
-            sequences = drawn.sample(seeds)
-        else:
-            if texts:
-                labels = [f"sequence_{k + 1}" for k in range(len(texts))]
-                sequences = [parse_sequence(text) for text in texts]
-            else:
-                names = (bank or get_bank("all")).names
-                steps = [(name, level) for name in names for level in levels]
-                labels = [f"{name}_{level}" for name, level in steps]
-                sequences = [(step,) for step in steps]
-            seeds = own.expand(len(labels))
-        variants = [
-            Variant(f"{stem}__{label}.png", file, sequence, number)
-            for label, sequence, number in zip(labels, sequences, seeds.tolist(), strict=True)
-        ]
-        plan.append((file, variants))
-    return plan
-
-
-def _find_bank(operators: str | None) -> Bank | None:
-    """Return the bank of all that the option names - operators, groups, banks -, None of None."""
-    from skiqa.degradations import get_bank, get_operator, list_operators
-
-    if operators is None:
-        return None
-    known = list_operators()
-    groups = {get_operator(name).group for name in known}
-    names: list[str] = []
-    for word in map(str.strip, operators.split(",")):
-        if word in known:
-            names.append(word)
-        elif word in groups:
-            names += list_operators(word)
-        else:
-            try:
-                names += get_bank(word).names
-            except ValueError:
-                near = difflib.get_close_matches(word, [*known, *groups], 1)
-                hint = f"did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
-                raise ValueError(f"{word!r} is no degradation, group or bank: {hint}") from None
-    return get_bank(tuple(dict.fromkeys(names)))
-
-
-def _stems(files: Sequence[str]) -> list[str]:
-    """Return a name for each photo's pictures; photos of one name in several folders get numbers.
-
-    Case does not tell names apart, as some file systems do not.
-    """
-    taken: set[str] = set()
-    stems: list[str] = []
-    for file in files:
-        stem = wanted = Path(file).stem
-        number = 1
-        while stem.casefold() in taken:
-            number += 1
-            stem = f"{wanted}_{number}"
-        taken.add(stem.casefold())
-        stems.append(stem)
-    return stems
+# ---------------------------------------------------------------- what is not overwritten
 
 
 def _identity(path: str) -> tuple[int, int] | None:

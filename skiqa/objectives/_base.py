@@ -6,15 +6,14 @@ from abc import ABC, abstractmethod
 from numbers import Integral, Real
 from typing import Any, ClassVar, TypeAlias, TypedDict
 
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
-from torch import nn
+from torch import Tensor, nn
 
 from skiqa.objectives._common import PlainProjector, average
 
 # The views of a batch; with a momentum encoder those of the queries and those of the keys.
-Views: TypeAlias = "torch.Tensor | tuple[torch.Tensor, torch.Tensor]"
+Views: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
 
 
 class Defaults(TypedDict):
@@ -107,13 +106,8 @@ class Objective(BaseEstimator, ABC):
 
     @abstractmethod
     def views(
-        self,
-        windows: torch.Tensor,
-        indices: torch.Tensor,
-        authentic: torch.Tensor,
-        seeds: torch.Tensor,
-        view_size: int,
-    ) -> tuple[Views, torch.Tensor]:
+        self, windows: Tensor, indices: Tensor, authentic: Tensor, seeds: Tensor, view_size: int
+    ) -> tuple[Views, Tensor]:
         """Degrade windows and cut them into views.
 
         Parameters
@@ -138,9 +132,7 @@ class Objective(BaseEstimator, ABC):
         """
 
     @abstractmethod
-    def loss(
-        self, projections: torch.Tensor, labels: torch.Tensor, *args: Any, **kwargs: Any
-    ) -> torch.Tensor:
+    def loss(self, projections: Tensor, labels: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the loss, a scalar.
 
         Parameters
@@ -157,7 +149,7 @@ class Objective(BaseEstimator, ABC):
         """Return the side of the window that is cut from a photo: half of it fills a view."""
         return 2 * view_size
 
-    def pool(self, maps: torch.Tensor) -> torch.Tensor:
+    def pool(self, maps: Tensor) -> Tensor:
         """Turn the network's last maps of views, (m, c, h, w), into rows for the projector.
 
         Here the mean of each map, (m, c). Where a view gives several rows, they lie together.

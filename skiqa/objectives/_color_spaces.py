@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from skiqa.degradations.color import rgb_to_gray, rgb_to_hsv, rgb_to_lab
@@ -10,7 +11,7 @@ from skiqa.degradations.color import rgb_to_gray, rgb_to_hsv, rgb_to_lab
 COLOR_SPACES = ("gray", "lab", "hsv", "ms", "rgb")
 
 
-def to_color_space(images: torch.Tensor, which: str) -> torch.Tensor:
+def to_color_space(images: Tensor, which: str) -> Tensor:
     """Show images in one of CONTRIQUE's five colour spaces, each channel scaled to [0, 1].
 
     Parameters
@@ -42,7 +43,7 @@ def to_color_space(images: torch.Tensor, which: str) -> torch.Tensor:
     return (centred - low) / (spread + 1e-3 / 255)
 
 
-def _local_mean(images: torch.Tensor) -> torch.Tensor:
+def _local_mean(images: Tensor) -> Tensor:
     """Gaussian window of 7 taps, sigma 7/6, reflecting at the borders; separable."""
     taps = torch.arange(-3.0, 4.0, device=images.device)
     taps = torch.exp(-(taps**2) / (2 * (7 / 6) ** 2))

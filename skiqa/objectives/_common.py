@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skiqa.degradations import Bank
 from skiqa.degradations._registry import N_LEVELS
 
 
-def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """Return a tensor in float32, or as it is if it is wider."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def cut_at_offsets(images: torch.Tensor, offsets: torch.Tensor, size: int) -> torch.Tensor:
+def cut_at_offsets(images: Tensor, offsets: Tensor, size: int) -> Tensor:
     """Cut one square from each image at a relative offset.
 
     Parameters
@@ -34,23 +34,23 @@ def cut_at_offsets(images: torch.Tensor, offsets: torch.Tensor, size: int) -> to
     return cut_at_corners(images, torch.minimum((offsets * free).long(), free - 1), size)
 
 
-def cut_at_corners(images: torch.Tensor, corners: torch.Tensor, size: int) -> torch.Tensor:
+def cut_at_corners(images: Tensor, corners: Tensor, size: int) -> Tensor:
     """Cut one square from each image at its own corner, an int tensor (n, 2) of rows, columns."""
     places = zip(images, corners.tolist(), strict=True)
     return torch.stack([x[:, top : top + size, left : left + size] for x, (top, left) in places])
 
 
-def halved(images: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
+def halved(images: Tensor, mode: str = "bilinear") -> Tensor:
     """Return images (n, c, h, w) at half their size, averaged over what is removed."""
     return F.interpolate(images, scale_factor=0.5, mode=mode, antialias=True)
 
 
-def average(maps: torch.Tensor) -> torch.Tensor:
+def average(maps: Tensor) -> Tensor:
     """Average each map over its area: (n, c, h, w) -> (n, c)."""
     return at_least_float32(maps).mean(dim=(2, 3))
 
 
-def patch_features(maps: torch.Tensor, grid: int = 2) -> torch.Tensor:
+def patch_features(maps: Tensor, grid: int = 2) -> Tensor:
     """Average a map over a grid of patches, L2-norm each: (n, c, h, w) -> (n * grid^2, c)."""
     pooled = F.adaptive_avg_pool2d(at_least_float32(maps), grid)  # n c g g
     return F.normalize(pooled.flatten(2).transpose(1, 2).flatten(0, 1), dim=1)  # row-major patches
@@ -78,9 +78,7 @@ class Projector(nn.Sequential):
         )
 
 
-def draw_degradations(
-    authentic: torch.Tensor, draw: torch.Tensor, bank: Bank
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def draw_degradations(authentic: Tensor, draw: Tensor, bank: Bank) -> tuple[Tensor, Tensor, Tensor]:
     """Draw type and level of each photo, or leave it alone.
 
     Parameters

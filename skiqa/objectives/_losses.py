@@ -14,14 +14,13 @@ Where all rows are equal, each is the logarithm of how many terms the sum has.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from skiqa.objectives._common import at_least_float32
 
 
-def nt_xent(
-    projections: torch.Tensor, labels: torch.Tensor, temperature: float = 0.1
-) -> torch.Tensor:
+def nt_xent(projections: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:
     """Return the multi-positive normalised temperature-scaled cross entropy.
 
     The "out" form of the supervised contrastive loss, in float32 (float64 if that comes in).
@@ -57,9 +56,7 @@ def nt_xent(
     return weighted_nt_xent(projections, labels[:, None] == labels[None, :], temperature)
 
 
-def weighted_nt_xent(
-    projections: torch.Tensor, weights: torch.Tensor, temperature: float = 0.1
-) -> torch.Tensor:
+def weighted_nt_xent(projections: Tensor, weights: Tensor, temperature: float = 0.1) -> Tensor:
     """Return the temperature-scaled cross entropy whose positives have weights.
 
     In float32 (float64 if that comes in).
@@ -103,13 +100,13 @@ def weighted_nt_xent(
 
 
 def info_nce(
-    queries: torch.Tensor,
-    positives: torch.Tensor,
-    negatives: torch.Tensor,
-    queue: torch.Tensor,
+    queries: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    queue: Tensor,
     temperature: float = 0.2,
-    own: torch.Tensor | None = None,
-) -> torch.Tensor:
+    own: Tensor | None = None,
+) -> Tensor:
     """Return the contrastive loss of queries with positives and negatives of their own and a queue.
 
     In float32 (float64 if that comes in).
@@ -159,13 +156,11 @@ def info_nce(
     return (everyone - attracted).mean()
 
 
-def _unit_length(rows: torch.Tensor) -> torch.Tensor:
+def _unit_length(rows: Tensor) -> Tensor:
     return F.normalize(at_least_float32(rows), dim=-1)
 
 
-def _similarities(
-    pattern: str, x: torch.Tensor, y: torch.Tensor, temperature: float
-) -> torch.Tensor:
+def _similarities(pattern: str, x: Tensor, y: Tensor, temperature: float) -> Tensor:
     """Return products of rows of unit length, summed as `pattern` says, over the temperature."""
     with torch.autocast(x.device.type, enabled=False):  # else the products round to 8 bits
         return torch.einsum(pattern, x, y) / temperature

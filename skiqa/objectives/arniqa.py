@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from skiqa.degradations import Space, get_space
@@ -71,13 +72,8 @@ class Arniqa(Objective):
         self.space = space
 
     def views(
-        self,
-        windows: torch.Tensor,
-        indices: torch.Tensor,
-        authentic: torch.Tensor,
-        seeds: torch.Tensor,
-        view_size: int,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, windows: Tensor, indices: Tensor, authentic: Tensor, seeds: Tensor, view_size: int
+    ) -> tuple[Tensor, Tensor]:
         """Cut windows into views of two scales and degrade pairs of photos alike.
 
         Returns
@@ -97,11 +93,11 @@ class Arniqa(Objective):
         views = [space.apply(x, sequences, spawn(seeds, k)) for k, x in enumerate((full, half))]
         return torch.cat(views), indices[:m:2].repeat_interleave(2)
 
-    def pool(self, maps: torch.Tensor) -> torch.Tensor:
+    def pool(self, maps: Tensor) -> Tensor:
         """Return the mean of each map, L2-normed: the projector's input."""
         return F.normalize(average(maps), dim=1)
 
-    def loss(self, projections: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, projections: Tensor, labels: Tensor) -> Tensor:
         """Return the loss: each row has one positive, its partner at its scale."""
         return nt_xent(projections, torch.cat([2 * labels, 2 * labels + 1]), self.temperature)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from sklearn.utils._param_validation import StrOptions
-from torch import nn
+from torch import Tensor, nn
 
 from skiqa.degradations import KADIS
 from skiqa.degradations._random import uniform
@@ -89,13 +89,8 @@ class Contrique(Objective):
         return Projector(n_features, self.projection_dim)
 
     def views(
-        self,
-        windows: torch.Tensor,
-        indices: torch.Tensor,
-        authentic: torch.Tensor,
-        seeds: torch.Tensor,
-        view_size: int,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, windows: Tensor, indices: Tensor, authentic: Tensor, seeds: Tensor, view_size: int
+    ) -> tuple[Tensor, Tensor]:
         """Degrade windows and cut them into views.
 
         Photos that are degraded by life are left alone; pristine ones are degraded, or, with
@@ -122,7 +117,7 @@ class Contrique(Objective):
             pair[v] = self._in_color_spaces(view, draw[:, 8 + v])
         return torch.cat(pair), labels
 
-    def _in_color_spaces(self, view: torch.Tensor, draw: torch.Tensor) -> torch.Tensor:
+    def _in_color_spaces(self, view: Tensor, draw: Tensor) -> Tensor:
         chosen = (draw * len(self.color_spaces)).long().clamp(max=len(self.color_spaces) - 1)
         shown = torch.empty_like(view)
         for k, name in enumerate(self.color_spaces):
@@ -131,11 +126,11 @@ class Contrique(Objective):
                 shown[members] = to_color_space(view[members], name)
         return shown
 
-    def pool(self, maps: torch.Tensor) -> torch.Tensor:
+    def pool(self, maps: Tensor) -> Tensor:
         """Return the features of 2 x 2 patches of each map, (4 n, c): the projector's input."""
         return patch_features(maps, self.grid)
 
-    def loss(self, projections: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, projections: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of the projections of all patches of all views."""
         labels = labels.repeat(2).repeat_interleave(self.grid**2)
         return nt_xent(projections, labels, self.temperature)

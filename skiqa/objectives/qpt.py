@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import TypeAlias
 
 import torch
 from sklearn.utils._param_validation import Interval
+from torch import Tensor
 
 from skiqa.degradations import Space, get_space
 from skiqa.degradations._random import spawn, uniform
+from skiqa.degradations.sequences import Steps
 from skiqa.objectives._base import Objective
 from skiqa.objectives._common import cut_at_offsets
 from skiqa.objectives._losses import info_nce
-
-Steps: TypeAlias = tuple[tuple[str, int], ...]  # a sequence of degradations: name, level
 
 _DRAWS, _ATTEMPTS = 1000, 100  # children of a seed that sequences are drawn from; most redraws
 
@@ -94,13 +93,8 @@ class Qpt(Objective):
         self.momentum = momentum
 
     def views(
-        self,
-        windows: torch.Tensor,
-        indices: torch.Tensor,
-        authentic: torch.Tensor,
-        seeds: torch.Tensor,
-        view_size: int,
-    ) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
+        self, windows: Tensor, indices: Tensor, authentic: Tensor, seeds: Tensor, view_size: int
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Degrade windows and cut them into queries and keys; labels are the photos' indices.
 
         Returns
@@ -112,7 +106,7 @@ class Qpt(Objective):
         space = get_space(self.space)
         sequences = distinct_sequences(space, seeds, 1 + self.n_extra)
         offsets = uniform(seeds, (1 + self.n_positives + self.n_extra, 2), stream=1000)
-        views: list[torch.Tensor] = []
+        views: list[Tensor] = []
         for d in range(1 + self.n_extra):
             degraded = space.apply(windows, [row[d] for row in sequences], spawn(seeds, d))
             for _ in range(1 if d else 1 + self.n_positives):
@@ -120,13 +114,8 @@ class Qpt(Objective):
         return (views[0], torch.cat(views[1:])), indices
 
     def loss(
-        self,
-        projections: torch.Tensor,
-        labels: torch.Tensor,
-        keys: torch.Tensor,
-        queue: torch.Tensor,
-        queue_labels: torch.Tensor,
-    ) -> torch.Tensor:
+        self, projections: Tensor, labels: Tensor, keys: Tensor, queue: Tensor, queue_labels: Tensor
+    ) -> Tensor:
         """Return the loss of the queries' projections."""
         keys = keys.unflatten(0, (-1, len(labels))).transpose(0, 1)
         positives, negatives = keys.split([self.n_positives, self.n_extra], dim=1)
@@ -134,7 +123,7 @@ class Qpt(Objective):
         return info_nce(projections, positives, negatives, queue, self.temperature, own)
 
 
-def distinct_sequences(space: Space, seeds: torch.Tensor, count: int) -> list[list[Steps]]:
+def distinct_sequences(space: Space, seeds: Tensor, count: int) -> list[list[Steps]]:
     """Draw several different sequences for each seed.
 
     Parameters

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from numbers import Integral
 
 import torch
 from sklearn.utils._param_validation import Interval
+from torch import Tensor
 
 from skiqa.degradations import Bank, BankSpace, apply_sequences
 from skiqa.degradations._random import spawn, uniform
+from skiqa.degradations.bank import BankLike
 from skiqa.objectives._base import Defaults, Objective
 from skiqa.objectives._common import cut_at_corners, halved
 from skiqa.objectives._losses import info_nce
@@ -87,7 +88,7 @@ class Reiqa(Objective):
         self,
         *,
         temperature: float = 0.2,
-        bank: str | Bank | Sequence[str] = "reiqa",
+        bank: BankLike = "reiqa",
         n_degradations: int = 11,
         half_scale: bool = True,
         queue_size: int = 65536,
@@ -111,13 +112,8 @@ class Reiqa(Objective):
         return (4 if self.half_scale else 2) * view_size
 
     def views(
-        self,
-        windows: torch.Tensor,
-        indices: torch.Tensor,
-        authentic: torch.Tensor,
-        seeds: torch.Tensor,
-        view_size: int,
-    ) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
+        self, windows: Tensor, indices: Tensor, authentic: Tensor, seeds: Tensor, view_size: int
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Degrade windows and cut them into overlapping queries and keys.
 
         Returns
@@ -130,7 +126,7 @@ class Reiqa(Objective):
         draws = uniform(seeds, (2, 4), stream=1000)
         n_images = 1 + self.n_degradations
         n_swapped = n_images // 2  # at full scale of the first images, at half scale of the last
-        pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        pairs: list[tuple[Tensor, Tensor]] = []
         for d in range(n_images):
             image = windows
             if d:
@@ -146,21 +142,14 @@ class Reiqa(Objective):
         return (torch.cat(queries), torch.cat(keys)), indices
 
     def loss(
-        self,
-        projections: torch.Tensor,
-        labels: torch.Tensor,
-        keys: torch.Tensor,
-        queue: torch.Tensor,
-        queue_labels: torch.Tensor,
-    ) -> torch.Tensor:
+        self, projections: Tensor, labels: Tensor, keys: Tensor, queue: Tensor, queue_labels: Tensor
+    ) -> Tensor:
         """Return the loss of the queries' projections."""
         keys = keys[:, None]
         return info_nce(projections, keys, keys[:, :0], queue, self.temperature)
 
 
-def overlapping_corners(
-    draws: torch.Tensor, side: int, size: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def overlapping_corners(draws: Tensor, side: int, size: int) -> tuple[Tensor, Tensor]:
     """Place two squares in an image so that they share 10 to 30 % of their area.
 
     Parameters
@@ -187,8 +176,6 @@ def overlapping_corners(
     return first.long(), (first + torch.stack([y, x], dim=1)).long()
 
 
-def _overlapping_views(
-    images: torch.Tensor, draws: torch.Tensor, size: int
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _overlapping_views(images: Tensor, draws: Tensor, size: int) -> tuple[Tensor, Tensor]:
     first, second = overlapping_corners(draws, images.shape[2], size)
     return cut_at_corners(images, first, size), cut_at_corners(images, second, size)

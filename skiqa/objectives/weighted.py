@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from numbers import Real
 
 import torch
 from sklearn.utils._param_validation import Interval
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from skiqa.degradations import Bank, get_bank
 from skiqa.degradations._random import uniform
+from skiqa.degradations.bank import BankLike
 from skiqa.objectives._base import Defaults, Objective
 from skiqa.objectives._common import (
     Projector,
@@ -26,9 +26,7 @@ from skiqa.objectives._losses import weighted_nt_xent
 _C1, _C2 = 0.01**2, 0.03**2  # of SSIM, for pixels in [0, 1]
 
 
-def structural_similarity(
-    reference: torch.Tensor, degraded: torch.Tensor, window: int = 7
-) -> torch.Tensor:
+def structural_similarity(reference: Tensor, degraded: Tensor, window: int = 7) -> Tensor:
     """Return the map of SSIM of images with their references, mean over the channels.
 
     Parameters
@@ -47,7 +45,7 @@ def structural_similarity(
     Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 13, 2004, with population moments over a flat window.
     """
 
-    def local(x: torch.Tensor) -> torch.Tensor:  # rows, then columns: a quarter of the time
+    def local(x: Tensor) -> Tensor:  # rows, then columns: a quarter of the time
         return F.avg_pool2d(F.avg_pool2d(x, (window, 1), stride=1), (1, window), stride=1)
 
     x, y = reference, degraded
@@ -58,13 +56,13 @@ def structural_similarity(
 
 
 def quality_weights(
-    photos: torch.Tensor,
-    types: torch.Tensor,
-    levels: torch.Tensor,
-    quality: torch.Tensor,
+    photos: Tensor,
+    types: Tensor,
+    levels: Tensor,
+    quality: Tensor,
     bandwidth: float = 0.1,
     other: float = 0.1,
-) -> torch.Tensor:
+) -> Tensor:
     """Return how much rows should attract each other.
 
     Parameters
@@ -101,7 +99,7 @@ def quality_weights(
             [0.0000, 0.0000, 0.0000, 1.0000]])
     """
 
-    def pairs(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def pairs(x: Tensor) -> tuple[Tensor, Tensor]:
         return x[:, None], x[None, :]
 
     (p, r), (s, t), (u, v), (a, b) = map(pairs, (photos, types, levels, quality))
@@ -161,7 +159,7 @@ class Weighted(Objective):
         self,
         *,
         temperature: float = 0.1,
-        bank: str | Bank | Sequence[str] = "kadis",
+        bank: BankLike = "kadis",
         bandwidth: float = 0.1,
         other: float = 0.1,
         projection_dim: int = 128,
@@ -176,13 +174,8 @@ class Weighted(Objective):
         return Projector(n_features, self.projection_dim)
 
     def views(
-        self,
-        windows: torch.Tensor,
-        indices: torch.Tensor,
-        authentic: torch.Tensor,
-        seeds: torch.Tensor,
-        view_size: int,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, windows: Tensor, indices: Tensor, authentic: Tensor, seeds: Tensor, view_size: int
+    ) -> tuple[Tensor, Tensor]:
         """Degrade windows, cut them into views, and compare these with the clean ones.
 
         Returns
@@ -209,11 +202,11 @@ class Weighted(Objective):
         labels = torch.cat([torch.stack([types, levels], dim=1), *quality], dim=1)
         return torch.cat(pairs[1]), labels
 
-    def pool(self, maps: torch.Tensor) -> torch.Tensor:
+    def pool(self, maps: Tensor) -> Tensor:
         """Return the features of 2 x 2 patches of each map, (4 n, c): the projector's input."""
         return patch_features(maps, self.grid)
 
-    def loss(self, projections: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def loss(self, projections: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of the projections of all patches of all views."""
         n, patches = len(labels), self.grid**2
         rows = torch.arange(n, device=labels.device).repeat(2).repeat_interleave(patches)
