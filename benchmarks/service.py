@@ -3,10 +3,10 @@
     python benchmarks/service.py [--part threads] [--rounds 3]
     python benchmarks/service.py --part drift [--photos DIR ...]
 
-threads  photos/s of 512 x 512 by so many workers (threads that call ``predict`` of one model) with so
-         many threads within the network, each in a process of its own; against one and one.
-sizes    milliseconds and peak memory for one JPEG of 0.25, 4 and 24 megapixels, on all cores, against
-         Pillow's decoding of the same file.
+threads  photos/s of 512 x 512 by so many workers (threads that call ``predict`` of one model), with
+         so many threads within the network, each in a process of its own; against one and one.
+sizes    milliseconds and peak memory for one JPEG of 0.25, 4 and 24 megapixels, on all cores,
+         against Pillow's decoding of the same file.
 files    the bundled scorer in each kind of file: size, and milliseconds to load, against the file
          that ships.
 drift    scores and norms of features of photos, of the same ones degraded, and of what is no photo.
