@@ -128,7 +128,7 @@ class Database:
 
 
 def _field(name: str, text: str) -> list[str]:
-    return textwrap.wrap(f"{name}: {' '.join(text.split())}", 96, subsequent_indent="  ")
+    return textwrap.wrap(f"- {name}: {' '.join(text.split())}", 96, subsequent_indent="  ")
 
 
 Column: TypeAlias = Sequence[Any] | npt.NDArray[Any]
