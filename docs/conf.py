@@ -67,6 +67,7 @@ sphinx_gallery_conf = {
     "reference_url": {"skiqa": None},
     "thumbnail_size": (400, 280),
     "download_all_examples": False,
+    "remove_config_comments": True,
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": 1e9,

@@ -7,6 +7,8 @@ which images are degraded in the same way? Degradations are drawn on the fly. Fo
 hours the network is tiny, the photos are sixty crops, and the colour spaces are reduced to RGB.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 # %%
 # Sixty overlapping crops of two photos. In earnest: paths of thousands of your photos.
 import matplotlib.pyplot as plt
@@ -66,7 +68,7 @@ plt.show()
 # training. Views of one photo are degraded alike.
 objective = Contrique(color_spaces=("rgb",))
 side = objective.window_size(64)
-windows = np.stack([photo[:side, :side] for photo in photos[3::10]]) / np.float32(255)
+windows = np.stack([photo[:side, :side] for photo in photos[7::9]]) / np.float32(255)
 views, _ = objective.views(
     torch.from_numpy(windows).permute(0, 3, 1, 2),
     indices=torch.arange(6),

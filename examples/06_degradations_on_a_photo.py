@@ -3,8 +3,10 @@ Degradations on a photo
 =======================
 
 You learn to degrade a photo by name and level, what the 25 operators of KADIS-700k look like, and
-to draw random sequences of degradations as QPT does.
+to draw random sequences of degradations as ARNIQA does.
 """
+
+# sphinx_gallery_thumbnail_number = 2
 
 # %%
 # A name and a level from 1 to 5. What comes back is of the kind that went in.
@@ -15,24 +17,24 @@ from skiqa.degradations import KADIS, degrade, format_sequence, get_space
 from skiqa.inspection import DegradationGalleryDisplay
 
 china, flower = load_sample_images().images
-flower = flower[40:360, 130:610]
-blurred = degrade(flower, "gaussian_blur", level=5)
+blurred = degrade(china, "gaussian_blur", level=5)
 print(type(blurred).__name__, blurred.shape, blurred.dtype)
 
 # %%
 # All operators of a bank, at their five levels.
-DegradationGalleryDisplay.from_photo(flower, operators=KADIS, max_side=160)
+DegradationGalleryDisplay.from_photo(china[60:180, 120:280], operators=KADIS)
 plt.show()
 
 # %%
-# Sequences as QPT draws them: a seed each, and what is drawn for a seed never changes.
-sequences = get_space("qpt").sample(range(8))
-_, axes = plt.subplots(2, 4, figsize=(10, 5.4), layout="constrained")
-for seed, (sequence, place) in enumerate(zip(sequences, axes.ravel(), strict=True)):
+# Sequences as ARNIQA draws them. What is drawn for a seed never changes.
+flower = flower[40:360, 130:610]
+_, axes = plt.subplots(2, 3, figsize=(10, 6.2), layout="constrained")
+for seed, place in enumerate(axes.ravel()):
+    (sequence,) = get_space("arniqa").sample([seed])
     picture = flower
     for name, level in sequence:
         picture = degrade(picture, name, level, seed=seed)
     place.imshow(picture)
-    place.set_title(format_sequence(sequence).replace(",", ",\n"), fontsize="x-small")
+    place.set_title(format_sequence(sequence).replace(" > ", "\n"), fontsize="small")
     place.set_axis_off()
 plt.show()

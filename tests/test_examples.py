@@ -91,7 +91,7 @@ def test_pretrain_on_own_photos(tmp_path):
 
 
 def test_degradations_on_a_photo(tmp_path):
-    assert _run("06_degradations_on_a_photo.py", tmp_path) == "ndarray (320, 480, 3) uint8\n"
+    assert _run("06_degradations_on_a_photo.py", tmp_path) == "ndarray (427, 640, 3) uint8\n"
 
 
 def test_quality_map(tmp_path):

@@ -131,7 +131,8 @@ def _page(name, value):
         directive = "autoexception" if issubclass(value, BaseException) else "autoclass"
         text += f".. {directive}:: {name}\n   :members:\n"
         # which mixins of scikit-learn make an estimator is no news to a reader
-        if any(base.__module__.startswith(PACKAGE) for base in value.__bases__):
+        own = [base for base in value.__bases__ if base.__module__.startswith(PACKAGE)]
+        if own and not any(base.__name__.startswith("_") for base in own):
             text += "   :show-inheritance:\n"
         text += "\n"
     elif kind(value) == "function":

@@ -9,7 +9,6 @@ from matplotlib.colors import to_rgba_array
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
-from sphinx_gallery.scrapers import figure_rst
 
 # Attributes that hold a color, for each kind of thing in a figure.
 _COLORS = {
@@ -43,20 +42,27 @@ def _turn(artist, name):
     getattr(artist, f"set_{name}")(colors if isinstance(artist, Collection) else colors[0])
 
 
+def _described(figure, source):
+    """Return words for those who cannot see a figure: its titles, or what the example is called."""
+    titles = [axes.get_title().replace("\n", " ") for axes in figure.axes]
+    words = Path(source).stem.lstrip("0123456789_").replace("_", " ")
+    return "; ".join([words, *filter(None, titles)][:7])
+
+
 def scrape(block, block_vars, gallery_conf):
     """Save the open figures of a block for both themes; return the page's source for them."""
     text = ""
     for number in plt.get_fignums():
         figure = plt.figure(number)
-        path = Path(next(block_vars["image_path_iterator"]))
-        figure.savefig(path, dpi=110, bbox_inches="tight", facecolor="white")
+        words = _described(figure, block_vars["src_file"])
+        light = Path(next(block_vars["image_path_iterator"]))
+        dark = light.with_name(light.name.replace("sphx_glr_", "dark_"))
+        figure.savefig(light, dpi=110, bbox_inches="tight", facecolor="white")
         darken(figure)
-        dark = path.with_name(path.name.replace("sphx_glr_", "dark_"))
         figure.savefig(dark, dpi=110, bbox_inches="tight", transparent=True)
-        for file, theme in ((path, "only-light"), (dark, "only-dark")):
-            source = figure_rst([str(file)], gallery_conf["src_dir"])
-            text += source.replace(
-                ":class: sphx-glr-single-img", f":class: sphx-glr-single-img {theme}"
-            )
+        for path, theme in ((light, "only-light"), (dark, "only-dark")):
+            place = path.relative_to(gallery_conf["src_dir"]).as_posix()
+            text += f".. image:: /{place}\n   :alt: {words}\n"
+            text += f"   :class: sphx-glr-single-img {theme}\n\n"
     plt.close("all")
     return text
