@@ -115,7 +115,9 @@ def fit_logistic(
 
         or the five-parameter one of [2]_,
 
-        .. math:: f(x) = b_1 \left(\frac12 - \frac{1}{1 + \exp(b_2 (x - b_3))}\right) + b_4 x + b_5.
+        .. math::
+
+            f(x) = b_1 \left(\frac{1}{2} - \frac{1}{1 + \exp(b_2 (x - b_3))}\right) + b_4 x + b_5.
 
     Returns
     -------
