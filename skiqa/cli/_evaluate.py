@@ -72,7 +72,7 @@ def evaluate(
     csv_path: str | None,
     as_json: bool,
     cache_dir: str | None,
-    jobs: int | None,
+    jobs: int,
     **columns: Any,
 ) -> None:
     """Test a scorer, as it is, on databases of photos with opinion scores.
@@ -187,7 +187,7 @@ def _csv_lines(path: str | None) -> Iterator[WriteLine]:
 
 
 def _score_database(
-    model: Pipeline, name: str, data: Bunch, jobs: int | None, write_line: WriteLine
+    model: Pipeline, name: str, data: Bunch, jobs: int, write_line: WriteLine
 ) -> npt.NDArray[np.float64]:
     """Return the scores, NaN of images that cannot be read; each is written to the CSV."""
     import numpy as np

@@ -43,16 +43,14 @@ class Failure(click.ClickException):
     exit_code = 2
 
 
-def _check_jobs(
-    context: click.Context, parameter: click.Parameter, value: int | None
-) -> int | None:
+def _check_jobs(context: click.Context, parameter: click.Parameter, value: int) -> int:
     if value == 0:
         raise click.BadParameter("0 threads cannot decode")
     return value
 
 
-_JOBS = "Threads that decode images; -1 for all cores."
-jobs_option = click.option("-j", "--jobs", type=int, callback=_check_jobs, help=_JOBS)
+_JOBS = "Photos in work at a time; by default one for each core."
+jobs_option = click.option("-j", "--jobs", type=int, default=-1, callback=_check_jobs, help=_JOBS)
 recursive_option = click.option(
     "-r", "--recursive", is_flag=True, help="Search folders below, too."
 )

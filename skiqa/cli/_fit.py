@@ -105,7 +105,7 @@ def fit(
     weights: str,
     cache_dir: str | None,
     fine_tune: int,
-    jobs: int | None,
+    jobs: int,
     overwrite: bool,
     **columns: Any,
 ) -> None:
@@ -166,7 +166,7 @@ def _load_rated(images: str, ratings: str, columns: dict[str, Any]) -> Bunch:
 
 
 def _compute_features(
-    paths: npt.NDArray[np.str_], weights: str, cache_dir: str | None, jobs: int | None
+    paths: npt.NDArray[np.str_], weights: str, cache_dir: str | None, jobs: int
 ) -> tuple[ContrastiveQualityEncoder, Floats, set[int]]:
     """Return (fitted encoder, features, indices of the images that cannot be read)."""
     import numpy as np
@@ -214,7 +214,7 @@ def _fine_tune(
     groups: npt.NDArray[Any],
     epochs: int,
     cache_dir: str | None,
-    jobs: int | None,
+    jobs: int,
 ) -> tuple[Pipeline, str]:
     """Return (the pipeline with a network trained on, what that did on held-out contents)."""
     from sklearn.frozen import FrozenEstimator

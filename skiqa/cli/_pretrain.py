@@ -136,7 +136,7 @@ def pretrain(
     out: str,
     backbone: str | None,
     weights: str | None,
-    jobs: int | None,
+    jobs: int,
     seed: int,
     dead_leaves: int | None,
     textured: bool,
