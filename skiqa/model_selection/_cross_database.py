@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 
 @validate_params(
-    {
-        **CONSTRAINTS,
+    CONSTRAINTS
+    | {
         "datasets": [dict, list, tuple],
         "n_repeats": [Interval(Integral, 0, None, closed="left")],
     },

@@ -45,8 +45,8 @@ CONSTRAINTS = {
 
 
 @validate_params(
-    {
-        **CONSTRAINTS,
+    CONSTRAINTS
+    | {
         "cv": ["cv_object", StrOptions({"official"})],
         "n_repeats": [Interval(Integral, 1, None, closed="left")],
     },

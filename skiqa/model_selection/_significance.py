@@ -24,7 +24,7 @@ _BOOTSTRAP = {
 
 
 @validate_params(
-    {"predicted": [Evaluation, "array-like"], **_BOOTSTRAP}, prefer_skip_nested_validation=True
+    _BOOTSTRAP | {"predicted": [Evaluation, "array-like"]}, prefer_skip_nested_validation=True
 )
 def srocc_interval(
     predicted: Evaluation | npt.ArrayLike,
@@ -88,7 +88,7 @@ def srocc_interval(
 
 
 @validate_params(
-    {"first": [Evaluation, "array-like"], "second": [Evaluation, "array-like"], **_BOOTSTRAP},
+    _BOOTSTRAP | {"first": [Evaluation, "array-like"], "second": [Evaluation, "array-like"]},
     prefer_skip_nested_validation=True,
 )
 def compare(
