@@ -34,7 +34,10 @@ class Page(HTMLParser):
 
 def problems(site):
     """Yield what is wrong, in words."""
-    pages = {path.resolve(): Page(path) for path in site.rglob("*.html")}
+    found = {path.resolve() for path in site.rglob("*.html")} - {
+        path.resolve() for path in (site / "_static").rglob("*.html")  # templates of the theme
+    }
+    pages = {path: Page(path) for path in found}
     for path, page in sorted(pages.items()):
         where = path.relative_to(site.resolve())
         for address in page.links + page.loaded:

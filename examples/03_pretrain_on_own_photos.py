@@ -7,8 +7,6 @@ which images are degraded in the same way? Degradations are drawn on the fly. Fo
 hours the network is tiny, the photos are sixty crops, and the colour spaces are reduced to RGB.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # Sixty overlapping crops of two photos. In earnest: paths of thousands of your photos.
 import matplotlib.pyplot as plt
@@ -81,3 +79,4 @@ for view, place in zip(views, axes.ravel(), strict=True):
     place.imshow(view.permute(1, 2, 0).clip(0, 1))
     place.set_axis_off()
 plt.show()
+# sphinx_gallery_thumbnail_number = 2

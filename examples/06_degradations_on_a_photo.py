@@ -6,8 +6,6 @@ You learn to degrade a photo by name and level, what the 25 operators of KADIS-7
 to draw random sequences of degradations as ARNIQA does.
 """
 
-# sphinx_gallery_thumbnail_number = 2
-
 # %%
 # A name and a level from 1 to 5. What comes back is of the kind that went in.
 import matplotlib.pyplot as plt
@@ -38,3 +36,4 @@ for seed, place in enumerate(axes.ravel()):
     place.set_title(format_sequence(sequence).replace(" > ", "\n"), fontsize="small")
     place.set_axis_off()
 plt.show()
+# sphinx_gallery_thumbnail_number = 2

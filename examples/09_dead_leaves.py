@@ -2,8 +2,8 @@
 Photographs made from nothing
 =============================
 
-You learn to make dead leaves, images with the statistics of photographs, and see that features
-answer a degradation in its own direction, whatever is in the image.
+You learn to make dead leaves, images with the statistics of photographs, and see that degradations
+move features in directions of their own, though there is no scene in the image.
 """
 
 # %%
@@ -30,10 +30,11 @@ for image, place in zip([*flat, *textured], axes.ravel(), strict=True):
 plt.show()
 
 # %%
-# Twelve images under four degradations, at levels 1 to 5. What is shown is how far each has moved
-# from its pristine image, so all begin at one point; the larger the dot, the higher the level.
+# Twelve images under three degradations, at levels 1 to 5. What is shown is where the features of
+# each go from those of its pristine image: in a direction of the degradation, and the farther the
+# higher the level.
 images = make_dead_leaves(12, image_shape=(128, 128), min_radius=2, textured=True, random_state=0)
-names = ["gaussian_blur", "jpeg", "white_noise", "color_diffusion"]
+names = ["lens_blur", "color_diffusion", "high_sharpen"]
 kinds = [(name, level) for name in names for level in range(1, 6)]
 encoder = skiqa.load_model()[0]
 start = encoder.transform(images)

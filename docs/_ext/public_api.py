@@ -179,9 +179,21 @@ def _skip_requests(app, what, name, obj, skip, options):
     return True if name.startswith("set_") and name.endswith("_request") else None
 
 
+def _source_module(app, module, name):
+    """Say where source is linked from: a function in two modules only from the one it is in.
+
+    Otherwise the page of its source links back to names that are not there.
+    """
+    holder = getattr(import_module(module), name.partition(".")[0], None)
+    home = getattr(holder, "__module__", None)
+    return module if home != module and home in modules() else None
+
+
 def setup(app):
     """Write the pages when Sphinx has read its configuration."""
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("config-inited", lambda app, config: write_pages(Path(app.srcdir) / "api"))
     app.connect("autodoc-skip-member", _skip_requests)
+    app.setup_extension("sphinx.ext.viewcode")
+    app.connect("viewcode-follow-imported", _source_module)
     return {"parallel_read_safe": True}
