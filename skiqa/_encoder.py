@@ -7,6 +7,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
@@ -14,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import PIL
+import torch
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -96,8 +98,14 @@ class ContrastiveQualityEncoder(
         from scratch), whose batches are then these.
     max_grad_norm : float in (0, inf) or None, default=None
         Gradients of a larger norm, over all parameters, are scaled down to it.
+    max_pixels : "weights", int in [1024, inf) or None, default="weights"
+        Viewing size: a photo with more pixels is first brought to that many, aspect kept, by an
+        antialiased filter, in `fit` as in `transform`; smaller ones are never enlarged. "weights":
+        what the weights say, about half a megapixel for the bundled ones, none for those of the
+        papers. None: photos enter at their own size. Faults of single pixels in a large photo
+        are lost in the reduction; see Notes.
     scales : tuple of float in (0, 1], default=(1.0, 0.5)
-        Each photo enters whole at each of these scales (Pillow's bicubic).
+        Each photo enters whole at each of these scales of its viewing size (Pillow's bicubic).
     pooling : {"stages", "avg"}, default="stages"
         "stages": mean and standard deviation of every stage's map, centred and scaled by
         constants that belong to the weights, over sqrt(n_features). "avg": mean of the last map,
@@ -110,7 +118,8 @@ class ContrastiveQualityEncoder(
     device : str, default="auto"
         "auto", "cpu", "cuda", "cuda:1"...
     n_jobs : int or None, default=None
-        Threads that decode images ahead of the network. None is 1, -1 all cores.
+        Photos in work at a time, each in a thread. None is 1, -1 all cores. On GPUs, and in
+        training, threads that decode images ahead of the network.
     keep_start : bool, default=False
         Whether the features of the starting weights stand beside the trained ones. Twice the cost.
     content_backbone : str, path or None, default=None
@@ -205,6 +214,11 @@ class ContrastiveQualityEncoder(
         "start_penalty": [Interval(Real, 0, None, closed="left")],
         "micro_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "max_pixels": [
+            StrOptions({"weights"}),
+            Interval(Integral, 1024, None, closed="left"),
+            None,
+        ],
         "scales": [tuple, list],
         "pooling": [StrOptions({"stages", "avg"})],
         "image_shape": [tuple, list, None],
@@ -235,6 +249,7 @@ class ContrastiveQualityEncoder(
         start_penalty: float = 0.0,
         micro_batch_size: int | None = None,
         max_grad_norm: float | None = None,
+        max_pixels: str | int | None = "weights",
         scales: Sequence[float] = (1.0, 0.5),
         pooling: str = "stages",
         image_shape: Sequence[int] | None = None,
@@ -261,6 +276,7 @@ class ContrastiveQualityEncoder(
         self.start_penalty = start_penalty
         self.micro_batch_size = micro_batch_size
         self.max_grad_norm = max_grad_norm
+        self.max_pixels = max_pixels
         self.scales = scales
         self.pooling = pooling
         self.image_shape = image_shape
@@ -432,7 +448,7 @@ class ContrastiveQualityEncoder(
         on_error : {"raise", "nan"}, default="raise"
             "nan" yields the error of an unreadable image in place of its row.
         n_jobs : int or None, default=None
-            Decoding threads; None: the parameter `n_jobs`.
+            Photos in work at a time; None: the parameter `n_jobs`.
 
         Yields
         ------
@@ -440,14 +456,27 @@ class ContrastiveQualityEncoder(
             Counted up from 0.
         row : ndarray of shape (n_features,), float32, or ImageError
         """
-        device = resolve_device(self.device, strict=False)
-        scales = tuple(self.scales)
-        extraction = Extraction(self.state_, scales, self.pooling, device, self.precision)
+        extraction = self.extraction(resolve_device(self.device, strict=False))
         n_jobs = self.n_jobs if n_jobs is None else n_jobs
         if self.cache_dir is None:
             return extract(images, extraction, n_jobs=n_jobs, on_error=on_error)
         cache = FeatureCache(self.cache_dir, self._cache_folder())
         return extract_cached(images, extraction, cache, n_jobs=n_jobs, on_error=on_error)
+
+    def extraction(self, device: torch.device) -> Extraction:
+        """Return how images become features on a device, under the parameters as they are now."""
+        return Extraction(
+            state=self.state_,
+            scales=tuple(self.scales),
+            pooling=self.pooling,
+            device=device,
+            precision=self.precision,
+            max_pixels=self._viewing_size(self.state_),
+        )
+
+    def _viewing_size(self, state: EncoderState) -> int | None:
+        """Return the pixels that photos are brought to: the parameter's, or the weights' own."""
+        return state.max_pixels if isinstance(self.max_pixels, str) else self.max_pixels
 
     def training_plan(
         self,
@@ -541,6 +570,7 @@ class ContrastiveQualityEncoder(
             self.pooling,
             self.precision,
             self.image_shape,
+            self._viewing_size(self.state_),
             EXTRACTION_VERSION,
             PIL.__version__,  # decodes and resizes: part of what an image file means
         )
@@ -574,6 +604,7 @@ class ContrastiveQualityEncoder(
                     on_error=self.on_error,
                     hooks=hooks,
                     folder=folder,
+                    max_pixels=run.start.max_pixels,
                 )
             hooks.record(trainer)  # a run resumed after its last epoch had no epoch to end
             self._set_state(run.trained_state(trainer, self.n_jobs))
@@ -589,7 +620,8 @@ class ContrastiveQualityEncoder(
     def _start(self, seed: int, *, trained: bool) -> EncoderState:
         """Return the state that the parameters name."""
         names = (self.backbone, self.weights, self.content_backbone)
-        return starting_state(*names, seed=seed, trained=trained)
+        state = starting_state(*names, seed=seed, trained=trained)
+        return replace(state, max_pixels=self._viewing_size(state))
 
     @property
     def _n_features_out(self) -> int:

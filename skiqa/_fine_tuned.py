@@ -24,7 +24,6 @@ from sklearn.utils.validation import (
 )
 
 from skiqa._encoder import ContrastiveQualityEncoder
-from skiqa._features.extract import Extraction
 from skiqa._fine_tuning.callbacks import SklearnCallbacks, StartingPipeline
 from skiqa._fine_tuning.data import (
     RatedImages,
@@ -316,8 +315,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         """Return what trains the network of an encoder."""
         plan = FineTuningPlan(**{f.name: getattr(self, f.name) for f in fields(FineTuningPlan)})
         device = resolve_device(self.device, strict=True)
-        how = (tuple(encoder.scales), encoder.pooling, device, encoder.precision)
-        extraction = Extraction(encoder.state_, *how)
+        extraction = encoder.extraction(device)
         if self.maps_dir is None:
             return FineTuner(plan, Photos(images, extraction, self.n_jobs, self.window_size))
         if self.window_size is not None or self.trained_last_stages is None:
@@ -394,7 +392,8 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         scores = slope * self._score(images) + offset
         if not return_std:
             return scores
-        decoded = iter_decoded(images, n_jobs=self.n_jobs)
+        viewed = self.pipeline_[0].extraction(resolve_device(self.device, strict=False)).max_pixels
+        decoded = iter_decoded(images, n_jobs=self.n_jobs, max_pixels=viewed)
         spread = [slope * self._spread_of_windows(cast("Pixels", image)) for _, image in decoded]
         return scores, np.array(spread)
 

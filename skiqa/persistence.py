@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from collections.abc import Generator, Iterable
@@ -12,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skiqa import _PUBLIC, _types, degradations, objectives
+from skiqa import _PUBLIC, __version__, _types, degradations, objectives
 from skiqa._encoder import ContrastiveQualityEncoder
+from skiqa._features.scorer import Scorer, scorer_graph
 from skiqa._network.authors_regressors import load_regressor
 from skiqa._network.state import EncoderState
 from skiqa._network.weight_files import (
@@ -40,6 +43,7 @@ __all__ = [
     "load_regressor",
     "predict_quality",
     "save",
+    "to_onnx",
 ]
 
 # The full names of the types that skops must be told to trust: all that a fitted model of skiqa may
@@ -47,7 +51,7 @@ __all__ = [
 TRUSTED: list[str]
 
 # The encoder's parameters that decide features.
-_FEATURE_PARAMETERS = ("scales", "pooling", "precision", "image_shape")
+_FEATURE_PARAMETERS = ("max_pixels", "scales", "pooling", "precision", "image_shape")
 
 
 def __getattr__(name: str) -> list[str]:
@@ -167,6 +171,90 @@ def _split(model: BaseEstimator) -> tuple[ContrastiveQualityEncoder, Ridge | Non
     )
 
 
+def to_onnx(model: Pipeline, path: _types.Path) -> None:
+    """Write a scorer as an ONNX file, which scores without skiqa, PyTorch or scikit-learn.
+
+    Its input "pixels" is one photo, uint8 RGB of shape (1, height, width, 3) and any size, upright
+    and already reduced to the viewing size; its output "score", float32 of shape (1,), is that of
+    ``model.predict`` to about three digits after the point. The metadata hold ``max_pixels`` (the
+    viewing size; not there if photos are not reduced), ``card`` (what is known of the weights, as
+    JSON) and ``skiqa`` (the version).
+
+    Parameters
+    ----------
+    model : Pipeline
+        A fitted :class:`~skiqa.ContrastiveQualityEncoder` and a linear regressor.
+    path : str or path
+        Where to. The file appears whole or not at all.
+
+    Raises
+    ------
+    TypeError
+        If a step of the model cannot be exported; the message names it.
+
+    Examples
+    --------
+    >>> import skiqa, tempfile, os
+    >>> from skiqa.persistence import to_onnx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     to_onnx(skiqa.load_model(), os.path.join(folder, "scorer.onnx"))
+    ...     os.listdir(folder)
+    ['scorer.onnx']
+    """
+    import onnx
+
+    scorer = _exportable(model)
+    encoder = model[0]
+    graph = onnx.load_model_from_string(scorer_graph(scorer))
+    about = {"skiqa": __version__, "card": json.dumps(encoder.state_.card)}
+    max_pixels = encoder.extraction(torch.device("cpu")).max_pixels
+    if max_pixels is not None:
+        about["max_pixels"] = str(max_pixels)
+    onnx.helper.set_model_props(graph, about)
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(graph.SerializeToString())
+    temporary.replace(path)
+
+
+def _exportable(model: Any) -> Scorer:
+    """Return what is exported of a model; TypeError naming the step that cannot be."""
+    if not _is_scorer(model):
+        raise TypeError(
+            "Only a Pipeline that begins with a ContrastiveQualityEncoder and ends with a "
+            f"regressor goes into an ONNX file, not {type(model).__name__}."
+        )
+    check_is_fitted(model)
+    (first, encoder), *between, (last, regressor) = model.steps
+    if between:
+        name, step = between[0]
+        raise TypeError(f"Step {name!r} ({type(step).__name__}) does not go into an ONNX file.")
+    if encoder.state_.content is not None or encoder.precision == "bfloat16":
+        why = "content beside it" if encoder.state_.content is not None else "precision='bfloat16'"
+        raise TypeError(f"Step {first!r} with {why} does not go into an ONNX file.")
+    if (line := _line(regressor)) is None:
+        raise TypeError(
+            f"Step {last!r} ({type(regressor).__name__}) does not go into an ONNX file: only a "
+            "linear regressor of one score does."
+        )
+    try:
+        return Scorer(encoder.state_, encoder.scales, encoder.pooling, *line)
+    except TypeError as error:
+        raise TypeError(f"Step {first!r} does not go into an ONNX file: {error}.") from error
+
+
+def _line(regressor: Any) -> tuple[_types.Floats, float] | None:
+    """Return (coefficients, intercept) of what predicts one linear score; None of anything else."""
+    coef = np.asarray(getattr(regressor, "coef_", 0.0))
+    intercept = np.asarray(getattr(regressor, "intercept_", 0.0))
+    if coef.shape[-1:] != (coef.size,) or intercept.size != 1:
+        return None
+    coef = coef.ravel()
+    rows = np.random.default_rng(0).standard_normal((3, coef.size)) / np.sqrt(coef.size)
+    linear = np.allclose(np.ravel(regressor.predict(rows)), rows @ coef + intercept.item())
+    return (coef, float(intercept.item())) if linear else None
+
+
 def load(path: _types.Path, *, trusted: Iterable[str] = ()) -> Any:
     """Load what :func:`~skiqa.persistence.save` wrote; nothing in the file is executed.
 
@@ -259,7 +347,7 @@ def iter_quality(
     X : array-like of images
         What the encoder takes.
     n_jobs : int or None, default=None
-        Decoding threads; None keeps the encoder's own.
+        Photos in work at a time; None keeps the encoder's own.
 
     Yields
     ------
@@ -296,7 +384,7 @@ def predict_quality(
         As in :func:`~skiqa.persistence.iter_quality`.
     X : array-like of images
     n_jobs : int or None, default=None
-        Decoding threads; None keeps the encoder's own.
+        Photos in work at a time; None keeps the encoder's own.
 
     Returns
     -------

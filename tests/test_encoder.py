@@ -320,9 +320,9 @@ def opened(monkeypatch):
     """Indices of the images that were decoded."""
     indices, load = [], ImageList.load
 
-    def counted(self, index):
+    def counted(self, index, max_pixels=None):
         indices.append(index)
-        return load(self, index)
+        return load(self, index, max_pixels)
 
     monkeypatch.setattr(ImageList, "load", counted)
     return indices

@@ -7,10 +7,12 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from skiqa._features import extract as module
-from skiqa._features.extract import Extraction, extract
+from skiqa._features.extract import Extraction, Runner, extract
 from skiqa._inputs.containers import as_image_list
+from skiqa._network import tiles
 from skiqa._network.live import live_networks
 from skiqa._network.state import EncoderState, random_state_of
+from skiqa.exceptions import ImageError
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +21,9 @@ def photos():
     return [china[:97, :131], flower[100:240, 60:160], china[50:120, 300:420]]
 
 
-def rows_of(photos, state, scales=(1.0, 0.5), pooling="stages", precision="auto"):
+def rows_of(photos, state, scales=(1.0, 0.5), pooling="stages", precision="auto", n_jobs=None):
     extraction = Extraction(state, scales, pooling, CPU, precision)
-    found = list(extract(as_image_list(photos), extraction, n_jobs=None, on_error="raise"))
+    found = list(extract(as_image_list(photos), extraction, n_jobs=n_jobs, on_error="raise"))
     assert [index for index, _ in found] == list(range(len(photos)))
     return np.stack([row for _, row in found])
 
@@ -45,9 +47,11 @@ def test_pooled_features_equal_plain_torchvision_layers(photos):
     expected = []
     for photo in photos:
         image, row = Image.fromarray(photo), []
-        half = image.resize((image.width // 2, image.height // 2), Image.Resampling.BICUBIC)
-        for copy in (image, half):
-            x = torch.from_numpy(np.array(copy)).permute(2, 0, 1)[None].float() / 255
+        size = (image.width + 1) // 2, (image.height + 1) // 2
+        for copy in (image, image.resize(size, Image.Resampling.BICUBIC)):
+            missing = [(0, -side % 32) for side in (copy.height, copy.width)]
+            pixels = np.pad(np.array(copy), [*missing, (0, 0)], mode="reflect")
+            x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
             x = (x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
             with torch.no_grad():
                 x = plain.maxpool(plain.relu(plain.bn1(plain.conv1(x))))
@@ -71,8 +75,47 @@ def test_batches_of_one_size_equal_one_by_one(photos):
     alone = rows_of([*photos, *photos], state)
     group = list(enumerate(np.ascontiguousarray(p) for p in [*photos, *photos]))
     extraction = Extraction(state, (1.0, 0.5), "stages", CPU, "float32")
-    networks = live_networks(state, CPU, torch.float32)
+    runners = [Runner(network, None) for network in live_networks(state, CPU, torch.float32)]
     images = as_image_list([*photos, *photos])
-    rows = module._pool_group(images, group, extraction, networks)
+    rows = module._pool_group(images, group, extraction, runners)
     together = np.stack([rows[i] for i in range(6)]) / np.sqrt(1600)
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_engines_and_pytorch_agree(photos, monkeypatch):
+    state = random_state_of(TINY, 0)
+    found = rows_of(photos, state)
+    monkeypatch.setattr(module, "live_engine", lambda network, pooling: None)
+    expected = rows_of(photos, state)
+    assert not np.array_equal(found, expected)  # they are two
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_rows_depend_on_no_thread_and_no_neighbour(photos):
+    state = random_state_of(TINY, 0)
+    many = [photo[: photo.shape[0] - i % 5] for i in range(4) for photo in photos]
+    expected = rows_of(many, state)
+    for n_jobs in (2, 5):
+        np.testing.assert_array_equal(rows_of(many, state, n_jobs=n_jobs), expected)
+    alone = np.concatenate([rows_of([photo], state, n_jobs=2) for photo in many])
+    np.testing.assert_array_equal(alone, expected)
+
+
+def test_large_photos_among_threads(photos, monkeypatch):
+    """They run in tiles in PyTorch, one at a time, and do not change the order."""
+    state = random_state_of(TINY, 0)
+    expected = rows_of(photos, state)
+    monkeypatch.setattr(tiles, "TILED_ABOVE", photos[0].shape[0] * photos[0].shape[1])
+    np.testing.assert_allclose(rows_of(photos, state, n_jobs=2), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_threads_stop_at_an_error_in_its_turn(photos):
+    extraction = Extraction(random_state_of(TINY, 0), (1.0,), "avg", CPU, "auto")
+    images = as_image_list([photos[0], photos[1], "missing.jpg", *photos])
+    rows = extract(images, extraction, n_jobs=3, on_error="raise")
+    assert [next(rows)[0], next(rows)[0]] == [0, 1]
+    with pytest.raises(ImageError, match=r"X\[2\] = 'missing.jpg'"):
+        next(rows)
+    rows = dict(extract(images, extraction, n_jobs=3, on_error="nan"))
+    assert [type(row) for row in rows.values()].index(ImageError) == 2
+    assert len(rows) == 6

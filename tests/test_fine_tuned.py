@@ -147,7 +147,9 @@ def test_kept_maps_change_nothing_but_the_time(rated, tmp_path, monkeypatch):
     images, y, groups = rated
     decoded, load = [], skiqa._inputs.images.ImageList.load
     monkeypatch.setattr(
-        skiqa._inputs.images.ImageList, "load", lambda self, i: decoded.append(i) or load(self, i)
+        skiqa._inputs.images.ImageList,
+        "load",
+        lambda self, i, n=None: decoded.append(i) or load(self, i, n),
     )
     every = {"batch_size": 7}  # of 21 in training: none is left over
     plain = tiny(**every).fit(images, y, groups=groups)

@@ -58,7 +58,7 @@ class Gated:
     def __len__(self):
         return self.n
 
-    def load(self, index):
+    def load(self, index, max_pixels=None):
         self.begun.append(index)
         assert self.gate.wait(20)
         if index in self.fails:

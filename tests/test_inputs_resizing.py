@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from skiqa._inputs.resizing import pad_to, resize
+from skiqa._inputs.resizing import pad_to, pad_to_multiple, resize
 
 
 def test_resize_is_pillows(small_photos):
@@ -15,7 +15,7 @@ def test_resize_is_pillows(small_photos):
     assert resized.flags.writeable
     assert resize(small_photos[0], 1) is small_photos[0]
     assert resize(small_photos[0], 1.0) is small_photos[0]
-    assert resize(small_photos[0][:1, :3], 0.5).shape == (1, 1, 3)
+    assert resize(small_photos[0][:1, :3], 0.5).shape == (1, 2, 3)  # rounded
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 30))
@@ -32,3 +32,17 @@ def test_pad_reflects_on_both_sides(height, width, minimum):
         assert (padded == padded[:, :1]).all()
     if height >= minimum and width >= minimum:
         assert padded is image
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 30))
+@settings(database=None, deadline=None, max_examples=50)
+def test_pad_to_multiple_reflects_behind_the_image(height, width, multiple):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    padded = pad_to_multiple(image, multiple)
+    assert [side % multiple for side in padded.shape[:2]] == [0, 0]
+    assert max(padded.shape[0] - height, padded.shape[1] - width) < multiple
+    assert_array_equal(padded[:height, :width], image)
+    if height % multiple == width % multiple == 0:
+        assert padded is image
+    elif height % multiple and height > 1:
+        assert_array_equal(padded[height, :width], image[height - 2])

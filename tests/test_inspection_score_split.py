@@ -169,8 +169,8 @@ def test_fractions_of_the_photo():
     np.testing.assert_allclose(
         _fractions_of_photo(2, 96, 32, 4), [[0.5, 0], [0.5, 0], [0, 0.5], [0, 0.5]]
     )
-    # 3 pixels in 8: shown as 2 1 | 0 1 2 | 1 0 1, in four cells of the map
-    shown = np.array([2, 1, 0, 1, 2, 1, 0, 1])
+    # 3 pixels in 8: shown as 0 1 2 | 1 0 1 2 1, in four cells of the map
+    shown = np.array([0, 1, 2, 1, 0, 1, 2, 1])
     expected = [
         [(shown[2 * k : 2 * k + 2] == pixel).mean() for k in range(4)] for pixel in range(3)
     ]

@@ -314,9 +314,9 @@ def test_iter_quality_streams_and_passes_over(model, crops, scores, monkeypatch)
 
     opened, load_one = [], ImageList.load
 
-    def noted(self, index):
+    def noted(self, index, max_pixels=None):
         opened.append(index)
-        return load_one(self, index)
+        return load_one(self, index, max_pixels)
 
     monkeypatch.setattr(ImageList, "load", noted)
     X = [*crops, "missing.jpg", *crops] * 3

@@ -56,9 +56,9 @@ def loaded(monkeypatch):
     """The images that are decoded, in order."""
     names, load_one = [], ImageList.load
 
-    def noted(self, index):
+    def noted(self, index, max_pixels=None):
         names.append(self.source(index))
-        return load_one(self, index)
+        return load_one(self, index, max_pixels)
 
     monkeypatch.setattr(ImageList, "load", noted)
     return names

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from joblib import effective_n_jobs
 
 from skiqa._features.cache import FeatureCache
 from skiqa._features.pool import pool
 from skiqa._features.standardise import finisher
 from skiqa._features.width import row_width
 from skiqa._inputs.images import ImageList
-from skiqa._inputs.prefetch import iter_decoded
-from skiqa._inputs.resizing import pad_to, resize
+from skiqa._inputs.prefetch import iter_ahead, iter_decoded
+from skiqa._inputs.resizing import pad_to_multiple, resize, scaled_size
 from skiqa._network.device import transform_dtype
+from skiqa._network.engine import Engine, live_engine
 from skiqa._network.live import live_networks
 from skiqa._network.stages import Stages
 from skiqa._network.state import EncoderState
@@ -25,10 +28,11 @@ from skiqa._types import Floats, Pixels
 from skiqa.exceptions import ImageError
 
 # Changes whenever a feature would: part of the key of every cached row.
-EXTRACTION_VERSION = 1
+EXTRACTION_VERSION = 2
 
 # On a GPU, photos of one size are run together up to this many pixels. On a CPU every photo runs
-# alone: bits then depend on no neighbour, and big batches only buy page faults.
+# alone: bits then depend on no neighbour, and big batches only buy page faults. Several photos at a
+# time are in the hands of several engines there, PyTorch spreads one photo over the cores.
 GPU_PIXEL_BUDGET = 8_000_000
 GPU_GROUP_SIZE = 64  # photos looked through for equal sizes
 
@@ -36,6 +40,19 @@ PUT_EVERY = 256  # rows that may be lost when a process is killed before they ar
 
 Decoded: TypeAlias = tuple[int, Pixels | ImageError]
 Row: TypeAlias = Floats | ImageError
+
+
+class _Large(NamedTuple):
+    """A photo that runs in tiles."""
+
+    image: Pixels
+
+
+class Runner(NamedTuple):
+    """What runs a network: its engine or, where that is None, PyTorch."""
+
+    network: Stages
+    engine: Engine | None
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,8 @@ class Extraction:
         Where the network runs.
     precision : {"auto", "float32", "bfloat16"}
         Arithmetic of the forward pass.
+    max_pixels : int or None, default=None
+        Viewing size: a photo with more pixels is first brought to that many. None: never.
     """
 
     state: EncoderState
@@ -61,6 +80,7 @@ class Extraction:
     pooling: str
     device: torch.device
     precision: str
+    max_pixels: int | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -72,6 +92,13 @@ class Extraction:
         """Width of a row."""
         return row_width(self.state, self.scales, self.pooling)
 
+    def runners(self) -> list[Runner]:
+        """Return what runs each of the networks; it lives on for the next extraction."""
+        networks = live_networks(self.state, self.device, self.dtype)
+        if self.device.type != "cpu" or self.dtype != torch.float32:
+            return [Runner(network, None) for network in networks]
+        return [Runner(network, live_engine(network, self.pooling)) for network in networks]
+
 
 def extract(
     images: ImageList,
@@ -80,7 +107,7 @@ def extract(
     n_jobs: int | None,
     on_error: str,
     indices: Iterable[int] | None = None,
-) -> Iterator[tuple[int, Row]]:
+) -> Generator[tuple[int, Row]]:
     """Yield the features of images, in order, as they are computed.
 
     Parameters
@@ -90,7 +117,8 @@ def extract(
     extraction : Extraction
         How they become rows.
     n_jobs : int or None
-        Decoding threads.
+        Photos that are in work at a time, as joblib counts them. Where PyTorch runs the network,
+        only threads that decode.
     on_error : {"raise", "nan"}
         What an unreadable image does.
     indices : iterable of int or None
@@ -104,20 +132,70 @@ def extract(
         Blocks run expert by expert, within each scale by scale. The error, if the image cannot be
         read and `on_error` is "nan".
     """
-    networks = live_networks(extraction.state, extraction.device, extraction.dtype)
-    on_cpu = extraction.device.type == "cpu"
-    group_size, prefetch = (1, 4) if on_cpu else (GPU_GROUP_SIZE, 2 * GPU_GROUP_SIZE)
-    decoded = iter_decoded(
-        images, n_jobs=n_jobs, prefetch=prefetch, on_error=on_error, indices=indices
-    )
+    runners = extraction.runners()
+    indices = range(len(images)) if indices is None else indices
     finish = finisher(extraction.state, extraction.scales, extraction.pooling)
-    for group in _groups(decoded, group_size):
-        rows = _pool_group(images, group, extraction, networks)
-        for index, _ in group:
-            row = rows[index]
+    n_threads = effective_n_jobs(n_jobs)
+    pooled: Generator[tuple[int, Row]]
+    if n_threads > 1 and all(runner.engine for runner in runners):
+        pooled = _pool_in_threads(images, indices, extraction, runners, n_threads, on_error)
+    else:
+        pooled = _pool_in_groups(images, indices, extraction, runners, n_jobs, on_error)
+    with closing(pooled):
+        for index, row in pooled:
             if isinstance(row, ImageError) and on_error == "raise":
                 raise row
             yield index, row if isinstance(row, ImageError) else finish(row)
+
+
+def _pool_in_groups(
+    images: ImageList,
+    indices: Iterable[int],
+    extraction: Extraction,
+    runners: list[Runner],
+    n_jobs: int | None,
+    on_error: str,
+) -> Generator[tuple[int, Row]]:
+    """Yield pooled features; photos are decoded ahead, and run one group after the other."""
+    on_cpu = extraction.device.type == "cpu"
+    group_size, prefetch = (1, 4) if on_cpu else (GPU_GROUP_SIZE, 2 * GPU_GROUP_SIZE)
+    decoded = iter_decoded(
+        images,
+        n_jobs=n_jobs,
+        prefetch=prefetch,
+        on_error=on_error,
+        indices=indices,
+        max_pixels=extraction.max_pixels,
+    )
+    with closing(decoded):
+        for group in _groups(decoded, group_size):
+            rows = _pool_group(images, group, extraction, runners)
+            for index, _ in group:
+                yield index, rows[index]
+
+
+def _pool_in_threads(
+    images: ImageList,
+    indices: Iterable[int],
+    extraction: Extraction,
+    runners: list[Runner],
+    n_threads: int,
+    on_error: str,
+) -> Generator[tuple[int, Row]]:
+    """Yield pooled features; each thread decodes a photo and runs the engines on it."""
+
+    def work(index: int) -> Floats | _Large:
+        image = images.load(index, extraction.max_pixels)
+        if _in_tiles(images, index, image, extraction, runners):
+            return _Large(image)
+        return _pool_batch([image], extraction, runners)[0]
+
+    ahead = iter_ahead(work, indices, n_threads=n_threads, n_ahead=2 * n_threads, on_error=on_error)
+    with closing(ahead):
+        for index, row in ahead:
+            if isinstance(row, _Large):  # one at a time: PyTorch takes all cores for it
+                row = _pool_batch([row.image], extraction, runners)[0]
+            yield index, row
 
 
 def extract_cached(
@@ -127,7 +205,7 @@ def extract_cached(
     *,
     n_jobs: int | None,
     on_error: str,
-) -> Iterator[tuple[int, Row]]:
+) -> Generator[tuple[int, Row]]:
     """Yield as `extract` does, but open only the images whose features `cache` does not hold.
 
     Features computed before an error, or before the consumer stops, are kept.
@@ -160,7 +238,7 @@ def extract_cached(
         put_fresh()
 
 
-def _groups(decoded: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
+def _groups(decoded: Iterable[Decoded], size: int) -> Generator[list[Decoded]]:
     """Yield decoded images `size` at a time; the last group may be smaller."""
     group = []
     for item in decoded:
@@ -173,7 +251,7 @@ def _groups(decoded: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
 
 
 def _pool_group(
-    images: ImageList, group: list[Decoded], extraction: Extraction, networks: list[Stages]
+    images: ImageList, group: list[Decoded], extraction: Extraction, runners: list[Runner]
 ) -> dict[int, Row]:
     """Return {index: pooled features, or why there are none}; images of one size run together."""
     rows: dict[int, Row] = {}
@@ -181,7 +259,7 @@ def _pool_group(
     for index, image in group:
         if isinstance(image, ImageError):
             rows[index] = image
-        elif error := _error_beyond_memory(images, index, image, extraction, networks):
+        elif error := _error_beyond_memory(images, index, image, extraction, runners):
             rows[index] = error
         else:
             by_shape.setdefault(image.shape, []).append((index, image))
@@ -189,33 +267,47 @@ def _pool_group(
         step = max(1, GPU_PIXEL_BUDGET // (height * width))
         for first in range(0, len(members), step):
             indices, batch = zip(*members[first : first + step], strict=True)
-            rows.update(zip(indices, _pool_batch(batch, extraction, networks), strict=True))
+            rows.update(zip(indices, _pool_batch(batch, extraction, runners), strict=True))
     return rows
 
 
 def _error_beyond_memory(
-    images: ImageList, index: int, image: Pixels, extraction: Extraction, networks: list[Stages]
+    images: ImageList, index: int, image: Pixels, extraction: Extraction, runners: list[Runner]
 ) -> ImageError | None:
     """Return the error that says that an image does not fit into memory, or None if it does."""
-    height, width = (max(1, int(side * max(extraction.scales))) for side in image.shape[:2])
     try:
-        with images.naming_errors(index):
-            for network in networks:
-                needs_tiles(network, (height, width))
+        _in_tiles(images, index, image, extraction, runners)
     except ImageError as error:
         return error
     return None
 
 
-def _pool_batch(batch: Sequence[Pixels], extraction: Extraction, networks: list[Stages]) -> Floats:
+def _in_tiles(
+    images: ImageList, index: int, image: Pixels, extraction: Extraction, runners: list[Runner]
+) -> bool:
+    """Whether any network runs an image in tiles; ImageError if it must but cannot."""
+    height, width = image.shape[:2]
+    height, width = scaled_size(height, width, max(extraction.scales))
+    found = False
+    with images.naming_errors(index):
+        for network, _ in runners:
+            side = network.stride
+            found |= needs_tiles(network, (height + -height % side, width + -width % side))
+    return found
+
+
+def _pool_batch(batch: Sequence[Pixels], extraction: Extraction, runners: list[Runner]) -> Floats:
     """Return the pooled features of images of one size, (n, n_experts * n_scales * d)."""
     pooling, device, dtype = extraction.pooling, extraction.device, extraction.dtype
     blocks = []
     # inference_mode is per thread: eight threads may transform at once
     with torch.inference_mode():
         scaled = [[resize(image, scale) for image in batch] for scale in extraction.scales]
-        for network in networks:
+        for network, engine in runners:
             for copies in scaled:
-                padded = np.stack([pad_to(image, network.stride) for image in copies])
-                blocks.append(pool(padded, network, pooling, device, dtype).cpu().numpy())
+                padded = np.stack([pad_to_multiple(image, network.stride) for image in copies])
+                if engine is None or needs_tiles(network, padded.shape[1:3]):
+                    blocks.append(pool(padded, network, pooling, device, dtype).cpu().numpy())
+                else:
+                    blocks.append(engine(padded))
     return np.concatenate(blocks, axis=1, dtype=np.float32)

@@ -83,7 +83,8 @@ class KeptMaps(Source[PhotoMaps]):
         self._stem, self._front = stem, stages[: self._n_front]
         # all that decides a map but the photo
         versions = (EXTRACTION_VERSION, PIL.__version__)
-        key = repr((state.digest, extraction.scales, self._n_front, versions))
+        sizes = (extraction.scales, extraction.max_pixels)
+        key = repr((state.digest, sizes, self._n_front, versions))
         self._folder = Path(folder) / hashlib.sha256(key.encode()).hexdigest()[:24]
         digests = (images.digest(i).hex() for i in range(len(images)))
         self._files = [self._folder / f"{digest}.npz" for digest in digests]

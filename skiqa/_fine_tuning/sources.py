@@ -22,7 +22,7 @@ from skiqa._features.extract import Extraction, extract
 from skiqa._features.standardise import stage_constants
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
-from skiqa._inputs.resizing import pad_to, resize
+from skiqa._inputs.resizing import pad_to_multiple, resize
 from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
 from skiqa._network.stages import Stages
@@ -80,8 +80,8 @@ class Source(ABC, Generic[_Input]):
         self, images: Sequence[Pixels], scale: float, network: Stages
     ) -> torch.Tensor:
         """Return uint8 images of one size, at a scale, as the network's input."""
-        copies = np.stack([pad_to(resize(image, scale), network.stride) for image in images])
-        return to_input(copies, network, self.extraction.device, torch.float32)
+        copies = [pad_to_multiple(resize(image, scale), network.stride) for image in images]
+        return to_input(np.stack(copies), network, self.extraction.device, torch.float32)
 
     def _finish(self, blocks: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the features (n, d) of what was pooled at each scale, [(n, d_s)]."""
@@ -105,7 +105,9 @@ class Source(ABC, Generic[_Input]):
     def _decode(self, indices: Indices, *, run_whole: bool) -> Iterator[Pixels]:
         """Yield decoded images; if they are to run whole, ImageError where memory has no room."""
         state, device = self.extraction.state, self.extraction.device
-        for index, image in iter_decoded(self.images, n_jobs=self.n_jobs, indices=indices):
+        viewed, n_jobs = self.extraction.max_pixels, self.n_jobs
+        decoded = iter_decoded(self.images, n_jobs=n_jobs, indices=indices, max_pixels=viewed)
+        for index, image in decoded:
             pixels = cast("Pixels", image)  # no error is yielded
             if run_whole and device.type == "cpu":
                 network = live_networks(state, device, torch.float32)[0]

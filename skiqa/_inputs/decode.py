@@ -26,16 +26,24 @@ from skiqa._inputs.arrays import (
     to_uint8,
 )
 from skiqa._inputs.forms import check_form, is_missing
+from skiqa._inputs.resizing import reduce_to, shrink, viewing_size
 from skiqa._types import Image as AnyImage
 from skiqa._types import Path as AnyPath
 from skiqa._types import Pixels
 from skiqa.exceptions import ImageError
 
-__all__ = ["check_file", "to_rgb"]
+__all__ = ["check_file", "to_rgb", "upright_size"]
 
 # Files in these formats come out of Pillow as mode "I" when they hold 16-bit grey, scaled to
 # 0..65535. A mode "I" image from anywhere else (32-bit TIFF, `convert("I")`) has no agreed white.
 SIXTEEN_BIT_FORMATS = frozenset({"PPM", "PNG", "JPEG2000"})
+
+# Modes whose values Pillow can average as they are; others are converted at full size.
+RESIZED_AS_THEY_ARE = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+
+# How much larger than the viewing size a JPEG is decoded, at least. With 1 the scores of 14 photos
+# of 5 to 24 megapixels moved by 1.0 on the mean and 2.0 at most, with 2 by 0.13 and 0.48.
+DRAFT_GAP = 2
 
 # The bytes of one strip when pixels are copied out of Pillow: it fits the processor's cache.
 STRIP_BYTES = 2**18
@@ -50,14 +58,15 @@ TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = frozenset(TRANSPOSE[orientation] for orientation in (5, 6, 7, 8))
 
 # Guards what is not safe in several threads: registering Pillow's plugins, and loading an image the
 # caller holds, which may stand in X twice.
 _LOCK = threading.Lock()
 
 
-def to_rgb(image: AnyImage) -> Pixels:
-    """Convert one image to RGB uint8.
+def to_rgb(image: AnyImage, max_pixels: int | None = None) -> Pixels:
+    """Convert one image to RGB uint8, at its viewing size.
 
     Parameters
     ----------
@@ -65,6 +74,10 @@ def to_rgb(image: AnyImage) -> Pixels:
         Arrays are (h, w) or (h, w, c), tensors (h, w) or (c, h, w), with c = 1 (grey), 3 (RGB) or
         4 (RGB and alpha). uint8, uint16, bool, float in [0, 1], or another integer type with values
         in 0..255.
+    max_pixels : int or None, default=None
+        An image with more pixels is brought to that many. JPEGs are decoded at 1/2, 1/4 or 1/8
+        where that is still large enough; colours, orientation and transparency are seen to
+        afterwards, on the small image.
 
     Returns
     -------
@@ -82,12 +95,12 @@ def to_rgb(image: AnyImage) -> Pixels:
     if is_missing(image):
         raise ImageError("the value is missing")
     if isinstance(image, str | os.PathLike):
-        return _from_file(image)
+        return _from_file(image, max_pixels)
     if isinstance(image, bytes | bytearray | memoryview):
-        return _from_bytes(image)
+        return _from_bytes(image, max_pixels)
     if isinstance(image, Image.Image):
-        return _from_pil(image)
-    return array_to_rgb(image)
+        return _from_pil(image, max_pixels)
+    return reduce_to(array_to_rgb(image), max_pixels)
 
 
 def check_file(path: AnyPath) -> None:
@@ -110,23 +123,30 @@ def check_file(path: AnyPath) -> None:
         raise ImageError("the file is empty")
 
 
+def upright_size(path: AnyPath) -> tuple[int, int]:
+    """Return the (height, width) of a photo in a file, as it is shown; nothing is decoded."""
+    with Image.open(path, formats=_formats()) as image:
+        sideways = _turn(image) in SIDEWAYS
+        return (image.width, image.height) if sideways else (image.height, image.width)
+
+
 # Encoded images -----------------------------------------------------------------------------------
 
 
-def _from_file(path: AnyPath) -> Pixels:
+def _from_file(path: AnyPath, max_pixels: int | None) -> Pixels:
     check_file(path)
     try:
         with open(path, "rb") as file:
-            return _decode(file)
+            return _decode(file, max_pixels)
     except OSError as error:
         raise ImageError(_reason(error)) from error
 
 
-def _from_bytes(data: bytes | bytearray | memoryview) -> Pixels:
+def _from_bytes(data: bytes | bytearray | memoryview, max_pixels: int | None) -> Pixels:
     if len(data) == 0:
         raise ImageError("there are no bytes")
     try:
-        return _decode(io.BytesIO(data))
+        return _decode(io.BytesIO(data), max_pixels)
     except ImageError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
             raise ImageError(
@@ -135,7 +155,7 @@ def _from_bytes(data: bytes | bytearray | memoryview) -> Pixels:
         raise
 
 
-def _decode(file: BinaryIO) -> Pixels:
+def _decode(file: BinaryIO, max_pixels: int | None) -> Pixels:
     """Decode the first frame of an open, seekable binary file."""
     with _LOCK:
         # Image.open registers plugins as it goes and, in several threads, may miss those that
@@ -143,8 +163,11 @@ def _decode(file: BinaryIO) -> Pixels:
         Image.init()
     try:
         with Image.open(file, formats=_formats()) as image:
+            if max_pixels is not None:
+                height, width = viewing_size(image.height, image.width, max_pixels)
+                image.draft(None, (DRAFT_GAP * width, DRAFT_GAP * height))  # JPEGs alone know it
             image.load()
-            return _pil_to_rgb(image)
+            return _pil_to_rgb(image, (height, width) if max_pixels is not None else None)
     except Warning:  # the caller has made Pillow's warnings errors, and means it
         raise
     except ImageError:
@@ -181,12 +204,12 @@ def _reason(error: Exception) -> str:
 # PIL images ---------------------------------------------------------------------------------------
 
 
-def _from_pil(image: Image.Image) -> Pixels:
+def _from_pil(image: Image.Image, max_pixels: int | None) -> Pixels:
     """Convert an image the caller holds, without changing it."""
     try:
         fresh = _reopened(image)
         if fresh is not None:
-            return _decode(fresh)
+            return _decode(fresh, max_pixels)
         with _LOCK:
             image.load()
             # Converting writes transparency into the palette of the image being converted.
@@ -197,7 +220,7 @@ def _from_pil(image: Image.Image) -> Pixels:
         raise
     except Exception as error:
         raise ImageError(_reason(error)) from error
-    return _pil_to_rgb(image)
+    return _pil_to_rgb(image, viewing_size(image.height, image.width, max_pixels))
 
 
 def _reopened(image: Image.Image) -> io.BytesIO | None:
@@ -224,12 +247,25 @@ def _reopened(image: Image.Image) -> io.BytesIO | None:
     return None
 
 
-def _pil_to_rgb(image: Image.Image) -> Pixels:
-    """Convert a loaded PIL image to an array: upright, 8 bits, over white."""
+def _pil_to_rgb(image: Image.Image, size: tuple[int, int] | None) -> Pixels:
+    """Convert a loaded PIL image to an array of (height, width): upright, 8 bits, over white."""
     if 0 in image.size:
         raise ImageError(f"the image has no pixels: its size is {image.size}")
-    kind = image.format  # lost by transpose
-    image = _upright(image)
+    kind = image.format  # lost by what follows
+    turn = _turn(image)
+    height, width = size or (image.height, image.width)
+    if (width, height) != image.size and image.mode in RESIZED_AS_THEY_ARE:
+        image = shrink(image, (width, height))
+    pixels = _eight_bits(image, kind)
+    if pixels.shape[:2] != (height, width):
+        pixels = np.array(shrink(Image.fromarray(pixels), (width, height)))
+    if turn is None:
+        return pixels
+    return _copy_out(Image.fromarray(pixels).transpose(turn))
+
+
+def _eight_bits(image: Image.Image, kind: str | None) -> Pixels:
+    """Convert a loaded PIL image of a format to an array: RGB, 8 bits, over white."""
     mode = image.mode
     if mode.startswith("I;16"):
         grey = np.asarray(image)
@@ -251,16 +287,15 @@ def _pil_to_rgb(image: Image.Image) -> Pixels:
     return _copy_out(image if mode == "RGB" else image.convert("RGB"))
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn the image as its EXIF (or XMP) orientation says."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how to turn an image, as its EXIF (or XMP) orientation says."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Warning:
         raise
     except Exception:  # damaged metadata: the pixels are fine, and viewers show them as stored
         orientation = 1
-    method = TRANSPOSE.get(orientation)
-    return image if method is None else image.transpose(method)
+    return TRANSPOSE.get(orientation)
 
 
 def _copy_out(image: Image.Image) -> Pixels:

@@ -60,8 +60,14 @@ class ImageList:
         """Return what stands in X[index] in a few words, such as the path."""
         return describe(self._images[index])
 
-    def load(self, index: int) -> Pixels:
+    def load(self, index: int, max_pixels: int | None = None) -> Pixels:
         """Decode X[index].
+
+        Parameters
+        ----------
+        index : int
+        max_pixels : int or None, default=None
+            An image with more pixels is brought to that many; None: never.
 
         Returns
         -------
@@ -76,7 +82,7 @@ class ImageList:
             When an array's values are out of range or its dtype is not a picture's.
         """
         with self.naming_errors(index):
-            return to_rgb(self._images[index])
+            return to_rgb(self._images[index], max_pixels)
 
     def digest(self, index: int) -> bytes:
         """Return 32 bytes that identify the image X[index].

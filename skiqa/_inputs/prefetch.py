@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from joblib import effective_n_jobs
 
 from skiqa._inputs.images import ImageList
 from skiqa._types import Pixels
 from skiqa.exceptions import ImageError
+
+Result = TypeVar("Result")
 
 
 def iter_decoded(
@@ -20,6 +23,7 @@ def iter_decoded(
     prefetch: int = 4,
     on_error: str = "raise",
     indices: Iterable[int] | None = None,
+    max_pixels: int | None = None,
 ) -> Generator[tuple[int, Pixels | ImageError]]:
     """Decode images ahead of the consumer, and yield them in order.
 
@@ -37,6 +41,8 @@ def iter_decoded(
         yielded. "nan": it is yielded in the image's place. Other errors are always raised.
     indices : sequence of int, optional
         Which images, in which order; None is all of them.
+    max_pixels : int, optional
+        Images with more pixels are brought to that many; None is never.
 
     Yields
     ------
@@ -58,33 +64,67 @@ def iter_decoded(
     ['ndarray', 'ImageError']
     """
     n_threads = effective_n_jobs(n_jobs)
-    n_ahead = max(prefetch, n_threads)
-    remaining = iter(range(len(images)) if indices is None else indices)
+    return iter_ahead(
+        lambda index: images.load(index, max_pixels),
+        range(len(images)) if indices is None else indices,
+        n_threads=n_threads,
+        n_ahead=max(prefetch, n_threads),
+        on_error=on_error,
+    )
+
+
+def iter_ahead(
+    work: Callable[[int], Result],
+    indices: Iterable[int],
+    *,
+    n_threads: int,
+    n_ahead: int,
+    on_error: str,
+) -> Generator[tuple[int, Result | ImageError]]:
+    """Do some work for each of some images in threads, and yield its results in order.
+
+    Parameters
+    ----------
+    work : callable
+        From an index to a result.
+    indices : iterable of int
+    n_threads : int
+    n_ahead : int
+        How many results are kept, or are being worked for, beyond the one the consumer holds.
+    on_error : {"raise", "nan"}
+        As for `iter_decoded`, which also says how it ends.
+
+    Yields
+    ------
+    index : int
+    result : what `work` returns, or ImageError
+    """
+    remaining = iter(indices)
     executor = ThreadPoolExecutor(n_threads, thread_name_prefix="skiqa-decode")
-    waiting: deque[tuple[int, Future[Pixels]]] = deque()
+    waiting: deque[tuple[int, Future[Result]]] = deque()
 
     def top_up() -> None:
         while len(waiting) < n_ahead:
             index = next(remaining, None)
             if index is None:
                 return
-            waiting.append((index, executor.submit(images.load, index)))
+            waiting.append((index, executor.submit(work, index)))
 
     try:
         top_up()
         while waiting:
             index, future = waiting.popleft()
-            image: Pixels | ImageError
+            result: Result | ImageError
             try:
-                image = future.result()
+                result = future.result()
             except ImageError as error:
                 if on_error == "raise":
                     raise
-                image = _without_frames(error)
-            del future  # it holds the image, and the consumer may keep us waiting
+                result = _without_frames(error)
+            del future  # it holds the result, and the consumer may keep us waiting
             top_up()
-            yield index, image
-            del image
+            yield index, result
+            del result
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 

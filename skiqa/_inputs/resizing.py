@@ -1,4 +1,4 @@
-"""Images at another scale, and padded to a size."""
+"""Images at another scale or viewing size, and padded to a size."""
 
 from __future__ import annotations
 
@@ -12,6 +12,41 @@ from skiqa._types import Pixels
 
 Number = TypeVar("Number", bound=np.generic)
 
+# How much larger than the result an image still is after whole blocks of pixels were averaged.
+REDUCING_GAP = 3.0
+
+
+def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Return (height, width) at a scale, rounded, at least one pixel each."""
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def viewing_size(height: int, width: int, max_pixels: int | None) -> tuple[int, int]:
+    """Return the (height, width) at which a photo is looked at.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the photo, in pixels.
+    max_pixels : int or None
+        A photo with more pixels is brought to that many, its aspect kept; None: never.
+
+    Returns
+    -------
+    tuple of 2 int
+        Rounded, so the product may differ from `max_pixels` by a row and a column.
+
+    Examples
+    --------
+    >>> from skiqa._inputs.resizing import viewing_size
+    >>> viewing_size(3000, 4000, 480_000), viewing_size(300, 400, 480_000)
+    ((600, 800), (300, 400))
+    """
+    if max_pixels is None or height * width <= max_pixels:
+        return height, width
+    height, width = scaled_size(height, width, (max_pixels / (height * width)) ** 0.5)
+    return min(height, max_pixels), min(width, max_pixels)  # of a line one pixel high
+
 
 def resize(image: Pixels, scale: float) -> Pixels:
     """Scale an image by Pillow's bicubic filter, which averages over what it removes.
@@ -23,14 +58,32 @@ def resize(image: Pixels, scale: float) -> Pixels:
 
     Returns
     -------
-    resized : ndarray of shape (max(1, int(h * scale)), max(1, int(w * scale)), 3), uint8
-        The image itself when `scale` is 1.
+    resized : ndarray of shape `scaled_size(h, w, scale)` and 3, uint8
+        The image itself when its size stays.
     """
-    if scale == 1:
-        return image
     height, width = image.shape[:2]
-    size = max(1, int(width * scale)), max(1, int(height * scale))
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    return _to_size(image, scaled_size(height, width, scale))
+
+
+def reduce_to(image: Pixels, max_pixels: int | None) -> Pixels:
+    """Bring an image (h, w, 3), uint8, to its viewing size; a smaller one is returned as it is."""
+    height, width = image.shape[:2]
+    return _to_size(image, viewing_size(height, width, max_pixels))
+
+
+def _to_size(image: Pixels, size: tuple[int, int]) -> Pixels:
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image
+    return np.array(shrink(Image.fromarray(image), (width, height)))
+
+
+def shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Bring a PIL image to a smaller (width, height) without aliasing.
+
+    Large steps first average whole blocks of pixels, then filter: Pillow's `reducing_gap`.
+    """
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
 
 
 def pad_to(image: npt.NDArray[Number], minimum: int) -> npt.NDArray[Number]:
@@ -49,7 +102,30 @@ def pad_to(image: npt.NDArray[Number], minimum: int) -> npt.NDArray[Number]:
         The image itself when it is large enough. A side of one pixel is repeated.
     """
     missing = [max(0, minimum - side) for side in image.shape[:2]]
-    if not any(missing):
+    return _reflect(image, [(extra // 2, extra - extra // 2) for extra in missing])
+
+
+def pad_to_multiple(image: npt.NDArray[Number], multiple: int) -> npt.NDArray[Number]:
+    """Reflect an image at its lower and right border until both sides are multiples.
+
+    Networks pad what their strides do not divide, each layer by what is left there: a row more or
+    less would move all of its maps. Behind the image, the padding moves nothing.
+
+    Parameters
+    ----------
+    image : ndarray of shape (h, w, c)
+    multiple : int
+        Pixels: the stride of the network.
+
+    Returns
+    -------
+    padded : ndarray of shape (H, W, c)
+        The image itself if nothing is missing. A side of one pixel is repeated.
+    """
+    return _reflect(image, [(0, -side % multiple) for side in image.shape[:2]])
+
+
+def _reflect(image: npt.NDArray[Number], widths: list[tuple[int, int]]) -> npt.NDArray[Number]:
+    if not any(map(any, widths)):
         return image
-    widths = [(extra // 2, extra - extra // 2) for extra in missing]
     return np.pad(image, [*widths, (0, 0)], mode="reflect")

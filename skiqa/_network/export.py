@@ -111,7 +111,10 @@ def to_graph(module: nn.Module, inputs: str, output: str, example: torch.Tensor)
 
 
 class Bicubic(torch.autograd.Function):
-    """Images (n, c, h, w) to another size by the bicubic filter that Pillow has."""
+    """Images (n, c, h, w) to another size by the bicubic filter that Pillow has.
+
+    Of uint8 images PyTorch and ONNX Runtime round the same numbers to levels as Pillow does.
+    """
 
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, size: torch.Tensor) -> torch.Tensor:

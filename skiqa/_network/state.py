@@ -91,6 +91,9 @@ class EncoderState:
         The versions of skiqa, timm and torch that made the state.
     card : dict
         What is known of the weights: data, licences, seed, command, measured scores.
+    max_pixels : int or None
+        Viewing size: what has more pixels is brought to that many before the network sees it. None:
+        never.
     content : EncoderState or None
         The state of another network, never trained, whose features of the scene's content stand
         beside these.
@@ -98,7 +101,8 @@ class EncoderState:
     Attributes
     ----------
     digest : str
-        A hash of everything that changes a feature; names and values of the head do not.
+        A hash of everything that changes a feature of an image as the network sees it: of neither
+        the head nor the viewing size.
     """
 
     backbone: str
@@ -112,6 +116,7 @@ class EncoderState:
     reference_scales: Sequence[float] = (1.0, 0.5)
     versions: dict[str, str] = field(default_factory=current_versions)
     card: dict[str, Any] = field(default_factory=dict)
+    max_pixels: int | None = None
     content: EncoderState | None = None
 
     def __post_init__(self) -> None:

@@ -23,7 +23,16 @@ from skiqa._types import Arrays
 FORMAT = 1
 BUNDLED = Path(__file__).parents[1] / "weights" / "default.skiqa"
 # Fields of a state that are no arrays.
-_IN_HEADER = ("backbone", "mean", "std", "card", "unit_norm", "reference_scales", "versions")
+_IN_HEADER = (
+    "backbone",
+    "mean",
+    "std",
+    "card",
+    "unit_norm",
+    "reference_scales",
+    "max_pixels",
+    "versions",
+)
 
 
 def write_file(path: _types.Path, tensors: Arrays, header: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ def train(
     on_error: str,
     hooks: Hooks,
     folder: NoFolder,
+    max_pixels: int | None = None,
 ) -> None:
     """Run the training loop.
 
@@ -51,6 +53,8 @@ def train(
     folder : NoFolder
         Where checkpoints go, a TrainingFolder for instance; of several processes, the first one's
         alone.
+    max_pixels : int or None, default=None
+        Viewing size: windows are cut from photos that were brought to it.
 
     Notes
     -----
@@ -68,6 +72,9 @@ def train(
         )
     size = min(plan.batch_size, n)
     n_batches = max(1, n // size)
+    batches = partial(
+        _batches, trainer, images, n_jobs=n_jobs, on_error=on_error, max_pixels=max_pixels
+    )
     if (checkpoint := from_first(folder.load())) is not None:
         trainer.load_state_dict(checkpoint)
         hooks.resumed(trainer)
@@ -75,7 +82,7 @@ def train(
         epoch, began = len(trainer.history), time.monotonic()
         first_batch, unreadable = trainer.step - epoch * n_batches, 0
         hooks.epoch_begins(n_batches)
-        for batch in _batches(trainer, images, epoch, first_batch, n_jobs, on_error):
+        for batch in batches(epoch, first_batch):
             unreadable += batch.n_unreadable
             factor = 1.0 if plan.constant else rate(trainer.step, plan.epochs * n_batches)
             marks = torch.from_numpy(authentic[batch.indices.numpy()])
@@ -111,7 +118,14 @@ class _Batch(NamedTuple):
 
 
 def _batches(
-    trainer: Trainer, images: ImageList, epoch: int, first: int, n_jobs: int | None, on_error: str
+    trainer: Trainer,
+    images: ImageList,
+    epoch: int,
+    first: int,
+    *,
+    n_jobs: int | None,
+    on_error: str,
+    max_pixels: int | None,
 ) -> Iterator[_Batch]:
     """Yield the batches of an epoch from the `first` one on, decoded ahead.
 
@@ -127,7 +141,12 @@ def _batches(
     order = epoch_order(trainer.seed, epoch, n)
     indices = order[: n_batches * size].reshape(n_batches, size)[first:, own].flatten()
     decoded = iter_decoded(
-        images, n_jobs=n_jobs, prefetch=2 * len(own), on_error=on_error, indices=indices
+        images,
+        n_jobs=n_jobs,
+        prefetch=2 * len(own),
+        on_error=on_error,
+        indices=indices,
+        max_pixels=max_pixels,
     )
     for k in range(first, n_batches):
         positions = range(k * size + own.start, k * size + own.stop)

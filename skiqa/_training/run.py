@@ -47,7 +47,7 @@ class Run:
         """Return everything that decides the result."""
         return {
             "versions": current_versions(),
-            "start": self.start.digest,
+            "start": [self.start.digest, self.start.max_pixels],
             "objective": [type(objective).__name__, objective.get_params()],
             "plan": vars(self.plan),
             "seed": self.seed,
@@ -66,6 +66,7 @@ class Run:
             mean=start.mean,
             std=start.std,
             unit_norm=start.unit_norm,
+            max_pixels=start.max_pixels,
         )
         order = np.random.default_rng(self.seed).permutation(len(self.images))
         chosen = np.sort(order[:_STATISTICS_PHOTOS])

@@ -8,6 +8,7 @@ import click
 
 from skiqa.cli._degrade import degrade
 from skiqa.cli._evaluate import evaluate
+from skiqa.cli._export import export
 from skiqa.cli._fit import fit
 from skiqa.cli._pretrain import pretrain
 from skiqa.cli._report import report
@@ -22,5 +23,5 @@ def main() -> None:
     """Image quality without a reference."""
 
 
-for command in (score, degrade, fit, evaluate, report, pretrain):
+for command in (score, degrade, fit, evaluate, report, export, pretrain):
     main.add_command(command)

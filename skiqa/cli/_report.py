@@ -29,7 +29,7 @@ from skiqa.cli._files import (
     warnings_shown,
 )
 from skiqa.cli._page import Page
-from skiqa.cli._score import load_scorer, model_option
+from skiqa.cli._score import load_scorer, max_pixels_option, model_option
 from skiqa.exceptions import ImageError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ GRID = (16, 16)
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
 @click.option("--html", required=True, metavar="FILE.html", help="Page to write.")
 @model_option
+@max_pixels_option
 @click.option("--no-maps", is_flag=True, help="Leave out the quality maps.")
 @recursive_option
 @jobs_option
@@ -67,9 +68,10 @@ def report(
     paths: tuple[str, ...],
     html: str,
     model: str | None,
+    max_pixels: int | str | None,
     no_maps: bool,
     recursive: bool,
-    jobs: int | None,
+    jobs: int,
     on_error: str,
     overwrite: bool,
 ) -> None:
@@ -97,7 +99,7 @@ def report(
         "made": f"skiqa {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
     }
     with warnings_shown():
-        scorer = load_scorer(model)
+        scorer = load_scorer(model, max_pixels)
         try:
             status = _write_page(scorer, files, html, jobs, on_error, not no_maps, about)
         except OSError as error:  # the disk is full
@@ -109,7 +111,7 @@ def _write_page(
     model: Pipeline,
     files: Sequence[str],
     html: str,
-    jobs: int | None,
+    jobs: int,
     on_error: str,
     maps: bool,
     about: dict[str, str],
@@ -176,7 +178,7 @@ def _why_no_maps(model: Pipeline) -> str | None:
 
 
 def _iter_scores(
-    model: Pipeline, photos: PhotosWithThumbnails, jobs: int | None, maps: bool
+    model: Pipeline, photos: PhotosWithThumbnails, jobs: int, maps: bool
 ) -> Generator[tuple[int, float, npt.NDArray[np.float64] | None, ImageError | None], None, None]:
     """Yield (index, score or NaN, map or None, ImageError or None)."""
     from skiqa.inspection._score_split import iter_quality_maps

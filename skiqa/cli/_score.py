@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from skiqa._types import Path as AnyPath
 
-__all__ = ["load_scorer", "model_option", "score", "scores_of_files"]
+__all__ = ["load_scorer", "max_pixels_option", "model_option", "score", "scores_of_files"]
 
 model_option = click.option(
     "--model",
@@ -46,8 +46,33 @@ model_option = click.option(
 )
 
 
+def _parse_max_pixels(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> int | str | None:
+    if value is None or value == "native":
+        return value
+    try:
+        pixels = round(float(value))  # 1e6 is a megapixel
+    except (ValueError, OverflowError):
+        pixels = 0
+    if pixels < 1024:
+        raise click.BadParameter(
+            f"{value!r} is neither a number of pixels, 1024 or more, nor native"
+        )
+    return pixels
+
+
+max_pixels_option = click.option(
+    "--max-pixels",
+    metavar="N",
+    callback=_parse_max_pixels,
+    help="Look at photos at no more than N pixels (such as 1e6), or at their native size; without "
+    "it at what the model says.",
+)
+
+
 def scores_of_files(
-    model: Pipeline, files: Sequence[str], jobs: int | None
+    model: Pipeline, files: Sequence[str], jobs: int
 ) -> Iterator[tuple[str, float | None, str | None]]:
     """Yield (file, score or None, error text or None) in order."""
     from skiqa.persistence import iter_quality
@@ -62,14 +87,17 @@ def scores_of_files(
                 yield files[index], score, None
 
 
-def load_scorer(path: AnyPath | None) -> Pipeline:
-    """Load the model in a file, or the one that comes with skiqa."""
+def load_scorer(path: AnyPath | None, max_pixels: int | str | None = None) -> Pipeline:
+    """Load the model in a file, or the one that comes with skiqa, with a viewing size."""
     from skiqa.persistence import load_model
 
     try:
-        return load_model(path)
+        model = load_model(path)
     except (OSError, ValueError, TypeError) as error:
         raise Failure(f"cannot load the model {printable(path or '')}: {error}") from error
+    if max_pixels is not None:
+        model[0].set_params(max_pixels=None if max_pixels == "native" else max_pixels)
+    return model
 
 
 def _parse_shard(context: click.Context, parameter: click.Parameter, value: str | None) -> slice:
@@ -88,6 +116,7 @@ def _parse_shard(context: click.Context, parameter: click.Parameter, value: str 
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 @model_option
+@max_pixels_option
 @recursive_option
 @jobs_option
 @click.option(
@@ -112,8 +141,9 @@ def score(
     csv_path: str | None,
     as_json: bool,
     model: str | None,
+    max_pixels: int | str | None,
     recursive: bool,
-    jobs: int | None,
+    jobs: int,
     on_error: str,
     resume: bool,
     shard: slice,
@@ -145,7 +175,8 @@ def score(
 
     with warnings_shown():
         try:
-            loaded = load_scorer(model) if files else None  # before the file is opened, and emptied
+            # before the file is opened, and emptied
+            loaded = load_scorer(model, max_pixels) if files else None
             opened: AbstractContextManager[Output]
             if path is not None:
                 opened = csv_file(path, scored, rewrite)
@@ -172,7 +203,7 @@ def _standard_output(as_json: bool, as_csv: bool) -> Output:
 def _score_files(
     model: Pipeline | None,
     files: Sequence[str],
-    jobs: int | None,
+    jobs: int,
     on_error: str,
     output: Output,
     to_file: bool,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from skiqa._inputs.decode import upright_size
 from skiqa._inputs.images import ImageList
 from skiqa._types import Pixels
 
@@ -30,14 +31,14 @@ class PhotosWithThumbnails(ImageList):
         super().__init__(files)
         self._thumbnails: dict[int, tuple[str, tuple[int, int]]] = {}  # of what is decoded ahead
 
-    def load(self, index: int) -> Pixels:
+    def load(self, index: int, max_pixels: int | None = None) -> Pixels:
         """Decode a photo, and keep its thumbnail."""
-        pixels = super().load(index)
+        pixels = super().load(index, max_pixels)
         photo = Image.fromarray(pixels)
         photo.thumbnail((SIDE, SIDE))
         data = io.BytesIO()
         photo.save(data, "JPEG", quality=JPEG_QUALITY)
-        height, width, _ = pixels.shape
+        height, width = upright_size(self._images[index])
         self._thumbnails[index] = base64.b64encode(data.getvalue()).decode(), (width, height)
         return pixels
 

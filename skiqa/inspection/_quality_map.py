@@ -95,8 +95,8 @@ class QualityMapDisplay:
         -------
         QualityMapDisplay
         """
-        photo = as_image_list([image]).load(0)
-        score, cells = quality_map(estimator, photo, grid=grid)
+        score, cells = quality_map(estimator, image, grid=grid)
+        photo = as_image_list([image]).load(0, max_pixels=2**20)  # to look at: of any size
         return cls(photo=scale_down_to(photo, 1024), score=score, map=cells).plot(ax=ax)
 
     def plot(self, ax: Axes | None = None, *, alpha: float = 0.85) -> QualityMapDisplay:

@@ -23,8 +23,8 @@ from skiqa._features.standardise import finisher, stage_constants
 from skiqa._features.width import part_width, row_width
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
-from skiqa._inputs.resizing import pad_to, resize
-from skiqa._network.device import resolve_device, transform_dtype
+from skiqa._inputs.resizing import pad_to_multiple, resize
+from skiqa._network.device import resolve_device
 from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
 from skiqa._network.stages import Stages
@@ -87,7 +87,7 @@ def quality_map(
     """
     splitter = _Splitter(model, grid)
     images = splitter.encoder.open_images([image])
-    photo = images.load(0)
+    photo = images.load(0, splitter.extraction.max_pixels)
     with images.naming_errors(0):
         return splitter.split(photo)
 
@@ -131,7 +131,8 @@ def iter_quality_maps(
 def _split_each(
     splitter: _Splitter, images: ImageList, n_jobs: int | None
 ) -> Generator[_Result, None, None]:
-    decoded = iter_decoded(images, n_jobs=n_jobs, on_error="nan")
+    viewed = splitter.extraction.max_pixels
+    decoded = iter_decoded(images, n_jobs=n_jobs, on_error="nan", max_pixels=viewed)
     with contextlib.closing(decoded):
         for index, image in decoded:
             try:
@@ -161,8 +162,8 @@ class _Splitter:
         self.grid = tuple(int(side) for side in grid)
         if len(self.grid) != 2 or min(self.grid) < 1:
             raise ValueError(f"grid={grid!r}: give the rows and columns of the map, 1 or more.")
-        self.device = resolve_device(self.encoder.device, strict=False)
-        self.dtype = transform_dtype(self.encoder.precision)
+        self.extraction = self.encoder.extraction(resolve_device(self.encoder.device, strict=False))
+        self.device, self.dtype = self.extraction.device, self.extraction.dtype
 
     def split(self, image: Pixels) -> tuple[float, _Map]:
         """Return the score of a photo (h, w, 3), and its map."""
@@ -202,7 +203,7 @@ class _Splitter:
             return _grid_moments(x[0], rows, columns)
 
         pooling = self.encoder.pooling
-        padded = pad_to(photo, network.stride)
+        padded = pad_to_multiple(photo, network.stride)
         if needs_tiles(network, padded.shape[:2]):
             moments = tiled_moments(padded, network, self.device, self.dtype, on_grid)
             totals = [(_total(sums), _total(squares), _total(n)) for sums, squares, n in moments]
@@ -296,7 +297,7 @@ def _weights_of_pooled_features(
     return coef * np.concatenate(slopes)
 
 
-def _fractions_of_photo(n_cells: int, side: int, minimum: int, n: int) -> _Map:
+def _fractions_of_photo(n_cells: int, side: int, stride: int, n: int) -> _Map:
     """Return how the cells of a map, along one axis, are divided among n parts of the photo.
 
     Parameters
@@ -304,8 +305,8 @@ def _fractions_of_photo(n_cells: int, side: int, minimum: int, n: int) -> _Map:
     n_cells : int
         Cells of the map.
     side : int
-        Pixels of the photo; one shorter than `minimum` was padded.
-    minimum : int
+        Pixels of the photo, which was padded to a multiple of `stride`.
+    stride : int
         Pixels.
     n : int
         Parts.
@@ -315,13 +316,13 @@ def _fractions_of_photo(n_cells: int, side: int, minimum: int, n: int) -> _Map:
     ndarray of shape (n, n_cells), float64
         Each column adds up to 1.
     """
-    if side >= minimum:
+    if side % stride == 0:
         return _fractions_of_line(n_cells, n)
     # what the network saw beyond a border is the photo mirrored: it belongs to the pixels it shows
-    pixels = np.broadcast_to(np.arange(side)[:, None, None], (side, minimum, 1))
-    shown = pad_to(pixels, minimum)[:, 0, 0]
+    shown = pad_to_multiple(np.arange(side)[:, None, None], stride)
+    shown = np.broadcast_to(shown[:, :1, 0], shown.shape[:2])[:, 0]
     own = np.zeros((side, n_cells))
-    np.add.at(own, shown, _fractions_of_line(n_cells, minimum))
+    np.add.at(own, shown, _fractions_of_line(n_cells, len(shown)))
     return _fractions_of_line(side, n) @ own
 
 
