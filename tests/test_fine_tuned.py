@@ -11,7 +11,6 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import skiqa._inputs.images
 from skiqa import ContrastiveQualityEncoder, persistence
 from skiqa._fine_tuning.held_out import HeldOut
 from skiqa._fine_tuning.loop import FineTuningRun
