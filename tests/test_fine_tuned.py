@@ -14,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skiqa import ContrastiveQualityEncoder, persistence
 from skiqa._fine_tuning.held_out import HeldOut
 from skiqa._fine_tuning.loop import FineTuningRun
+from skiqa._inputs.images import ImageList
 from skiqa.exceptions import ImageError
 
 
@@ -144,12 +145,13 @@ def test_features_of_the_last_map_are_fine_tuned(rated):
 
 def test_kept_maps_change_nothing_but_the_time(rated, tmp_path, monkeypatch):
     images, y, groups = rated
-    decoded, load = [], skiqa._inputs.images.ImageList.load
-    monkeypatch.setattr(
-        skiqa._inputs.images.ImageList,
-        "load",
-        lambda self, i, n=None: decoded.append(i) or load(self, i, n),
-    )
+    decoded, load = [], ImageList.load
+
+    def noted(self, index, max_pixels=None):
+        decoded.append(index)
+        return load(self, index, max_pixels)
+
+    monkeypatch.setattr(ImageList, "load", noted)
     every = {"batch_size": 7}  # of 21 in training: none is left over
     plain = tiny(**every).fit(images, y, groups=groups)
     kept = tiny(**every, maps_dir=tmp_path).fit(images, y, groups=groups)
