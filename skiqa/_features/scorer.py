@@ -1,0 +1,113 @@
+"""A whole scorer as one module that can be exported: from the pixels of a photo to its score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from skiqa._features.standardise import stage_constants
+from skiqa._network.engine import live_engine
+from skiqa._network.export import Bicubic, PooledNetwork, to_graph
+from skiqa._network.live import live_networks
+from skiqa._network.state import EncoderState
+from skiqa._types import Floats
+
+# Below it Pillow would average whole blocks of pixels before it filters.
+SMALLEST_SCALE = 0.3
+
+
+class Scorer(nn.Module):
+    """What a linear model of the features makes of the pixels of one photo.
+
+    All that `skiqa._inputs.resizing` and `skiqa._features.standardise` do, in operations that a
+    trace follows whatever the size of the photo.
+
+    Parameters
+    ----------
+    state : EncoderState
+        Without content beside it.
+    scales : sequence of float
+        Of the encoder; none below `SMALLEST_SCALE`.
+    pooling : {"stages", "avg"}
+    coef : ndarray of shape (n_features,)
+    intercept : float
+
+    Raises
+    ------
+    TypeError
+        If a network does not run outside PyTorch, or a scale is too small.
+    """
+
+    center: torch.Tensor
+    weight: torch.Tensor
+    intercept: torch.Tensor
+
+    def __init__(
+        self,
+        state: EncoderState,
+        scales: Sequence[float],
+        pooling: str,
+        coef: Floats,
+        intercept: float,
+    ) -> None:
+        super().__init__()
+        if min(scales) < SMALLEST_SCALE:
+            raise TypeError(f"a scale of {min(scales)} is below {SMALLEST_SCALE}")
+        networks = live_networks(state, torch.device("cpu"), torch.float32)
+        if not all(live_engine(network, pooling) for network in networks):
+            raise TypeError(f"the network {state.backbone} does not run outside PyTorch")
+        self.networks = nn.ModuleList(PooledNetwork(network, pooling) for network in networks)
+        self.strides = [network.stride for network in networks]
+        self.scales = tuple(scales)
+        self.normed = pooling == "avg" and state.unit_norm
+        center: Floats = np.zeros((), np.float32)
+        weight = np.asarray(coef, np.float64)
+        if pooling == "stages":
+            center, scale = stage_constants(state, scales)
+            weight = weight / (scale * np.sqrt(weight.size))
+        for name, value in {"center": center, "weight": weight, "intercept": intercept}.items():
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Score uint8 pixels (1, h, w, 3): (1,) float32."""
+        copies = [_scaled(pixels, scale) for scale in self.scales]
+        blocks = [
+            network(_padded(copy, stride))
+            for network, stride in zip(self.networks, self.strides, strict=True)
+            for copy in copies
+        ]
+        if self.normed:
+            blocks = [normalize(block, dim=1) for block in blocks]
+        row = torch.cat(blocks, dim=1)
+        return ((row - self.center) * self.weight).sum(1) + self.intercept
+
+
+def scorer_graph(scorer: Scorer) -> bytes:
+    """Return a scorer as an ONNX file, from "pixels", uint8 (1, h, w, 3), to "score", (1,)."""
+    example = torch.zeros(1, 130, 171, 3, dtype=torch.uint8)
+    return to_graph(scorer, "pixels", "score", example)
+
+
+def _scaled(pixels: torch.Tensor, scale: float) -> torch.Tensor:
+    """Scale pixels (1, h, w, 3) as `skiqa._inputs.resizing.resize` does."""
+    if scale == 1:
+        return pixels
+    sides = torch.stack([torch.as_tensor(side) for side in pixels.shape[1:3]])
+    size = (sides.double() * scale + 0.5).floor().long().clamp(min=1)
+    return Bicubic.apply(pixels.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
+
+
+def _padded(pixels: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Pad pixels (1, h, w, 3) as `skiqa._inputs.resizing.pad_to_multiple` does."""
+    for dim in (1, 2):
+        side: Any = torch.as_tensor(pixels.shape[dim])  # of which a trace makes a variable
+        new = torch.arange(side, side + (-side) % multiple)  # to and fro, if need be repeatedly
+        period = (2 * (side - 1)).clamp(min=1)
+        mirrored = torch.minimum(new % period, (-new) % period)
+        pixels = torch.cat([pixels, pixels.index_select(dim, mirrored)], dim)
+    return pixels
