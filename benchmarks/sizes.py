@@ -15,9 +15,9 @@ decoding   change by decoding at a reduced scale, against a photo that was decod
 frame      change by a white frame of 5 % of each side, letterbox by black bars of 12 % above and
            below, crop by cutting 10 % off each side.
 
-Mean and most over the photos. Of rated photos the SROCC: of a ridge on the bundled features of 3,200
-photos of BIQ2021, on its 800 val photos; of the bundled scorer, on all 1,162 photos of CLIVE, none of
-which it has seen.
+Mean and most over the photos. Of rated photos the SROCC: of a ridge on the bundled features of
+3,200 photos of BIQ2021, on its 800 val photos; of the bundled scorer, on all 1,162 photos of CLIVE,
+none of which it has seen.
 """
 
 from __future__ import annotations
