@@ -34,9 +34,8 @@ class Page(HTMLParser):
 
 def problems(site):
     """Yield what is wrong, in words."""
-    found = {path.resolve() for path in site.rglob("*.html")} - {
-        path.resolve() for path in (site / "_static").rglob("*.html")  # templates of the theme
-    }
+    templates = site / "_static"  # of the theme
+    found = [path.resolve() for path in site.rglob("*.html") if templates not in path.parents]
     pages = {path: Page(path) for path in found}
     for path, page in sorted(pages.items()):
         where = path.relative_to(site.resolve())

@@ -114,10 +114,9 @@ def test_dead_leaves(tmp_path):
 
 def test_scores_and_sizes(tmp_path):
     out = _run("10_scores_and_sizes.py", tmp_path)
-    own, enlarged = (
-        [float(number) for number in row.split()] for row in re.findall(r"\[(.+)\]", out)
-    )
-    assert all(abs(a - b) < 5 for a, b in zip(own, enlarged, strict=True))
+    viewing, native = (_numbers(rf"{label}: (\S+) points", out) for label in ("size", "are"))
+    assert len(viewing) == len(native) == 2
+    assert max(viewing) < 5 < min(native)
 
 
 def test_search_objectives(tmp_path):
