@@ -291,8 +291,7 @@ def _in_tiles(
     found = False
     with images.naming_errors(index):
         for network, _ in runners:
-            side = network.stride
-            found |= needs_tiles(network, (height + -height % side, width + -width % side))
+            found |= needs_tiles(network, (height, width))
     return found
 
 
