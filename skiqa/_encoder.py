@@ -432,7 +432,8 @@ class ContrastiveQualityEncoder(
         if not is_rows(X):
             if reset:
                 for name in ("n_features_in_", "feature_names_in_"):
-                    self.__dict__.pop(name, None)
+                    if hasattr(self, name):
+                        delattr(self, name)
             return as_image_list(X)
         dtype = np.float32 if self.image_shape is None else None
         return rows_as_images(validate_data(self, X, dtype=dtype, reset=reset), self.image_shape)

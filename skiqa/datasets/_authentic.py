@@ -16,7 +16,7 @@ _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6}
 
 @loader(
     name="CLIVE",
-    content="1,162 photographs by many mobile cameras (and 7 training images, left out here).",
+    images="1,162 photographs by many mobile cameras (and 7 training images, left out here).",
     opinions="MOS, 0 to 100, higher is better; target = MOS.",
     layout="""
         ChallengeDB_release/
@@ -53,7 +53,7 @@ def load_clive(root: Path, database: Database) -> Columns:
 
 @loader(
     name="KonIQ-10k",
-    content="10,073 photographs from the web; official split 7,058 / 1,000 / 2,015.",
+    images="10,073 photographs from the web; official split 7,058 / 1,000 / 2,015.",
     opinions="MOS, 0 to 100 (of z-scores), higher is better; target = MOS. target_std is published "
     "for the five-point ratings, 1 to 5, and stays on that scale.",
     layout="""
@@ -98,7 +98,7 @@ def _official_parts(values: Iterable[str], file: Path) -> list[str]:
 
 @loader(
     name="SPAQ",
-    content="11,125 photographs by 66 smartphones, large.",
+    images="11,125 photographs by 66 smartphones, large.",
     opinions="MOS, 0 to 100, higher is better; target = MOS.",
     layout="""
         SPAQ/
@@ -127,7 +127,7 @@ def load_spaq(root: Path, database: Database) -> Columns:
 
 @loader(
     name="FLIVE",
-    content="39,810 photographs from the web (PaQ-2-PiQ, LIVE-FB); patches are not loaded. Papers "
+    images="39,810 photographs from the web (PaQ-2-PiQ, LIVE-FB); patches are not loaded. Papers "
     "use 30,253 / 7,727 / 1,827.",
     opinions="MOS, 0 to 100, higher is better; target = MOS.",
     layout="""
@@ -170,7 +170,7 @@ def load_flive(root: Path, database: Database) -> Columns:
 
 @loader(
     name="BID",
-    content="586 photographs, sharp, out of focus and blurred by motion.",
+    images="586 photographs, sharp, out of focus and blurred by motion.",
     opinions="MOS, 0 to 5, higher is better; target = MOS.",
     layout="""
         BID/
@@ -202,7 +202,7 @@ def load_bid(root: Path, database: Database) -> Columns:
 
 @loader(
     name="CID2013",
-    content="474 photographs by 79 cameras of 8 scenes, in six image sets.",
+    images="474 photographs by 79 cameras of 8 scenes, in six image sets.",
     opinions="MOS, realigned over the image sets, about 0 to 100, higher is better; target = "
     "Realigned MOS.",
     layout="""
@@ -241,7 +241,7 @@ def load_cid2013(root: Path, database: Database) -> Columns:
 
 @loader(
     name="BIQ2021",
-    content="12,000 photographs: a private album (ss01), faults on purpose (ss02), Unsplash "
+    images="12,000 photographs: a private album (ss01), faults on purpose (ss02), Unsplash "
     "(ss03); official split 10,000 / 2,000, without a validation part.",
     opinions="MOS, 0 to 1, higher is better; target = MOS.",
     layout="""
@@ -284,7 +284,7 @@ def _is_number(text: str) -> bool:
 
 @loader(
     name="UHD-IQA",
-    content="6,073 photographs from Pixabay, 3840 pixels wide; official split 4,269 / 904 / 900.",
+    images="6,073 photographs from Pixabay, 3840 pixels wide; official split 4,269 / 904 / 900.",
     opinions="MOS of experts, 0 to 1, higher is better; target = quality_mos.",
     layout="""
         UHD-IQA-database/
@@ -312,7 +312,7 @@ def load_uhd_iqa(root: Path, database: Database) -> Columns:
 
 @loader(
     name="AGIQA-3k",
-    content="2,982 images by six generators from 300 prompts.",
+    images="2,982 images by six generators from 300 prompts.",
     opinions="MOS of quality, 0 to 5, higher is better; target = mos_quality (the file has a MOS "
     "of alignment with the prompt too).",
     layout="""

@@ -84,7 +84,7 @@ class Database:
     """What is to be known about a database, for people and for checks."""
 
     name: str
-    content: str  # how many images of what
+    images: str  # how many images of what
     opinions: str  # MOS or DMOS, range, how it was flipped
     layout: str
     source: str  # where the layout is from, and what could not be confirmed
@@ -99,7 +99,7 @@ class Database:
             [
                 self.name,
                 "",
-                *_field("Images", self.content),
+                *_field("Images", self.images),
                 *_field("Opinions", self.opinions),
                 *_field("Layout from", self.source),
                 *_field("Citation", self.citation),

@@ -13,7 +13,7 @@ from skiqa.datasets._tables import cell_texts, read_floats, read_mat
 
 @loader(
     name="LIVE-MD",
-    content="450 degraded images of 15 references: blur, JPEG, and blur then JPEG (part 1), blur, "
+    images="450 degraded images of 15 references: blur, JPEG, and blur then JPEG (part 1), blur, "
     "noise, and blur then noise (part 2), 225 each.",
     opinions="DMOS, about 0 to 100, lower is better; target = 100 - DMOS.",
     layout="""
@@ -60,7 +60,7 @@ def load_live_md(root: Path, database: Database) -> Columns:
 
 @loader(
     name="MDID",
-    content="1,600 degraded images of 20 references, each by up to five degradations in a row.",
+    images="1,600 degraded images of 20 references, each by up to five degradations in a row.",
     opinions="MOS, 0 to 8, higher is better; target = MOS.",
     layout="""
         MDID/

@@ -14,7 +14,7 @@ from skiqa.datasets._tables import parse_floats, read_columns, read_lines
 
 @loader(
     name="PIPAL",
-    content="23,200 images of 200 references of 288 x 288 pixels (the training part, which alone "
+    images="23,200 images of 200 references of 288 x 288 pixels (the training part, which alone "
     "has published scores), degraded and restored in 116 ways, many by networks.",
     opinions="Elo rating from pairs of one content, about 868 to 1857, higher is better; target = "
     "rating.",
@@ -61,7 +61,7 @@ def load_pipal(root: Path, database: Database) -> Columns:
 
 @loader(
     name="PieAPP",
-    content="600 degraded images of 40 references (the test part, which alone has a score for each "
+    images="600 degraded images of 40 references (the test part, which alone has a score for each "
     "image), 15 of each reference.",
     opinions="error against the reference, fitted to preferences in pairs, 0 = the reference, "
     "lower is better; target = -error. References are compared with their own copies only.",

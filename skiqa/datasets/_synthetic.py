@@ -97,7 +97,7 @@ _CSIQ_TYPES = {  # in the sheet: folder, part of the file name, degradation
 
 @loader(
     name="LIVE",
-    content="779 degraded images of 29 references, 5 degradations (982 files, of which 203 are "
+    images="779 degraded images of 29 references, 5 degradations (982 files, of which 203 are "
     "hidden references, left out here).",
     opinions="DMOS, realigned, about 0 to 100, lower is better; target = 100 - DMOS.",
     layout="""
@@ -146,7 +146,7 @@ def load_live(root: Path, database: Database) -> Columns:
 
 @loader(
     name="CSIQ",
-    content="866 degraded images of 30 references, 6 degradations at 4 to 5 levels.",
+    images="866 degraded images of 30 references, 6 degradations at 4 to 5 levels.",
     opinions="DMOS, 0 to 1, lower is better; target = 1 - DMOS.",
     layout="""
         csiq/
@@ -227,7 +227,7 @@ _TID_LAYOUT = """
 
 @loader(
     name="TID2008",
-    content="1,700 degraded images of 25 references, 17 degradations at 4 levels.",
+    images="1,700 degraded images of 25 references, 17 degradations at 4 levels.",
     opinions="MOS, 0 to 9, higher is better; target = MOS.",
     layout=_TID_LAYOUT.format(folder="tid2008"),
     source="public code that reads mos_with_names.txt and mos_std.txt, and lists of the files.",
@@ -243,7 +243,7 @@ def load_tid2008(root: Path, database: Database) -> Columns:
 
 @loader(
     name="TID2013",
-    content="3,000 degraded images of 25 references, 24 degradations at 5 levels.",
+    images="3,000 degraded images of 25 references, 24 degradations at 5 levels.",
     opinions="MOS, 0 to 9, higher is better; target = MOS.",
     layout=_TID_LAYOUT.format(folder="tid2013"),
     source="the readme of the database (names iXX_YY_Z.bmp, types 1 to 24) and public code.",
@@ -275,7 +275,7 @@ def _read_tid(root: Path, database: Database) -> Columns:
 
 @loader(
     name="KADID-10k",
-    content="10,125 degraded images of 81 references, 25 degradations at 5 levels.",
+    images="10,125 degraded images of 81 references, 25 degradations at 5 levels.",
     opinions="1 to 5, higher is better (a DMOS by its name, rated as 'how little worse than the "
     "reference'); target = dmos. target_std is the column var: its values are standard deviations "
     "(4.57 of 30 ratings with 0.496 is 17 fives and 13 fours, whose variance would be 0.246).",
@@ -309,7 +309,7 @@ def load_kadid10k(root: Path, database: Database) -> Columns:
 
 @loader(
     name="KADIS-700k",
-    content="140,000 pristine photographs, for training without opinions. Its script makes five "
+    images="140,000 pristine photographs, for training without opinions. Its script makes five "
     "levels of one degradation of each; skiqa.degradations makes them while training, so that "
     "only the photographs are loaded.",
     opinions="none; target is NaN.",
