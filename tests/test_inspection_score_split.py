@@ -224,3 +224,11 @@ def test_refuses(shipped, photos):
     for grid in ((0, 4), (4,)):
         with pytest.raises(ValueError, match="rows and columns of the map"):
             quality_map(shipped, images[0], grid=grid)
+
+
+def test_the_border_that_was_padded_does_not_stand_out(shipped, china):
+    whole = np.ascontiguousarray(china[:384, :640])
+    cut = np.ascontiguousarray(china[:385, :640])  # 31 rows are mirrored below it
+    one, other = (16 * 20 * quality_map(shipped, photo, grid=(16, 20))[1] for photo in (whole, cut))
+    assert np.abs(one - other)[:-2].max() < 25
+    assert abs(one[-1].mean() - other[-1].mean()) < 10

@@ -184,8 +184,9 @@ class _Splitter:
         weights = _weights_of_pooled_features(coef, row, state, scales, pooling)
         ends = np.cumsum([len(block) for block in pooled])
         contributions = map(_contributions, np.split(weights, ends[:-1]), blocks)
-        cells = sum(contributions, start=np.zeros(self.grid))
-        # what no place can claim: the intercept, and the constants that center the features
+        beyond = map(_beyond_average, contributions, blocks)
+        cells = sum(beyond, start=np.zeros(self.grid))
+        # what no place can claim: the average, the intercept, and the constants of the features
         return score, cells + (score - cells.sum()) / cells.size
 
     def _features_and_moments(
@@ -378,7 +379,7 @@ def _contributions(weights: Floats, moments: Sequence[_GridMoments]) -> _Map:
     spreads = len(weights) == 2 * sum(widths)
     for width, (sums, squares, counts) in zip(widths, moments, strict=True):
         n = counts.sum()
-        total = total + np.tensordot(weights[first : first + width], sums, 1) / n
+        given = np.tensordot(weights[first : first + width], sums, 1) / n
         first += width
         if spreads:
             mean = sums.sum((1, 2)) / n
@@ -386,7 +387,17 @@ def _contributions(weights: Floats, moments: Sequence[_GridMoments]) -> _Map:
             slope = weights[first : first + width] / np.where(deviation > 0, deviation, np.inf)
             first += width
             # the squares of x - mean, summed over each part
-            total = total + np.tensordot(slope, squares, 1) / n
-            total = total - 2 * np.tensordot(slope * mean, sums, 1) / n
-            total = total + (slope @ mean**2) * counts / n
+            given = given + np.tensordot(slope, squares, 1) / n
+            given = given - 2 * np.tensordot(slope * mean, sums, 1) / n
+            given = given + (slope @ mean**2) * counts / n
+        total = total + given
     return total
+
+
+def _beyond_average(contributions: _Map, moments: Sequence[_GridMoments]) -> _Map:
+    """Return what parts give beyond what all cells give on average: the sum is 0.
+
+    A part at a border that was mirrored has more cells than others; that is no merit of it.
+    """
+    counts = moments[0][2]  # the same shares in all stages
+    return contributions - contributions.sum() * counts / counts.sum()
