@@ -176,7 +176,7 @@ def to_onnx(model: Pipeline, path: _types.Path) -> None:
 
     Its input "pixels" is one photo, uint8 RGB of shape (1, height, width, 3) and any size, upright
     and already reduced to the viewing size; its output "score", float32 of shape (1,), is that of
-    ``model.predict`` to about three digits after the point. The metadata hold ``max_pixels`` (the
+    ``model.predict``, up to the rounding of float32. The metadata hold ``max_pixels`` (the
     viewing size; not there if photos are not reduced), ``card`` (what is known of the weights, as
     JSON) and ``skiqa`` (the version).
 

@@ -80,16 +80,16 @@ sys.meta_path.insert(0, Absent())
     found = [float(line.split(": ")[1]) for line in done.stdout.splitlines()]
     paths = sorted((tmp_path / "photos").glob("*.jpg"))
     expected = load_model().predict(paths)
-    np.testing.assert_allclose(found, expected, atol=0.05 + 0.05)  # it prints one digit
+    np.testing.assert_allclose(found, expected, atol=0.0501)  # it prints one digit
 
 
 def test_scores_are_those_of_the_pipeline(tmp_path, crops):
     model = load_model()
     to_onnx(model, tmp_path / "scorer.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["scorer.onnx"]
-    small = [crops[0][:1, :1], crops[1][:20, :33], *crops]
+    small = [crops[0][:1, :1], crops[1][:20, :33], crops[2][:, :15], *crops]
     found = scores(tmp_path / "scorer.onnx", small)
-    np.testing.assert_allclose(found, model.predict(small), atol=0.01)
+    np.testing.assert_allclose(found, model.predict(small), atol=1e-3)
     about = onnxruntime.InferenceSession(tmp_path / "scorer.onnx").get_modelmeta()
     assert about.custom_metadata_map["skiqa"] == skiqa.__version__
     assert int(about.custom_metadata_map["max_pixels"]) == model[0].state_.max_pixels
@@ -107,7 +107,7 @@ def test_other_encoders(backbone, parameters, tmp_path, crops):
     model = fitted(crops, encoder(backbone, **parameters), Ridge(1e-3))
     to_onnx(model, tmp_path / "scorer.onnx")
     found = scores(tmp_path / "scorer.onnx", crops)
-    np.testing.assert_allclose(found, model.predict(crops), atol=0.02)
+    np.testing.assert_allclose(found, model.predict(crops), atol=1e-3)
     about = onnxruntime.InferenceSession(tmp_path / "scorer.onnx").get_modelmeta()
     assert "max_pixels" not in about.custom_metadata_map
 
@@ -166,10 +166,7 @@ def test_padding_is_that_of_the_pipeline(height, width, multiple):
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.35])
-def test_scaled_copies_are_those_of_the_pipeline(scale, photo):
-    (found,) = _scaled(torch.from_numpy(photo.copy())[None], scale).numpy()
-    expected = resize(photo, scale)
-    assert found.shape == expected.shape
-    apart = np.abs(found.astype(int) - expected)
-    assert apart.max() <= 1
-    assert (apart > 0).mean() < 0.02
+def test_scaled_copies_are_those_of_the_pipeline(scale, crops):
+    for image in (crops[0], crops[3][:39, :51], crops[6][:1, :2], crops[2][:, :15]):
+        (found,) = _scaled(torch.from_numpy(image.copy())[None], scale).numpy()
+        np.testing.assert_array_equal(found, resize(image, scale))

@@ -110,11 +110,8 @@ def to_graph(module: nn.Module, inputs: str, output: str, example: torch.Tensor)
     return file.getvalue()
 
 
-class Bicubic(torch.autograd.Function):
-    """Images (n, c, h, w) to another size by the bicubic filter that Pillow has.
-
-    Of uint8 images PyTorch and ONNX Runtime round the same numbers to levels as Pillow does.
-    """
+class _Bicubic(torch.autograd.Function):
+    """Maps (n, c, h, w) to another size by a bicubic filter that averages over what it removes."""
 
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
@@ -158,7 +155,7 @@ class _BicubicAsResize(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is interpolate and kwargs.get("antialias") and kwargs.get("mode") == "bicubic":
             size = torch.stack([torch.as_tensor(side) for side in kwargs["size"]])
-            return Bicubic.apply(args[0], size)
+            return _Bicubic.apply(args[0], size)
         return func(*args, **kwargs)
 
 
