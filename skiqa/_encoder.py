@@ -170,9 +170,11 @@ class ContrastiveQualityEncoder(
     Cost of `transform` with the bundled weights on one CPU core: about 0.1 s for a photo at its
     viewing size, and what decoding takes; memory is that of the photo as its decoder leaves it and
     some 150 MB beside. With ``max_pixels=None`` about 0.3 s per megapixel, 264 MB per megapixel up
-    to 4 MP, then tiles keep it flat. X can be paths, bytes, PIL images, arrays (grey, RGB, RGBA; uint8,
-    uint16, bool, or float in [0, 1]) or torch tensors, of any and mixed sizes. A 2-D array of
-    numbers without `image_shape` is read as one-row images, each stretched to its own range.
+    to 4 MP, then tiles keep it flat.
+
+    X can be paths, bytes, PIL images, arrays (grey, RGB, RGBA; uint8, uint16, bool, or float in
+    [0, 1]) or torch tensors, of any and mixed sizes. A 2-D array of numbers without `image_shape`
+    is read as one-row images, each stretched to its own range.
 
     Where a process group of PyTorch is initialised (``torchrun``), the processes train together:
     each takes its part of every batch, of the same X. The result is that of one process, but for

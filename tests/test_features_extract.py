@@ -47,11 +47,9 @@ def test_pooled_features_equal_plain_torchvision_layers(photos):
     expected = []
     for photo in photos:
         image, row = Image.fromarray(photo), []
-        size = (image.width + 1) // 2, (image.height + 1) // 2
+        size = image.width // 2, image.height // 2
         for copy in (image, image.resize(size, Image.Resampling.BICUBIC)):
-            missing = [(0, -side % 32) for side in (copy.height, copy.width)]
-            pixels = np.pad(np.array(copy), [*missing, (0, 0)], mode="reflect")
-            x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+            x = torch.from_numpy(np.array(copy)).permute(2, 0, 1)[None].float() / 255
             x = (x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
             with torch.no_grad():
                 x = plain.maxpool(plain.relu(plain.bn1(plain.conv1(x))))

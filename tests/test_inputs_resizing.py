@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from skiqa._inputs.resizing import pad_to, pad_to_multiple, resize
+from skiqa._inputs.resizing import pad_for_network, pad_to, resize
 
 
 def test_resize_is_pillows(small_photos):
@@ -15,7 +15,7 @@ def test_resize_is_pillows(small_photos):
     assert resized.flags.writeable
     assert resize(small_photos[0], 1) is small_photos[0]
     assert resize(small_photos[0], 1.0) is small_photos[0]
-    assert resize(small_photos[0][:1, :3], 0.5).shape == (1, 2, 3)  # rounded
+    assert resize(small_photos[0][:1, :3], 0.5).shape == (1, 1, 3)
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 30))
@@ -36,9 +36,9 @@ def test_pad_reflects_on_both_sides(height, width, minimum):
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 30))
 @settings(database=None, deadline=None, max_examples=50)
-def test_pad_to_multiple_reflects_behind_the_image(height, width, multiple):
+def test_pad_for_network_reflects_behind_the_image(height, width, multiple):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    padded = pad_to_multiple(image, multiple)
+    padded = pad_for_network(image, multiple, "stages")
     assert [side % multiple for side in padded.shape[:2]] == [0, 0]
     assert max(padded.shape[0] - height, padded.shape[1] - width) < multiple
     assert_array_equal(padded[:height, :width], image)
@@ -46,3 +46,9 @@ def test_pad_to_multiple_reflects_behind_the_image(height, width, multiple):
         assert padded is image
     elif height % multiple and height > 1:
         assert_array_equal(padded[height, :width], image[height - 2])
+
+
+def test_the_papers_pad_only_what_is_shorter_than_the_stride(small_photos):
+    photo = small_photos[0]
+    assert pad_for_network(photo, 32, "avg") is photo
+    assert pad_for_network(photo[:20], 32, "avg").shape == (32, *photo.shape[1:])

@@ -14,7 +14,7 @@ import skiqa
 from skiqa import ContrastiveQualityEncoder
 from skiqa._features.standardise import finisher
 from skiqa._features.width import row_width
-from skiqa._inputs.resizing import pad_to
+from skiqa._inputs.resizing import pad_for_network
 from skiqa._network import tiles
 from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
@@ -76,7 +76,7 @@ def test_contributions_add_up_to_the_features_without_a_remainder(photos, poolin
     """Before constants are spread: what lies on the grid is weights @ pooled features."""
     network = live_networks(random_state_of(TINY, 0), torch.device("cpu"), torch.float32)[0]
     photo = photos[SIZES.index(size)]
-    padded = pad_to(photo, network.stride)[None]
+    padded = pad_for_network(photo, network.stride, pooling)[None]
     with torch.inference_mode():
         maps = list(network.maps(to_input(padded, network, torch.device("cpu"), torch.float32)))
     if pooling == "avg":
@@ -85,8 +85,8 @@ def test_contributions_add_up_to_the_features_without_a_remainder(photos, poolin
     moments = [
         _grid_moments(
             x[0],
-            _fractions_of_photo(x.shape[2], size[0], network.stride, 4),
-            _fractions_of_photo(x.shape[3], size[1], network.stride, 6),
+            _fractions_of_photo(x.shape[2], size[0], padded.shape[1], 4),
+            _fractions_of_photo(x.shape[3], size[1], padded.shape[2], 6),
         )
         for x in maps
     ]
@@ -165,9 +165,9 @@ def test_large_photos_in_tiles(china, monkeypatch, backbone, pooling):
 
 
 def test_fractions_of_the_photo():
-    np.testing.assert_allclose(_fractions_of_photo(3, 96, 32, 2), [[1, 0.5, 0], [0, 0.5, 1]])
+    np.testing.assert_allclose(_fractions_of_photo(3, 96, 96, 2), [[1, 0.5, 0], [0, 0.5, 1]])
     np.testing.assert_allclose(
-        _fractions_of_photo(2, 96, 32, 4), [[0.5, 0], [0.5, 0], [0, 0.5], [0, 0.5]]
+        _fractions_of_photo(2, 96, 96, 4), [[0.5, 0], [0.5, 0], [0, 0.5], [0, 0.5]]
     )
     # 3 pixels in 8: shown as 0 1 2 | 1 0 1 2 1, in four cells of the map
     shown = np.array([0, 1, 2, 1, 0, 1, 2, 1])

@@ -23,7 +23,7 @@ from sklearn.svm import SVR, LinearSVR
 import skiqa
 from skiqa import ContrastiveQualityEncoder, load_model
 from skiqa._features.scorer import _padded, _scaled
-from skiqa._inputs.resizing import pad_to_multiple, resize
+from skiqa._inputs.resizing import pad_for_network, resize
 from skiqa._network.state import random_state_of
 from skiqa.cli import main
 from skiqa.persistence import to_onnx
@@ -159,10 +159,11 @@ def test_command_line_refuses(tmp_path):
     ("height", "width", "multiple"),
     [(1, 5, 32), (7, 33, 32), (64, 31, 16), (2, 3, 32), (64, 32, 32)],
 )
-def test_padding_is_that_of_the_pipeline(height, width, multiple):
+@pytest.mark.parametrize("pooling", ["stages", "avg"])
+def test_padding_is_that_of_the_pipeline(height, width, multiple, pooling):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    (found,) = _padded(torch.from_numpy(image)[None], multiple).numpy()
-    np.testing.assert_array_equal(found, pad_to_multiple(image, multiple))
+    (found,) = _padded(torch.from_numpy(image)[None], multiple, pooling).numpy()
+    np.testing.assert_array_equal(found, pad_for_network(image, multiple, pooling))
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.35])

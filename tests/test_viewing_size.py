@@ -143,7 +143,7 @@ def test_rows_or_columns_cut_off_hardly_matter(scorer, axis):
     for image in load_sample_images().images:
         cut = [np.delete(image, np.s_[image.shape[axis] - n :], axis) for n in range(9)]
         scores = scorer.predict(cut)
-        assert np.abs(scores - scores[0]).max() < 1.5, scores
+        assert np.abs(scores - scores[0]).max() < 2.5, scores  # 4.5 without the padding
 
 
 def test_reduced_decoding_moves_a_score_by_less_than_half_a_point(scorer, large):

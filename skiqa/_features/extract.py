@@ -17,7 +17,7 @@ from skiqa._features.standardise import finisher
 from skiqa._features.width import row_width
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_ahead, iter_decoded
-from skiqa._inputs.resizing import pad_to_multiple, resize, scaled_size
+from skiqa._inputs.resizing import pad_for_network, resize, scaled_size
 from skiqa._network.device import transform_dtype
 from skiqa._network.engine import Engine, live_engine
 from skiqa._network.live import live_networks
@@ -304,7 +304,8 @@ def _pool_batch(batch: Sequence[Pixels], extraction: Extraction, runners: list[R
         scaled = [[resize(image, scale) for image in batch] for scale in extraction.scales]
         for network, engine in runners:
             for copies in scaled:
-                padded = np.stack([pad_to_multiple(image, network.stride) for image in copies])
+                how = (network.stride, pooling)
+                padded = np.stack([pad_for_network(image, *how) for image in copies])
                 if engine is None or needs_tiles(network, padded.shape[1:3]):
                     blocks.append(pool(padded, network, pooling, device, dtype).cpu().numpy())
                 else:

@@ -70,7 +70,7 @@ class Scorer(nn.Module):
         if not all(live_engine(network, pooling) for network in networks):
             raise TypeError(f"the network {state.backbone} does not run outside PyTorch")
         self.networks = nn.ModuleList(PooledNetwork(network, pooling) for network in networks)
-        self.strides = [network.stride for network in networks]
+        self.strides, self.pooling = [network.stride for network in networks], pooling
         self.scales = tuple(scales)
         self.normed = pooling == "avg" and state.unit_norm
         center: Floats = np.zeros((), np.float32)
@@ -85,7 +85,7 @@ class Scorer(nn.Module):
         """Score uint8 pixels (1, h, w, 3): (1,) float32."""
         copies = [_scaled(pixels, scale) for scale in self.scales]
         blocks = [
-            network(_padded(copy, stride))
+            network(_padded(copy, stride, self.pooling))
             for network, stride in zip(self.networks, self.strides, strict=True)
             for copy in copies
         ]
@@ -111,7 +111,7 @@ def _scaled(pixels: torch.Tensor, scale: float) -> torch.Tensor:
         return pixels
     sides = torch.stack([torch.as_tensor(side) for side in pixels.shape[1:3]])
     height, width = sides
-    new_height, new_width = (sides.double() * scale + 0.5).floor().long().clamp(min=1)
+    new_height, new_width = (sides.double() * scale).floor().long().clamp(min=1)
     across, down = _weights(width, new_width), _weights(height, new_height)
     # A trace has no branches, but there is no work in none of the three channels.
     rows_first = 3 * (height - new_height <= 2 * (width - new_width)).long() if BY_SHAPE else 3
@@ -157,11 +157,14 @@ def _rounded(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
     return ((high + low.floor() + HALF / 2) / HALF).floor().clamp(0, 255)
 
 
-def _padded(pixels: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Pad pixels (1, h, w, 3) as `skiqa._inputs.resizing.pad_to_multiple` does."""
+def _padded(pixels: torch.Tensor, stride: int, pooling: str) -> torch.Tensor:
+    """Pad pixels (1, h, w, 3) as `skiqa._inputs.resizing.pad_for_network` does."""
     for dim in (1, 2):
         side: Any = torch.as_tensor(pixels.shape[dim])  # of which a trace makes a variable
-        new = torch.arange(side, side + (-side) % multiple)  # to and fro, if need be repeatedly
+        missing = (-side) % stride
+        if pooling != "stages":
+            missing = missing * (side < stride)
+        new = torch.arange(side, side + missing)  # to and fro, if need be repeatedly
         period = (2 * (side - 1)).clamp(min=1)
         mirrored = torch.minimum(new % period, (-new) % period)
         pixels = torch.cat([pixels, pixels.index_select(dim, mirrored)], dim)

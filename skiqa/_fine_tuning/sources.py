@@ -22,7 +22,7 @@ from skiqa._features.extract import Extraction, extract
 from skiqa._features.standardise import stage_constants
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
-from skiqa._inputs.resizing import pad_to_multiple, resize
+from skiqa._inputs.resizing import pad_for_network, resize
 from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
 from skiqa._network.stages import Stages
@@ -80,7 +80,8 @@ class Source(ABC, Generic[_Input]):
         self, images: Sequence[Pixels], scale: float, network: Stages
     ) -> torch.Tensor:
         """Return uint8 images of one size, at a scale, as the network's input."""
-        copies = [pad_to_multiple(resize(image, scale), network.stride) for image in images]
+        how = (network.stride, self.extraction.pooling)
+        copies = [pad_for_network(resize(image, scale), *how) for image in images]
         return to_input(np.stack(copies), network, self.extraction.device, torch.float32)
 
     def _finish(self, blocks: Sequence[torch.Tensor]) -> torch.Tensor:

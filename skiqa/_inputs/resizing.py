@@ -17,8 +17,8 @@ REDUCING_GAP = 3.0
 
 
 def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """Return (height, width) at a scale, rounded, at least one pixel each."""
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    """Return (height, width) at a scale, rounded down as the papers do, at least one pixel each."""
+    return max(1, int(height * scale)), max(1, int(width * scale))
 
 
 def viewing_size(height: int, width: int, max_pixels: int | None) -> tuple[int, int]:
@@ -44,7 +44,8 @@ def viewing_size(height: int, width: int, max_pixels: int | None) -> tuple[int, 
     """
     if max_pixels is None or height * width <= max_pixels:
         return height, width
-    height, width = scaled_size(height, width, (max_pixels / (height * width)) ** 0.5)
+    scale = (max_pixels / (height * width)) ** 0.5
+    height, width = (max(1, round(side * scale)) for side in (height, width))
     return min(height, max_pixels), min(width, max_pixels)  # of a line one pixel high
 
 
@@ -105,8 +106,8 @@ def pad_to(image: npt.NDArray[Number], minimum: int) -> npt.NDArray[Number]:
     return _reflect(image, [(extra // 2, extra - extra // 2) for extra in missing])
 
 
-def pad_to_multiple(image: npt.NDArray[Number], multiple: int) -> npt.NDArray[Number]:
-    """Reflect an image at its lower and right border until both sides are multiples.
+def pad_for_network(image: npt.NDArray[Number], stride: int, pooling: str) -> npt.NDArray[Number]:
+    """Reflect an image at its lower and right border, as far as a network and its pooling need.
 
     Networks pad what their strides do not divide, each layer by what is left there: a row more or
     less would move all of its maps. Behind the image, the padding moves nothing.
@@ -114,15 +115,20 @@ def pad_to_multiple(image: npt.NDArray[Number], multiple: int) -> npt.NDArray[Nu
     Parameters
     ----------
     image : ndarray of shape (h, w, c)
-    multiple : int
-        Pixels: the stride of the network.
+    stride : int
+        Pixels of the image per cell of the network's last map.
+    pooling : {"stages", "avg"}
+        "stages": to multiples of the stride. "avg", the papers' own, which do not pad: only where a
+        side is shorter than the stride.
 
     Returns
     -------
     padded : ndarray of shape (H, W, c)
         The image itself if nothing is missing. A side of one pixel is repeated.
     """
-    return _reflect(image, [(0, -side % multiple) for side in image.shape[:2]])
+    sides = image.shape[:2]
+    missing = [-side % stride if pooling == "stages" or side < stride else 0 for side in sides]
+    return _reflect(image, [(0, pixels) for pixels in missing])
 
 
 def _reflect(image: npt.NDArray[Number], widths: list[tuple[int, int]]) -> npt.NDArray[Number]:

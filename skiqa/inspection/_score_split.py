@@ -23,7 +23,7 @@ from skiqa._features.standardise import finisher, stage_constants
 from skiqa._features.width import part_width, row_width
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
-from skiqa._inputs.resizing import pad_to_multiple, resize
+from skiqa._inputs.resizing import pad_for_network, resize
 from skiqa._network.device import resolve_device
 from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
@@ -193,18 +193,19 @@ class _Splitter:
         self, photo: Pixels, network: Stages
     ) -> tuple[Floats, list[_GridMoments]]:
         """Return the pooled features of one scale, and the moments of the maps on the grid."""
+        pooling = self.encoder.pooling
+        padded = pad_for_network(photo, network.stride, pooling)
 
         # x: part of a map that is `size` large, from `place` on
         def on_grid(x: torch.Tensor, place: Sequence[int], size: Sequence[int]) -> _GridMoments:
-            sides = zip(place, x.shape[2:], size, photo.shape[:2], self.grid, strict=True)
+            lengths = zip(photo.shape[:2], padded.shape[:2], strict=True)
+            sides = zip(place, x.shape[2:], size, lengths, self.grid, strict=True)
             rows, columns = (
-                _fractions_of_photo(n_cells, side, network.stride, n)[:, start : start + length]
-                for start, length, n_cells, side, n in sides
+                _fractions_of_photo(n_cells, *pixels, n)[:, start : start + length]
+                for start, length, n_cells, pixels, n in sides
             )
             return _grid_moments(x[0], rows, columns)
 
-        pooling = self.encoder.pooling
-        padded = pad_to_multiple(photo, network.stride)
         if needs_tiles(network, padded.shape[:2]):
             moments = tiled_moments(padded, network, self.device, self.dtype, on_grid)
             totals = [(_total(sums), _total(squares), _total(n)) for sums, squares, n in moments]
@@ -298,17 +299,15 @@ def _weights_of_pooled_features(
     return coef * np.concatenate(slopes)
 
 
-def _fractions_of_photo(n_cells: int, side: int, stride: int, n: int) -> _Map:
+def _fractions_of_photo(n_cells: int, side: int, padded: int, n: int) -> _Map:
     """Return how the cells of a map, along one axis, are divided among n parts of the photo.
 
     Parameters
     ----------
     n_cells : int
         Cells of the map.
-    side : int
-        Pixels of the photo, which was padded to a multiple of `stride`.
-    stride : int
-        Pixels.
+    side, padded : int
+        Pixels of the photo, and of what the network saw.
     n : int
         Parts.
 
@@ -317,13 +316,12 @@ def _fractions_of_photo(n_cells: int, side: int, stride: int, n: int) -> _Map:
     ndarray of shape (n, n_cells), float64
         Each column adds up to 1.
     """
-    if side % stride == 0:
+    if side == padded:
         return _fractions_of_line(n_cells, n)
     # what the network saw beyond a border is the photo mirrored: it belongs to the pixels it shows
-    shown = pad_to_multiple(np.arange(side)[:, None, None], stride)
-    shown = np.broadcast_to(shown[:, :1, 0], shown.shape[:2])[:, 0]
+    shown = np.pad(np.arange(side), (0, padded - side), mode="reflect")
     own = np.zeros((side, n_cells))
-    np.add.at(own, shown, _fractions_of_line(n_cells, len(shown)))
+    np.add.at(own, shown, _fractions_of_line(n_cells, padded))
     return _fractions_of_line(side, n) @ own
 
 
