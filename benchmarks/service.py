@@ -79,12 +79,13 @@ def child_threads(folder: str, workers: int) -> dict[str, float]:
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(milliseconds, photos[: 2 * workers]))
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         each = list(pool.map(milliseconds, photos))
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     return {
         "rate": len(photos) / seconds,
         "ms": statistics.median(each),
+        "cpu": 1000 * cpu / len(photos),
         "peak": peak_bytes() / 2**20,
     }
 
@@ -104,13 +105,14 @@ def threads(args: argparse.Namespace) -> None:
         for way, results in found.items()
     }
     print(f"{CORES} cores, {args.n} photos of 512 x 512, median of {args.rounds} rounds\n")
-    header = ("workers x threads", "photos/s", "over 1 x 1", "ms a photo", "peak MiB")
+    header = ("workers x threads", "photos/s", "over 1 x 1", "ms a photo", "CPU ms", "peak MiB")
     rows = [
         (
             f"{workers} x {within}",
             f"{one['rate']:.1f}",
             f"{one['rate'] / medians[1, 1]['rate']:.2f}",
             f"{one['ms']:.0f}",
+            f"{one['cpu']:.0f}",
             f"{one['peak']:.0f}",
         )
         for (workers, within), one in medians.items()
