@@ -164,7 +164,7 @@ def _padded(pixels: torch.Tensor, stride: int, pooling: str) -> torch.Tensor:
         missing = (-side) % stride
         if pooling != "stages":
             missing = missing * (side < stride)
-        new = torch.arange(side, side + missing)  # to and fro, if need be repeatedly
+        new = torch.arange(side, side + missing)  # back and forth, if need be repeatedly
         period = (2 * (side - 1)).clamp(min=1)
         mirrored = torch.minimum(new % period, (-new) % period)
         pixels = torch.cat([pixels, pixels.index_select(dim, mirrored)], dim)

@@ -82,7 +82,7 @@ class TrainingFolder(NoFolder):
 
     def __enter__(self) -> Self:
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.path / "lock", "a")  # noqa: SIM115 - held until the end
+        self._lock = open(self.path / "lock", "a")  # held until the end
         try:
             _lock_exclusively(self._lock)
         except (BlockingIOError, PermissionError) as error:
