@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from skiqa.cli._files import Failure, in_the_way, printable, unwritable, warnings_shown
@@ -36,3 +38,4 @@ def export(model: str | None, out: str, max_pixels: int | str | None, overwrite:
             raise Failure(f"cannot export {printable(model or 'the model')}: {error}") from error
         except OSError as error:
             raise unwritable(out, error) from None
+    click.echo(f"{printable(out)}: {os.path.getsize(out) / 1e6:.1f} MB")
