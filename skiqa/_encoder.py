@@ -26,14 +26,13 @@ from sklearn.base import (
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skiqa._features.cache import FeatureCache
 from skiqa._features.extract import EXTRACTION_VERSION, Extraction, Row, extract, extract_cached
 from skiqa._features.width import row_width
-from skiqa._inputs.containers import as_image_list, is_rows
+from skiqa._inputs.estimators import open_images
 from skiqa._inputs.images import ImageList
-from skiqa._inputs.rows import rows_as_images
 from skiqa._network.device import resolve_device, training_dtype
 from skiqa._network.starting_state import starting_state
 from skiqa._network.state import EncoderState, current_versions
@@ -103,7 +102,7 @@ class ContrastiveQualityEncoder(
         antialiased filter, in `fit` as in `transform`; smaller ones are never enlarged. "weights":
         what the weights say, about half a megapixel for the bundled ones, none for those of the
         papers. None: photos enter at their own size. Faults of single pixels in a large photo
-        are lost in the reduction; see Notes.
+        are lost in the reduction.
     scales : tuple of float in (0, 1], default=(1.0, 0.5)
         Each photo enters whole at each of these scales of its viewing size (Pillow's bicubic).
     pooling : {"stages", "avg"}, default="stages"
@@ -169,8 +168,8 @@ class ContrastiveQualityEncoder(
     -----
     Cost of `transform` with the bundled weights on one CPU core: about 0.1 s for a photo at its
     viewing size, and what decoding takes; memory is that of the photo as its decoder leaves it and
-    some 150 MB beside. With ``max_pixels=None`` about 0.3 s per megapixel, 264 MB per megapixel up
-    to 4 MP, then tiles keep it flat.
+    70 to 220 MB beside (``benchmarks/service.py``). With ``max_pixels=None`` about 0.3 s per
+    megapixel, 264 MB per megapixel up to 4 MP, then tiles keep it flat.
 
     X can be paths, bytes, PIL images, arrays (grey, RGB, RGBA; uint8, uint16, bool, or float in
     [0, 1]) or torch tensors, of any and mixed sizes. A 2-D array of numbers without `image_shape`
@@ -431,14 +430,7 @@ class ContrastiveQualityEncoder(
         scales = self.scales
         if not len(scales) or not all(isinstance(s, Real) and 0 < s <= 1 for s in scales):
             raise ValueError(f"scales={scales!r}: give one or more numbers in (0, 1].")
-        if not is_rows(X):
-            if reset:
-                for name in ("n_features_in_", "feature_names_in_"):
-                    if hasattr(self, name):
-                        delattr(self, name)
-            return as_image_list(X)
-        dtype = np.float32 if self.image_shape is None else None
-        return rows_as_images(validate_data(self, X, dtype=dtype, reset=reset), self.image_shape)
+        return open_images(self, X, reset=reset)
 
     def iter_features(
         self, images: ImageList, *, on_error: str = "raise", n_jobs: int | None = None

@@ -39,6 +39,7 @@ from skiqa._fine_tuning.sources import Photos
 from skiqa._fine_tuning.start import starting_encoder
 from skiqa._fine_tuning.tuner import FineTuner, FineTuningPlan
 from skiqa._inputs.containers import as_image_list, is_rows
+from skiqa._inputs.estimators import open_images, rows_dtype
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
 from skiqa._inputs.rows import rows_as_images
@@ -388,7 +389,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         if dataset is not None and dataset not in known:
             raise ValueError(f"dataset={dataset!r}, but fitted were {known}.")
         slope, offset = (1.0, 0.0) if dataset is None else self.dataset_scales_[dataset]
-        images = self._open(X)
+        images = open_images(self, X, reset=False)
         scores = slope * self._score(images) + offset
         if not return_std:
             return scores
@@ -416,27 +417,13 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
                 "This FineTunedQualityRegressor requires y to be passed, but the target y is None."
             )
         if is_rows(X):
-            rows, scores = validate_data(self, X, y, dtype=self._rows_dtype(), y_numeric=True)
+            rows, scores = validate_data(self, X, y, dtype=rows_dtype(self), y_numeric=True)
             return rows_as_images(rows, self.image_shape), scores.astype(np.float64)
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self, name):
-                delattr(self, name)
-        images = as_image_list(X)
+        images = open_images(self, X, reset=True)
         scores = column_or_1d(y, dtype=np.float64, warn=True)
         assert_all_finite(scores, input_name="y")
         check_consistent_length(images, scores)
         return images, scores
-
-    def _open(self, X: Images) -> ImageList:
-        """Return X as an ImageList, for `predict`."""
-        if not is_rows(X):
-            return as_image_list(X)
-        rows = validate_data(self, X, dtype=self._rows_dtype(), reset=False)
-        return rows_as_images(rows, self.image_shape)
-
-    def _rows_dtype(self) -> type[np.float32] | None:
-        """Return what rows of numbers are turned into; pixels stay as they are."""
-        return np.float32 if self.image_shape is None else None
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
