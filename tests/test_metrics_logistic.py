@@ -3,7 +3,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.optimize import minimize
@@ -88,16 +88,15 @@ def test_hard_cases_against_an_exhaustive_search(case, mapping):
         max_size=30,
     )
 )
-# The same examples each time: where nothing relates y and p, the search for logistic5 ends, in 7 of
-# 1,000 random draws, up to .04 below its best, and the sign of p decides where.
-@settings(database=None, deadline=None, max_examples=20, derandomize=True)
+@example(pairs=[(0, 0.0), (0, 1.0), (0, 8.0), (0, -1.0), (1, 5.0)])  # not found from one side
+@settings(database=None, deadline=None, max_examples=20)
 def test_mapping_never_lowers_plcc(mapping, pairs):
     y, p = np.array(pairs, dtype=float).T
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         mapped = plcc_score(y, p, mapping=mapping)
         assert mapped >= abs(plcc_score(y, p)) - 1e-12
-        assert plcc_score(y, -p, mapping=mapping) == pytest.approx(mapped, abs=1e-6)
+        assert plcc_score(y, -p, mapping=mapping) == pytest.approx(mapped, abs=1e-9)
         assert rmse_error(y, p, mapping=mapping) <= y.std() * (1 + 1e-12) + 1e-12
 
 

@@ -204,7 +204,9 @@ def fit_mapping(y_true: Floats, y_pred: Floats, name: str) -> Mapping:
     weight = np.bincount(group).astype(np.float64)
     means = np.bincount(group, weights=v) / weight
     line = name == "logistic5"
-    centre, width, explained = best_sigmoid(t, means, weight, line)
+    sign = _orientation(t, means)  # so that p and -p are mapped alike, to the last digit
+    centre, width, explained = best_sigmoid(*(v[::sign] for v in (sign * t, means, weight)), line)
+    centre *= sign
     by_line = float(slope**2 * (u @ u))
     if line:
         explained += by_line
@@ -219,6 +221,18 @@ def fit_mapping(y_true: Floats, y_pred: Floats, name: str) -> Mapping:
     intercept, *of_line, height = map(float, solution)
     curve = Curve(intercept, of_line[0] if line else 0.0, height, centre, width, offset)
     return _in_units(name, to_u, to_v, curve)
+
+
+def _orientation(t: Floats, means: Floats) -> int:
+    """Return 1 or -1: the direction of t, ascending, in which the curve is searched.
+
+    Both families hold the mirror image of each of their curves, but a search that ends a little
+    below its best would end elsewhere for the mirrored points: they are all searched in one of the
+    two directions, which is a property of the points alone.
+    """
+    difference = np.concatenate([t + t[::-1], means - means[::-1]])  # negated by mirroring
+    first = difference[np.flatnonzero(difference)[:1]]
+    return -1 if (first < 0).any() else 1
 
 
 def _in_units(name: str, to_u: Affine, to_v: Affine, curve: Curve) -> Mapping:
