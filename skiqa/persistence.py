@@ -20,6 +20,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skiqa import _PUBLIC, __version__, _types, degradations, objectives
+from skiqa._disk import whole_file
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._features.scorer import Scorer, scorer_graph
 from skiqa._network.authors_regressors import load_regressor
@@ -141,9 +142,8 @@ def save(model: BaseEstimator, path: _types.Path, *, half: bool = False) -> None
     if path.suffix == ".skops":
         import skops.io
 
-        temporary = path.with_name(path.name + ".tmp")
-        skops.io.dump(model, temporary)
-        temporary.replace(path)
+        with whole_file(path) as file:
+            skops.io.dump(model, file)
         return
     encoder, regressor = _split(model)
     tensors, header = state_to_tensors(encoder.state_, np.float16 if half else np.float32)
@@ -211,10 +211,9 @@ def to_onnx(model: Pipeline, path: _types.Path) -> None:
     if max_pixels is not None:
         about["max_pixels"] = str(max_pixels)
     onnx.helper.set_model_props(graph, about)
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(graph.SerializeToString())
-    temporary.replace(path)
+    data = graph.SerializeToString()
+    with whole_file(path) as file:
+        file.write(data)
 
 
 def _exportable(model: Any) -> Scorer:

@@ -17,7 +17,7 @@ ESTIMATORS = {module.split(".")[1] for module in skiqa._PUBLIC.values()} - {"per
 # not know each other.
 FLOORS = (
     {"_types", "exceptions", "_progress"},
-    {"metrics", "degradations", "datasets", "_ridge", "_matched_noise", "_inputs"},
+    {"_disk", "metrics", "degradations", "datasets", "_ridge", "_matched_noise", "_inputs"},
     {"_network", "objectives"},
     {"_features"},
     {"_training"},

@@ -15,6 +15,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from skiqa import _types
+from skiqa._disk import whole_file
 from skiqa._inputs.digests import file_key
 from skiqa._network.authors_weights import is_torch_file, load_authors_state
 from skiqa._network.state import EncoderState
@@ -37,11 +38,10 @@ _IN_HEADER = (
 
 def write_file(path: _types.Path, tensors: Arrays, header: dict[str, Any]) -> None:
     """Write named arrays and a JSON header as safetensors, in one piece or not at all."""
-    path = Path(path)
     metadata = {"skiqa": json.dumps({"format": FORMAT, **header})}
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(save_tensors(tensors, metadata=metadata))
-    temporary.replace(path)
+    data = save_tensors(tensors, metadata=metadata)
+    with whole_file(path) as file:
+        file.write(data)
 
 
 def read_file(path: _types.Path) -> tuple[Arrays, dict[str, Any]]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import torch
 
+from skiqa._disk import lock_file, whole_file
 from skiqa._types import Path as AnyPath
 
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints of an epoch
@@ -84,7 +84,7 @@ class TrainingFolder(NoFolder):
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = open(self.path / "lock", "a")  # held until the end
         try:
-            _lock_exclusively(self._lock)
+            lock_file(self._lock)
         except (BlockingIOError, PermissionError) as error:
             self._lock.close()
             raise RuntimeError(
@@ -114,15 +114,10 @@ class TrainingFolder(NoFolder):
         torch.save(state, buffer)
         payload = buffer.getvalue()
         target = self.path / f"step-{step:09d}.pt"
-        temporary = target.with_suffix(f".{os.getpid()}.tmp")
         try:
-            with open(temporary, "wb") as file:
+            with whole_file(target) as file:
                 file.write(hashlib.sha256(payload).digest() + payload)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             warnings.warn(
                 f"The checkpoint {target} could not be written ({error}). Training goes on; if it "
                 "is stopped now it resumes from the checkpoint before. Free some space.",
@@ -161,15 +156,3 @@ def newest_step(path: AnyPath) -> int | None:
 def _files(path: Path) -> list[Path]:
     """List the checkpoints in a run's folder, the newest first."""
     return sorted(path.glob("step-*.pt"), reverse=True)
-
-
-def _lock_exclusively(file: IO[str]) -> None:
-    """Lock a file until it is closed or the process dies, however it dies."""
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skiqa._disk import whole_file
 from skiqa._progress import progress_bar
 from skiqa.cli._files import (
     Failure,
@@ -282,12 +283,8 @@ def _write_picture(photo: Pixels, variant: Variant, out: Path) -> None:
 
     degraded = apply_sequences(from_bytes(photo[None]), [variant.sequence], variant.seed)
     target = out / variant.file
-    temporary = target.with_name(target.name + ".tmp")
-    try:
-        Image.fromarray(to_bytes(degraded)[0]).save(temporary, format="PNG")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(target) as file:
+        Image.fromarray(to_bytes(degraded)[0]).save(file, format="PNG")
 
 
 # ---------------------------------------------------------------- the gallery

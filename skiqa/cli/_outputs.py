@@ -6,11 +6,11 @@ import contextlib
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from skiqa._disk import whole_file
 from skiqa.cli._files import Failure, printable, unwritable
 
 if TYPE_CHECKING:
@@ -156,9 +156,8 @@ def csv_file(path: Path, scored: list[list[str]] | None, rewrite: bool) -> Itera
     """Open the CSV file for more rows behind those `scored` (None: a new file)."""
     try:
         if rewrite:  # without the torn and the failed rows, which come again
-            temporary = path.with_name(path.name + ".tmp")
-            temporary.write_bytes(b"".join(map(csv_line, [HEADER, *(scored or [])])))
-            os.replace(temporary, path)
+            with whole_file(path) as file:
+                file.write(b"".join(map(csv_line, [HEADER, *(scored or [])])))
         stream = open(path, "wb" if scored is None else "ab")  # noqa: SIM115 - closed below
     except OSError as error:
         raise unwritable(path, error) from None
