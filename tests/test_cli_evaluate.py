@@ -129,6 +129,25 @@ def test_ones_own_ratings(rated, tmp_path):
     assert len(lines) == 1 + 13
 
 
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("fake")
+def test_decisions_about_a_table_are_lines_on_standard_error(rated, tmp_path):
+    folder, _ = rated
+    lines = ["file;mos;std", *(f"{k}.png;{k},5;0,5" for k in range(12)), "unrated.png;NA;"]
+    table = tmp_path / "german.tsv"
+    table.write_text("\n".join(lines), "utf-16")
+    done = run("--on", table, "--images", folder, "--json")
+    (row,) = json.loads(done.stdout)
+    assert (row["images"], row["srocc"]) == (12, pytest.approx(1))
+    assert done.stderr.splitlines() == [
+        f"Warning: {table}: its encoding is taken to be UTF-16, its cells are taken to be "
+        "separated by semicolons.",
+        f"Warning: {table}: numbers are taken to be written with decimal commas.",
+        f"Warning: {table}: 1 cells such as 'NA' are taken to be empty.",
+        "german.tsv: 1 images without a score, left out",
+    ]
+
+
 @pytest.mark.usefixtures("fake")
 def test_a_part_of_a_database_and_what_the_bundled_scorer_knows(tmp_path):
     expected = biq2021(tmp_path)

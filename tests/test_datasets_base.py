@@ -131,7 +131,7 @@ def test_scores_out_of_range(tmp_path):
     with pytest.raises(ValueError, match=r"score 2436.0 of image 0 is not between 0 and 100"):
         datasets.load_spaq(tmp_path)
     file.write_text(file.read_text().replace("2436", "n/a"))
-    with pytest.raises(ValueError, match=r"'n/a', row 0, is no number"):
+    with pytest.raises(ValueError, match=r"'n/a', row 1, is no finite number"):
         datasets.load_spaq(tmp_path)
 
 

@@ -41,7 +41,7 @@ CSV_HEADER = ["database", "file", "target", "score", "degradation", "error"]
     required=True,
     metavar="NAME=PLACE",
     help="A database of skiqa.datasets and its folder, such as kadid10k=/data/kadid10k, or RATINGS,"
-    " a .csv or .xlsx table, with or without a name of yours. As often as you like.",
+    " a table (.csv, .tsv, .txt or .xlsx), with or without a name of yours. As often as you like.",
 )
 @click.option(
     "--images",
@@ -119,7 +119,7 @@ def _load_database(
     if not equals:
         name, place = os.path.basename(source), source
     try:
-        if not place.lower().endswith((".csv", ".xlsx")):
+        if not place.lower().endswith((".csv", ".tsv", ".txt", ".xlsx")):
             data = _find_loader(name)(place, split=split)
         elif images is None:
             raise Failure(f"--images is missing: the folder of the images in {printable(place)}")

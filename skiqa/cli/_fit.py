@@ -111,9 +111,10 @@ def fit(
 ) -> None:
     """Fit a scorer to ratings of one's own.
 
-    RATINGS is a .csv or .xlsx file with a row for each image: its file name, its rating and, if
-    several show one scene, which. Prints how well ratings of contents that took no part are
-    predicted (ten random splits), then fits all and writes FILE, for skiqa score --model FILE.
+    RATINGS is a table (.csv, .tsv, .txt or .xlsx) with a row for each image: its file name, its
+    rating and, if several show one scene, which. Prints how well ratings of contents that took no
+    part are predicted (ten random splits), then fits all and writes FILE, for skiqa score --model
+    FILE.
     Its scores are on the scale of the ratings, higher is better.
 
     Exit status: 0 if the scorer was written, 1 if also an image could not be read, 2 if not.

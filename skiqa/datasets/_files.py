@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 IMAGE_SUFFIXES = {".bmp", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -13,10 +19,10 @@ def find_path(root: Path, *names: str) -> Path | None:
 
     Archives unpack into a folder of their own, and people point at either.
     """
-    below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    below = sorted(path for path in root.iterdir() if os.path.isdir(path)) if root.is_dir() else []
     for folder in (root, *below):
         for name in names:
-            if (folder / name).exists():
+            if os.path.exists(folder / name):
                 return folder / name
     return None
 
@@ -26,10 +32,59 @@ def find_image_folder(root: Path, folders: Sequence[str], name: str) -> str:
 
     It ends with a slash, if it is one, so that a file name can follow.
     """
-    for folder in folders:
-        if any(path.name.lower() == name.lower() for path in _visible_files(root / folder)):
-            return f"{folder}/" if folder else ""
-    return f"{folders[0]}/" if folders[0] else ""
+    there = (folder for folder in folders if Finder().find(root / folder, name) is not None)
+    folder = next(there, folders[0])
+    return f"{folder}/" if folder else ""
+
+
+class Finder:
+    """Finds files by names as tables write them; folders are listed once."""
+
+    def __init__(self) -> None:
+        self._entries = cache(_entries)
+
+    def find(self, root: Path, name: str) -> Path | None:
+        """Return the file of that name below a folder, or of an absolute name; None if none.
+
+        A name is met by the very same on disk or, failing that, by one that differs in case or in
+        Unicode form (macOS stores names decomposed); "./" and "\\" are what they mean.
+
+        Raises
+        ------
+        ValueError
+            If two or more files differ from the name only so.
+        """
+        found = root
+        relative = Path(os.path.normpath(name.replace("\\", "/")))
+        if relative.is_absolute():
+            found, relative = Path(relative.anchor), relative.relative_to(relative.anchor)
+        for part in relative.parts:
+            there = self._entries(found).get(_key(part), [])
+            if (
+                not there and not (found / part).exists()
+            ):  # "..", or a folder that may not be listed
+                return None
+            if len(there) > 1 and part not in there:
+                raise ValueError(
+                    f"{name!r} may be {' or '.join(map(repr, sorted(there)))} in {found}: write it "
+                    "as the file is called"
+                )
+            found /= there[0] if there and part not in there else part
+        return found
+
+
+def _key(name: str) -> str:
+    """Return what names of one file have in common, whatever their case and Unicode form."""
+    return unicodedata.normalize("NFC", name.lower())
+
+
+def _entries(folder: Path) -> dict[str, list[str]]:
+    """Return the names of what lies in a folder, by their keys."""
+    names: dict[str, list[str]] = {}
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            names.setdefault(_key(name), []).append(name)
+    return names
 
 
 def locate_images(
@@ -41,13 +96,13 @@ def locate_images(
     also: Collection[str] = (),
     strict: bool = True,
 ) -> list[str]:
-    """Return the paths of images, found whatever the case of their names.
+    """Return the paths of images, found whatever the case and Unicode form of their names.
 
     Parameters
     ----------
     root : Path
     names : list of str
-        Relative to `root`, with forward slashes.
+        Relative to `root`, or absolute.
     title, expected : str
         For messages: what this is, and what the folder should look like.
     also : iterable of str
@@ -59,31 +114,55 @@ def locate_images(
     -------
     list of str
     """
-    names = [str(name).replace("\\", "/") for name in names]
-    there = {}
-    for folder in {name.rpartition("/")[0] for name in names}:
-        for path in _visible_files(root / folder):
-            # TID's lists say i01 where the disk says I01, and people rename .JPG
-            there[f"{folder}/{path.name}".lstrip("/").lower()] = path
-    missing = [name for name in names if name.lower() not in there]
-    if missing:
+    names, finder = [str(name) for name in names], Finder()
+    found = [finder.find(root, name) for name in names]
+    paths = [path for path in found if path is not None]
+    if len(paths) < len(names):
+        missing = [name for name, path in zip(names, found, strict=True) if path is None]
         raise FileNotFoundError(
             f"{title}: {len(missing)} of {len(names)} images are missing in {root}: "
             f"{_first_few(missing)}. Expected:\n{expected}"
         )
     if strict:
-        known = {name.lower() for name in (*names, *also)}
+        known = {*paths, *(finder.find(root, name) for name in also)}
         unknown = sorted(
-            key
-            for key, path in there.items()
-            if key not in known and path.suffix.lower() in IMAGE_SUFFIXES
+            str(path.relative_to(root))
+            for folder in {path.parent for path in paths}
+            for path in _visible_files(folder)
+            if path not in known and path.suffix.lower() in IMAGE_SUFFIXES
         )
         if unknown:
             raise ValueError(
                 f"{title}: {len(unknown)} images in {root} are not in the score file: "
                 f"{_first_few(unknown)}. Move them away. Expected:\n{expected}"
             )
-    return [str(there[name.lower()]) for name in names]
+    return [str(path) for path in paths]
+
+
+def copies(paths: Sequence[str]) -> dict[int, int]:
+    """Return which files hold the same bytes as an earlier one: {index: index of the first}.
+
+    Only files of one size are opened, and read whole only if their first 4 kB are equal. Empty
+    ones hold nothing that could be the same.
+    """
+    groups = [[index for index, path in enumerate(paths) if os.path.getsize(path)]]
+    for tell_apart in (os.path.getsize, _start, _digest):
+        by_sight: dict[tuple[int, Any], list[int]] = {}
+        for number, group in enumerate(groups):
+            for index in group:
+                by_sight.setdefault((number, tell_apart(paths[index])), []).append(index)
+        groups = [group for group in by_sight.values() if len(group) > 1]
+    return {index: group[0] for group in groups for index in group[1:]}
+
+
+def _start(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(4096)
+
+
+def _digest(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def name_parts(names: Iterable[str]) -> list[list[str]]:
@@ -93,7 +172,7 @@ def name_parts(names: Iterable[str]) -> list[list[str]]:
 
 def _visible_files(folder: Path) -> list[Path]:
     """Return the files of a folder, hidden ones left out (macOS leaves ._a.jpg beside a.jpg)."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # never raises, for a link to itself or no permission
         return []
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
 

@@ -2,29 +2,115 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from skiqa._types import Floats
 
+Rows: TypeAlias = list[list[Any]]  # cells are str, number or None
 
-def read_rows(file: Path, sheet: str | None = None) -> list[list[Any]]:
-    """Return the rows of a table, lists of str, number or None: .csv, or .xlsx with openpyxl.
+# what programs write where there is nothing, in lower case
+MISSING = {"", "na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "-"}
 
-    A CSV beside an Excel sheet, of the same name, is read in its place.
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_MARKS = {  # of the encodings that begin with one; UTF-32's begins with UTF-16's
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def read_rows(
+    file: Path, sheet: str | None = None, fits: Callable[[Rows], object] | None = None
+) -> Rows:
+    """Return the rows of a table that are not empty: text, or .xlsx with openpyxl.
+
+    A CSV beside an Excel sheet, of the same name, is read in its place. Of text the encoding is
+    told by its mark, else it is UTF-8, else Windows-1252; the delimiter is the one that the csv
+    module sniffs or, should `fits` refuse the rows that it gives, the first other one that fits.
+
+    Warns
+    -----
+    UserWarning
+        Of an encoding other than UTF-8, and of a delimiter other than the comma.
     """
-    if file.suffix == ".xlsx":
+    if file.suffix.lower() == ".xlsx":
         beside = file.with_suffix(".csv")
         if not beside.exists():
             return _read_excel(file, sheet)
         file = beside
-    with open(file, newline="", encoding="utf-8-sig") as lines:
-        return [row for row in csv.reader(lines) if row]
+    text, encoding = _decode(file)
+    rows, delimiter = _split(text, file, fits or bool)
+    decisions = [f"its encoding is taken to be {encoding}"] if encoding else []
+    if delimiter != ",":
+        decisions.append(f"its cells are taken to be separated by {_DELIMITERS[delimiter]}")
+    if decisions:
+        warnings.warn(f"{file}: {', '.join(decisions)}.", UserWarning, stacklevel=4)
+    return rows
+
+
+def _decode(file: Path) -> tuple[str, str | None]:
+    """Return the text of a file, and its encoding where that is not UTF-8."""
+    data = file.read_bytes()
+    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise ValueError(f"{file} is a spreadsheet by its content: save it as .csv, or as .xlsx")
+    marked = next((name for mark, name in _MARKS.items() if data.startswith(mark)), None)
+    if marked is None and b"\0" in data:  # Latin letters in UTF-16 are every other byte
+        marked = "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
+    for encoding in [marked] if marked else ["utf-8", "cp1252"]:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        name = encoding.upper().replace("CP1252", "Windows-1252")
+        return text, None if encoding.startswith("utf-8") else name
+    raise ValueError(f"{file} is no text in UTF-8, UTF-16 or Windows-1252: save it as UTF-8")
+
+
+def _split(text: str, file: Path, fits: Callable[[Rows], object]) -> tuple[Rows, str]:
+    """Return the rows of a text, and their delimiter."""
+    named = re.match(r"sep=(.)\r?\n", text)  # Excel's own way to say it
+    delimiters = [named[1]] if named and named[1] in _DELIMITERS else list(_candidates(text))
+    text = text[named.end() :] if named else text
+    first: Rows | None = None
+    trouble = None
+    for delimiter in delimiters:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        try:
+            rows = [row for row in lines if any(cell.strip() for cell in row)]
+        except csv.Error as error:
+            if first is None and trouble is None:
+                trouble = f"{file}, line {lines.line_num}: {error}: is a quote not closed?"
+            continue
+        if fits(rows):
+            return rows, delimiter
+        first = rows if first is None else first
+    if trouble is not None:
+        raise ValueError(trouble)
+    return first or [], ","
+
+
+def _candidates(text: str) -> Iterator[str]:
+    """Yield the delimiter that the csv module sniffs, then the others."""
+    sample = text[:8192]
+    if len(text) > len(sample):
+        sample = sample[: sample.rfind("\n") + 1] or sample
+    try:
+        sniffed = csv.Sniffer().sniff(sample, "".join(_DELIMITERS)).delimiter
+    except csv.Error:  # one column, or nothing
+        sniffed = ","
+    yield sniffed
+    yield from (delimiter for delimiter in _DELIMITERS if delimiter != sniffed)
 
 
 def _read_excel(file: Path, sheet: str | None) -> list[list[Any]]:
@@ -51,20 +137,31 @@ def read_columns(file: Path, *names: str, sheet: str | None = None) -> list[list
 
     The header is the first row that has all the names, whatever their case and spacing.
     """
-    rows = read_rows(file, sheet)
-    for number, row in enumerate(rows):
-        header = [_normalised(cell) for cell in row]
-        if all(_normalised(name) in header for name in names):
-            places = [header.index(_normalised(name)) for name in names]
-            body = [[_cell(row, place) for place in places] for row in rows[number + 1 :]]
-            body = [row for row in body if any(cell != "" for cell in row)]
-            return [[row[k] for row in body] for k in range(len(names))]
-    raise ValueError(
-        f"{file} has no columns {list(names)}: its first row is {rows[0] if rows else 'missing'}"
-    )
+    rows = read_rows(file, sheet, fits=lambda rows: _header_place(rows, names) is not None)
+    place = _header_place(rows, names)
+    if place is None:
+        first = rows[0] if rows else "missing"
+        raise ValueError(f"{file} has no columns {list(names)}: its first row is {first}")
+    return columns_of(rows[place:], names)
 
 
-def _normalised(cell: Any) -> str:
+def _header_place(rows: Rows, names: Sequence[str]) -> int | None:
+    """Return the first row that has all the names."""
+    wanted = {normalised(name) for name in names}
+    return next((n for n, row in enumerate(rows) if wanted <= {*map(normalised, row)}), None)
+
+
+def columns_of(rows: Rows, names: Sequence[str]) -> list[list[Any]]:
+    """Return named columns of rows whose first is the header; rows empty in all are left out."""
+    header = [normalised(cell) for cell in rows[0]]
+    places = [header.index(normalised(name)) for name in names]
+    body = [[_cell(row, place) for place in places] for row in rows[1:]]
+    body = [row for row in body if any(cell != "" for cell in row)]
+    return [[row[k] for row in body] for k in range(len(names))]
+
+
+def normalised(cell: Any) -> str:
+    """Return the text of a cell of a header, whatever its case and spacing."""
     return re.sub(r"[\s_]+", " ", str(cell)).strip().lower()
 
 
@@ -73,25 +170,56 @@ def _cell(row: Sequence[Any], place: int) -> Any:
     return value.strip() if isinstance(value, str) else ("" if value is None else value)
 
 
-def parse_floats(values: Sequence[Any], file: Path) -> Floats:
-    """Return float64; a value that is no number is an error that names its row."""
-    parsed = np.empty(len(values))
-    for index, value in enumerate(values):
+def is_missing(cell: Any) -> bool:
+    """Whether nothing stands in a cell."""
+    return str(cell).strip().lower() in MISSING
+
+
+def parse_floats(values: Sequence[Any], file: Path, *, missing: bool = False) -> Floats:
+    """Return finite float64; NaN, if that is allowed, where nothing stands in a cell.
+
+    Raises
+    ------
+    ValueError
+        If a value is no finite number; the message names its row, the first below a header is 1.
+
+    Warns
+    -----
+    UserWarning
+        Of decimal commas, and of words such as "NA" that are taken for empty cells.
+    """
+    texts = [str(value).strip() for value in values]
+    if any("," in text for text in texts) and not any("." in text for text in texts):
+        texts = [text.replace(",", ".") for text in texts]
+        # of the second column the same words from the same place, which Python shows once
+        message = f"{file}: numbers are taken to be written with decimal commas."
+        warnings.warn(message, UserWarning, stacklevel=1)
+    parsed, words = np.empty(len(values)), []
+    for index, text in enumerate(texts):
+        if missing and text.lower() in MISSING:
+            parsed[index] = np.nan
+            words += [text] if text else []
+            continue
         try:
-            parsed[index] = float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"{file}: {value!r}, row {index}, is no number") from None
+            parsed[index] = float(text)
+        except ValueError:
+            parsed[index] = np.nan
+        if not np.isfinite(parsed[index]):
+            raise ValueError(f"{file}: {values[index]!r}, row {index + 1}, is no finite number")
+    if words:
+        message = f"{file}: {len(words)} cells such as {words[0]!r} are taken to be empty."
+        warnings.warn(message, UserWarning, stacklevel=3)
     return parsed
 
 
 def read_floats(file: Path) -> Floats:
     """Return the numbers in a text file, which white space separates."""
-    return parse_floats(file.read_text().split(), file)
+    return parse_floats(_decode(file)[0].split(), file)
 
 
 def read_lines(file: Path, separator: str | None = None) -> list[list[str]]:
     """Return the fields of each line of a text file; None: white space separates them."""
-    return [line.split(separator) for line in file.read_text().splitlines() if line.strip()]
+    return [line.split(separator) for line in _decode(file)[0].splitlines() if line.strip()]
 
 
 def read_mat(file: Path) -> dict[str, Any]:
