@@ -21,10 +21,10 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from skiqa import load_model
-from skiqa._features import extract as module
+from skiqa._features import runners as module
 from skiqa._features.extract import Extraction, extract
 from skiqa._inputs.containers import as_image_list
-from skiqa._network.state import random_state_of
+from skiqa._network.build import random_state_of
 
 NETWORKS = (
     "resnet18",
@@ -49,17 +49,17 @@ def photo_of(height, width):
 
 def features(extraction, photo, engine):
     """Return the features of a photo, by the engine or by PyTorch."""
-    with mock.patch.object(module, "live_engine", module.live_engine if engine else no_engine):
+    with mock.patch.object(module, "live_engines", module.live_engines if engine else no_engine):
         ((_, row),) = extract(as_image_list([photo]), extraction, n_jobs=1, on_error="raise")
     return row
 
 
-def no_engine(network, pooling):
-    return None
+def no_engine(state, pooling):
+    return [None] * len(state.networks)
 
 
 def speed(rounds):
-    extraction = load_model()[0].extraction(torch.device("cpu"))
+    extraction = load_model()[0].extraction("cpu")
     print("| pixels | PyTorch, ms | engine, ms | ratio |\n| --- | --- | --- | --- |")
     for height, width in ((512, 512), (624, 840)):
         photo = photo_of(height, width)

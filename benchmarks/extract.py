@@ -218,8 +218,8 @@ def child(task, folder, pixels):
         import torch
         from PIL import Image
 
+        from skiqa._network.build import build
         from skiqa._network.live import to_input
-        from skiqa._network.state import build
 
         network = build(model[0].state_).eval()
         with torch.inference_mode():

@@ -26,8 +26,8 @@ from extract import chosen_photos
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._inputs.containers import as_image_list
 from skiqa._inputs.prefetch import iter_decoded
+from skiqa._network.build import random_state_of
 from skiqa._network.device import resolve_device, training_dtype
-from skiqa._network.state import random_state_of
 from skiqa._training.loop import train
 from skiqa._training.schedule import Plan, cut_window, sample_seeds
 from skiqa._training.trainer import Trainer

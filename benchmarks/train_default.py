@@ -31,9 +31,10 @@ import skiqa
 from skiqa import ContrastiveQualityEncoder
 from skiqa._features.constants import standardising_constants
 from skiqa._inputs.containers import as_image_list
+from skiqa._network.build import to_arrays
 from skiqa._network.device import resolve_device
 from skiqa._network.stages import Stages
-from skiqa._network.state import EncoderState, to_arrays
+from skiqa._network.state import EncoderState
 from skiqa._network.weight_files import load_state
 from skiqa.degradations.blur import gaussian_blur
 from skiqa.degradations.compression import jpeg

@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import PIL
-import torch
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -25,7 +25,7 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skiqa._features.cache import FeatureCache
@@ -33,20 +33,24 @@ from skiqa._features.extract import EXTRACTION_VERSION, Extraction, Row, extract
 from skiqa._features.width import row_width
 from skiqa._inputs.estimators import open_images
 from skiqa._inputs.images import ImageList
-from skiqa._network.device import resolve_device, training_dtype
+from skiqa._network.accelerator import extraction_device
 from skiqa._network.starting_state import starting_state
 from skiqa._network.state import EncoderState, current_versions
 from skiqa._progress import progress_bar
-from skiqa._training.checkpoints import NoFolder, TrainingFolder
-from skiqa._training.distributed import from_first, rank
-from skiqa._training.hooks import Hooks
-from skiqa._training.loop import train
-from skiqa._training.run import Run, authentic_marks
-from skiqa._training.schedule import DECIDED_BY_OBJECTIVE, Plan, make_plan
-from skiqa._training.trainer import Trainer
+from skiqa._training.marks import authentic_marks
 from skiqa._types import Images
 from skiqa._types import Path as AnyPath
-from skiqa.objectives import OBJECTIVES, Objective
+from skiqa.objectives import NAMES
+
+if TYPE_CHECKING:
+    import torch
+
+    from skiqa._training.run import Run
+    from skiqa._training.schedule import Plan
+    from skiqa._training.trainer import Trainer
+    from skiqa.objectives import Objective
+
+# PyTorch is imported where a network is trained, not here: a scorer does without it.
 
 
 class ContrastiveQualityEncoder(
@@ -207,7 +211,7 @@ class ContrastiveQualityEncoder(
         "backbone": [str, None],
         "weights": [str, os.PathLike, None],
         "epochs": [Interval(Integral, 0, None, closed="left")],
-        "objective": [StrOptions(set(OBJECTIVES)), Objective],
+        "objective": [StrOptions(set(NAMES)), HasMethods(["views", "loss", "pool"])],
         "batch_size": [Interval(Integral, 2, None, closed="left"), None],
         "view_size": [Interval(Integral, 8, None, closed="left"), None],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
@@ -323,12 +327,14 @@ class ContrastiveQualityEncoder(
         seed = self._seed()
         start = self._start(seed, trained=self.epochs > 0)
         marks = authentic_marks(authentic, len(images))
-        resolve_device(self.device, strict=True)
+        extraction_device(self.device, strict=True)
         self.n_iter_, self.loss_curve_, self.history_ = 0, [], []
         self.training_state_ = self.checkpoint_path_ = None
         context = self._init_callback_context(max_subtasks=self.epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         if self.epochs:
+            from skiqa._training.run import Run
+
             kept = start.networks if self.keep_start else ()
             plan = self.training_plan(len(images))
             run = Run(images, marks, start, kept, plan, seed)
@@ -358,6 +364,8 @@ class ContrastiveQualityEncoder(
         self : object
             Encoder with ``n_iter_`` one higher.
         """
+        from skiqa._training.run import Run
+
         first = not hasattr(self, "state_")
         images = self.open_images(X, reset=first)
         if first:
@@ -369,11 +377,10 @@ class ContrastiveQualityEncoder(
             kept = start.networks if self.keep_start else ()
         else:
             start, kept = self.state_, self.state_.networks[1:]
-        marks = authentic_marks(authentic, len(images))
         plan = self.training_plan(len(images), epochs=1, constant=True, first_epoch=self.n_iter_)
         context = self._init_callback_context(task_name="partial_fit", max_subtasks=1)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        run = Run(images, marks, start, kept, plan, seed)
+        run = Run(images, authentic_marks(authentic, len(images)), start, kept, plan, seed)
         self.training_state_ = self._train(run, context, {"X": X, "y": y})
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
@@ -452,20 +459,20 @@ class ContrastiveQualityEncoder(
             Counted up from 0.
         row : ndarray of shape (n_features,), float32, or ImageError
         """
-        extraction = self.extraction(resolve_device(self.device, strict=False))
+        extraction = self.extraction(extraction_device(self.device, strict=False))
         n_jobs = self.n_jobs if n_jobs is None else n_jobs
         if self.cache_dir is None:
             return extract(images, extraction, n_jobs=n_jobs, on_error=on_error)
         cache = FeatureCache(self.cache_dir, self._cache_folder())
         return extract_cached(images, extraction, cache, n_jobs=n_jobs, on_error=on_error)
 
-    def extraction(self, device: torch.device) -> Extraction:
+    def extraction(self, device: str | torch.device) -> Extraction:
         """Return how images become features on a device, under the parameters as they are now."""
         return Extraction(
             state=self.state_,
             scales=tuple(self.scales),
             pooling=self.pooling,
-            device=device,
+            device=str(device),
             precision=self.precision,
             max_pixels=self._viewing_size(self.state_),
         )
@@ -503,6 +510,8 @@ class ContrastiveQualityEncoder(
         ValueError
             If there are fewer than two images.
         """
+        from skiqa._training.schedule import DECIDED_BY_OBJECTIVE, make_plan
+
         given = {name: getattr(self, name) for name in DECIDED_BY_OBJECTIVE}
         return make_plan(
             self.make_objective(),
@@ -520,6 +529,8 @@ class ContrastiveQualityEncoder(
 
     def make_objective(self) -> Objective:
         """Return the objective that `objective` names, or a clone of it, its parameters checked."""
+        from skiqa.objectives import OBJECTIVES
+
         if isinstance(self.objective, str):
             return OBJECTIVES[self.objective]()
         objective: Objective = clone(self.objective)
@@ -556,7 +567,12 @@ class ContrastiveQualityEncoder(
 
     def _seed(self) -> int:
         """Draw the integer that decides a run; the same in all processes that train together."""
-        return from_first(int(check_random_state(self.random_state).randint(2**31 - 1)))
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        if "torch" not in sys.modules:
+            return seed  # no processes train together
+        from skiqa._training.distributed import from_first
+
+        return from_first(seed)
 
     def _cache_folder(self) -> str:
         """Return the digest of everything, but the image, that changes a feature."""
@@ -574,6 +590,13 @@ class ContrastiveQualityEncoder(
 
     def _train(self, run: Run, context: Any, data: dict[str, Any]) -> dict[str, Any]:
         """Train, take on the result, and return what `partial_fit` may go on with."""
+        from skiqa._network.device import resolve_device, training_dtype
+        from skiqa._training.checkpoints import NoFolder, TrainingFolder
+        from skiqa._training.distributed import rank
+        from skiqa._training.hooks import Hooks
+        from skiqa._training.loop import train
+        from skiqa._training.trainer import Trainer
+
         start, plan = run.start, run.plan
         device = resolve_device(self.device, strict=True)
         self.objective_ = self.make_objective()

@@ -393,7 +393,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         scores = slope * self._score(images) + offset
         if not return_std:
             return scores
-        viewed = self.pipeline_[0].extraction(resolve_device(self.device, strict=False)).max_pixels
+        viewed = self.pipeline_[0].extraction("cpu").max_pixels
         decoded = iter_decoded(images, n_jobs=self.n_jobs, max_pixels=viewed)
         spread = [slope * self._spread_of_windows(cast("Pixels", image)) for _, image in decoded]
         return scores, np.array(spread)

@@ -9,21 +9,21 @@ from collections.abc import Generator, Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skiqa import _PUBLIC, __version__, _types, degradations, objectives
+from skiqa import _PUBLIC, __version__, _types
 from skiqa._disk import whole_file
 from skiqa._encoder import ContrastiveQualityEncoder
-from skiqa._features.scorer import Scorer, scorer_graph
 from skiqa._network.authors_regressors import load_regressor
+from skiqa._network.engine import with_graphs
+from skiqa._network.graph import Graph
 from skiqa._network.state import EncoderState
 from skiqa._network.weight_files import (
     BUNDLED,
@@ -35,6 +35,9 @@ from skiqa._network.weight_files import (
 )
 from skiqa._ridge import fitted_ridge
 from skiqa.exceptions import ImageError
+
+if TYPE_CHECKING:
+    from skiqa._features.scorer import Scorer
 
 __all__ = [
     "TRUSTED",
@@ -64,11 +67,13 @@ def __getattr__(name: str) -> list[str]:
 @cache
 def _trusted_types() -> list[str]:
     """Return the names of skiqa's estimators, objectives and spaces, of a state and of paths."""
+    from skiqa import degradations, objectives  # import PyTorch
+
     public = [getattr(import_module(module), name) for name, module in _PUBLIC.items()]
     public += [getattr(objectives, name) for name in objectives.__all__]
     public += [getattr(degradations, name) for name in degradations.__all__]
     estimators = {x for x in public if isinstance(x, type) and issubclass(x, BaseEstimator)}
-    held = estimators - {objectives.Objective, degradations.Space} | {EncoderState}
+    held = estimators - {objectives.Objective, degradations.Space} | {EncoderState, Graph}
     names = [f"{cls.__module__}.{cls.__qualname__}" for cls in held]
     return sorted([*names, "pathlib.PosixPath", "pathlib.WindowsPath"])  # cache_dir and such
 
@@ -146,7 +151,8 @@ def save(model: BaseEstimator, path: _types.Path, *, half: bool = False) -> None
             skops.io.dump(model, file)
         return
     encoder, regressor = _split(model)
-    tensors, header = state_to_tensors(encoder.state_, np.float16 if half else np.float32)
+    state = with_graphs(encoder.state_, encoder.pooling)
+    tensors, header = state_to_tensors(state, np.float16 if half else np.float32)
     tensors = {f"encoder.{name}": array for name, array in tensors.items()}
     header = {"encoder": header}
     header["parameters"] = {name: getattr(encoder, name) for name in _FEATURE_PARAMETERS}
@@ -203,11 +209,13 @@ def to_onnx(model: Pipeline, path: _types.Path) -> None:
     """
     import onnx
 
+    from skiqa._features.scorer import scorer_graph
+
     scorer = _exportable(model)
     encoder = model[0]
     graph = onnx.load_model_from_string(scorer_graph(scorer))
     about = {"skiqa": __version__, "card": json.dumps(encoder.state_.card)}
-    max_pixels = encoder.extraction(torch.device("cpu")).max_pixels
+    max_pixels = encoder.extraction("cpu").max_pixels
     if max_pixels is not None:
         about["max_pixels"] = str(max_pixels)
     onnx.helper.set_model_props(graph, about)
@@ -218,6 +226,8 @@ def to_onnx(model: Pipeline, path: _types.Path) -> None:
 
 def _exportable(model: Any) -> Scorer:
     """Return what is exported of a model; TypeError naming the step that cannot be."""
+    from skiqa._features.scorer import Scorer  # imports PyTorch
+
     if not _is_scorer(model):
         raise TypeError(
             "Only a Pipeline that begins with a ContrastiveQualityEncoder and ends with a "

@@ -10,7 +10,7 @@ from skiqa._features.extract import Extraction
 from skiqa._fine_tuning.sources import Photos
 from skiqa._fine_tuning.tuner import FineTuningPlan
 from skiqa._inputs.containers import as_image_list
-from skiqa._network.state import build, random_state_of
+from skiqa._network.build import build, random_state_of
 
 STATE = random_state_of("test_efficientnet", 0)
 
@@ -27,7 +27,7 @@ def windows(n=4, seed=0):
 
 
 def extraction(state=STATE, scales=(1.0, 0.5), pooling="stages"):
-    return Extraction(state, scales, pooling, CPU, "float32")
+    return Extraction(state, scales, pooling, "cpu", "float32")
 
 
 def photos(images=(), pooling="stages", window_size=None):

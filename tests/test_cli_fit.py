@@ -8,7 +8,7 @@ from PIL import Image, ImageFilter
 from sklearn.datasets import load_sample_images
 
 from skiqa import load_model
-from skiqa._network.state import random_state_of
+from skiqa._network.build import random_state_of
 from skiqa._network.weight_files import state_to_tensors, write_file
 from skiqa.cli import main
 from skiqa.metrics import srocc_score

@@ -17,8 +17,7 @@ from PIL import Image
 
 from skiqa import ContrastiveQualityEncoder
 from skiqa.cli import main
-from skiqa.cli._pretrain import OBJECTIVES, _print_where_it_goes_on
-from skiqa.objectives import OBJECTIVES as KNOWN
+from skiqa.cli._pretrain import _print_where_it_goes_on
 
 OPTIONS = ["--backbone", TINY, "--batch-size", "4", "--view-size", "64", "--device", "cpu"]
 
@@ -163,7 +162,3 @@ def test_unreadable_photo():
     assert "photos/8.png" in output
     assert "--on-error nan" in output
     assert "X[" not in output
-
-
-def test_choices_are_the_objectives():
-    assert sorted(OBJECTIVES) == sorted(KNOWN)

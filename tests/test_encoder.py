@@ -222,7 +222,7 @@ def test_content_stands_beside(crops, fitted, content_file, pooling, tmp_path):
 
 def test_content_is_standardised_by_the_training_photos(crops, content_file, monkeypatch):
     raw = replace(load(content_file).state_, center=None, scale=None)
-    monkeypatch.setattr("skiqa._network.starting_state.timm_state", lambda name: raw)
+    monkeypatch.setattr("skiqa._network.build.timm_state", lambda name: raw)
     both = tiny(content_backbone="test_efficientnet").fit(crops)
     rows = both.transform(crops)
     np.testing.assert_allclose(rows.mean(axis=0), 0, atol=1e-6)

@@ -6,7 +6,8 @@ from sklearn.datasets import load_sample_images
 from skiqa._features.constants import standardising_constants
 from skiqa._features.extract import Extraction, extract
 from skiqa._inputs.containers import as_image_list
-from skiqa._network.state import EncoderState, random_state_of
+from skiqa._network.build import random_state_of
+from skiqa._network.state import EncoderState
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,7 @@ def photos():
 
 
 def stage_features(images, state):
-    extraction = Extraction(state, (1.0, 0.5), "stages", CPU, "auto")
+    extraction = Extraction(state, (1.0, 0.5), "stages", "cpu", "auto")
     rows = extract(images, extraction, n_jobs=None, on_error="raise")
     return np.stack([row for _, row in rows])
 

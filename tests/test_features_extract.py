@@ -7,11 +7,14 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from skiqa._features import extract as module
-from skiqa._features.extract import Extraction, Runner, extract
+from skiqa._features import runners
+from skiqa._features.extract import Extraction, extract
+from skiqa._features.pool import TorchRunner
 from skiqa._inputs.containers import as_image_list
 from skiqa._network import tiles
+from skiqa._network.build import random_state_of
 from skiqa._network.live import live_networks
-from skiqa._network.state import EncoderState, random_state_of
+from skiqa._network.state import EncoderState
 from skiqa.exceptions import ImageError
 
 
@@ -22,7 +25,7 @@ def photos():
 
 
 def rows_of(photos, state, scales=(1.0, 0.5), pooling="stages", precision="auto", n_jobs=None):
-    extraction = Extraction(state, scales, pooling, CPU, precision)
+    extraction = Extraction(state, scales, pooling, "cpu", precision)
     found = list(extract(as_image_list(photos), extraction, n_jobs=n_jobs, on_error="raise"))
     assert [index for index, _ in found] == list(range(len(photos)))
     return np.stack([row for _, row in found])
@@ -72,10 +75,11 @@ def test_batches_of_one_size_equal_one_by_one(photos):
     state = random_state_of(TINY, 0)
     alone = rows_of([*photos, *photos], state)
     group = list(enumerate(np.ascontiguousarray(p) for p in [*photos, *photos]))
-    extraction = Extraction(state, (1.0, 0.5), "stages", CPU, "float32")
-    runners = [Runner(network, None) for network in live_networks(state, CPU, torch.float32)]
+    extraction = Extraction(state, (1.0, 0.5), "stages", "cpu", "float32")
+    networks = live_networks(state, CPU, torch.float32)
+    in_torch = [TorchRunner(network, "stages", CPU, torch.float32) for network in networks]
     images = as_image_list([*photos, *photos])
-    rows = module._pool_group(images, group, extraction, runners)
+    rows = module._pool_group(images, group, extraction, in_torch)
     together = np.stack([rows[i] for i in range(6)]) / np.sqrt(1600)
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
 
@@ -83,7 +87,7 @@ def test_batches_of_one_size_equal_one_by_one(photos):
 def test_engines_and_pytorch_agree(photos, monkeypatch):
     state = random_state_of(TINY, 0)
     found = rows_of(photos, state)
-    monkeypatch.setattr(module, "live_engine", lambda network, pooling: None)
+    monkeypatch.setattr(runners, "live_engines", lambda state, pooling: [None])
     expected = rows_of(photos, state)
     assert not np.array_equal(found, expected)  # they are two
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
@@ -103,12 +107,13 @@ def test_large_photos_among_threads(photos, monkeypatch):
     """They run in tiles in PyTorch, one at a time, and do not change the order."""
     state = random_state_of(TINY, 0)
     expected = rows_of(photos, state)
-    monkeypatch.setattr(tiles, "TILED_ABOVE", photos[0].shape[0] * photos[0].shape[1])
+    for room in (tiles, runners):
+        monkeypatch.setattr(room, "TILED_ABOVE", photos[0].shape[0] * photos[0].shape[1])
     np.testing.assert_allclose(rows_of(photos, state, n_jobs=2), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_threads_stop_at_an_error_in_its_turn(photos):
-    extraction = Extraction(random_state_of(TINY, 0), (1.0,), "avg", CPU, "auto")
+    extraction = Extraction(random_state_of(TINY, 0), (1.0,), "avg", "cpu", "auto")
     images = as_image_list([photos[0], photos[1], "missing.jpg", *photos])
     rows = extract(images, extraction, n_jobs=3, on_error="raise")
     assert [next(rows)[0], next(rows)[0]] == [0, 1]

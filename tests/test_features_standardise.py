@@ -2,7 +2,8 @@ import numpy as np
 from conftest import TINY
 
 from skiqa._features.standardise import standardiser
-from skiqa._network.state import EncoderState, random_state_of
+from skiqa._network.build import random_state_of
+from skiqa._network.state import EncoderState
 
 
 def test_each_scale_takes_the_nearest_constants():

@@ -10,7 +10,7 @@ from fine_tuning_parts import STATE, extraction, network, photos, windows
 from skiqa._features.extract import extract
 from skiqa._fine_tuning.kept_maps import KeptMaps
 from skiqa._fine_tuning.sources import Photos
-from skiqa._network.state import build, random_state_of
+from skiqa._network.build import build, random_state_of
 
 
 def kept_maps(folder):

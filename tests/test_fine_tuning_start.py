@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from skiqa import ContrastiveQualityEncoder, FineTunedQualityRegressor
 from skiqa._fine_tuning.start import starting_encoder
 from skiqa._inputs.containers import as_image_list
-from skiqa._network.state import random_state_of
+from skiqa._network.build import random_state_of
 from skiqa._network.weight_files import BUNDLED, load_state, state_to_tensors, write_file
 
 
@@ -62,7 +62,7 @@ def test_a_name_of_timm_is_an_encoder_with_its_own_weights(rated, monkeypatch):
     images, y, groups = rated
     state = random_state_of("test_efficientnet", 7)
     monkeypatch.setattr(
-        "skiqa._network.starting_state.timm_state", {"test_efficientnet": state}.__getitem__
+        "skiqa._network.build.timm_state", {"test_efficientnet": state}.__getitem__
     )
     model = FineTunedQualityRegressor("test_efficientnet", epochs=0, alpha=1e-3)
     model.fit(images, y, groups=groups)

@@ -7,7 +7,7 @@ from fine_tuning_parts import network, photos, plan, windows
 
 from skiqa._fine_tuning.data import BatchTargets
 from skiqa._fine_tuning.tuner import FineTuner, parameter_groups
-from skiqa._network.state import build, random_state_of, to_arrays
+from skiqa._network.build import build, random_state_of, to_arrays
 
 
 def tuner(**changes):

@@ -13,12 +13,13 @@ from sklearn.preprocessing import StandardScaler
 import skiqa
 from skiqa import ContrastiveQualityEncoder
 from skiqa._features.standardise import finisher
+from skiqa._features import runners
 from skiqa._features.width import row_width
 from skiqa._inputs.resizing import pad_for_network
 from skiqa._network import tiles
+from skiqa._network.build import random_state_of
 from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
-from skiqa._network.state import random_state_of
 from skiqa._ridge import fitted_ridge
 from skiqa.degradations import degrade
 from skiqa.exceptions import ImageError
@@ -156,7 +157,8 @@ def test_large_photos_in_tiles(china, monkeypatch, backbone, pooling):
     coef = np.random.default_rng(0).normal(size=row_width(state, encoder.scales, pooling))
     model = make_pipeline(encoder, fitted_ridge(coef, 3.0, 1.0))
     _, whole = quality_map(model, photo, grid=(7, 5))
-    monkeypatch.setattr(tiles, "TILED_ABOVE", 0)
+    for room in (tiles, runners):
+        monkeypatch.setattr(room, "TILED_ABOVE", 0)
     monkeypatch.setattr(tiles, "TILE_PIXELS", 96**2)
     score, cells = quality_map(model, photo, grid=(7, 5))
     assert score == pytest.approx(model.predict([photo])[0], rel=1e-6)

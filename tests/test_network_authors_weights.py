@@ -15,7 +15,9 @@ from torchvision.transforms.functional import to_tensor
 
 from skiqa import ContrastiveQualityEncoder
 from skiqa._network.authors_weights import LAYOUTS, load_authors_state
-from skiqa._network.state import EncoderState, array_shapes, random_state_of
+from skiqa._network.build import random_state_of
+from skiqa._network.shapes import array_shapes
+from skiqa._network.state import EncoderState
 from skiqa._network.weight_files import load_state, state_to_tensors, tensors_to_state, write_file
 from skiqa.objectives import Contrique
 from skiqa.persistence import load, load_regressor, save

@@ -4,8 +4,8 @@ import torch
 from conftest import TINY
 
 from skiqa._network.batchnorm import absorb_batchnorm, fold_batchnorm
+from skiqa._network.build import load_arrays, to_arrays
 from skiqa._network.stages import Stages
-from skiqa._network.state import load_arrays, to_arrays
 
 
 def image(side=96):

@@ -6,9 +6,10 @@ import torch
 from conftest import CPU, TINY
 
 from skiqa._network import live
+from skiqa._network.build import build, random_state_of
 from skiqa._network.live import live_networks, normalise, to_input
 from skiqa._network.stages import Stages
-from skiqa._network.state import EncoderState, build, random_state_of
+from skiqa._network.state import EncoderState
 
 
 @pytest.fixture

@@ -8,16 +8,9 @@ import timm
 import torch
 from conftest import TINY
 
+from skiqa._network.build import build, load_arrays, random_state_of, timm_state, to_arrays
 from skiqa._network.stages import Stages, seeded
-from skiqa._network.state import (
-    EncoderState,
-    build,
-    current_versions,
-    load_arrays,
-    random_state_of,
-    timm_state,
-    to_arrays,
-)
+from skiqa._network.state import EncoderState, current_versions
 
 
 def test_arrays_round_trip():

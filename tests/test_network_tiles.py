@@ -4,10 +4,11 @@ import torch
 from sklearn.datasets import load_sample_images
 
 from skiqa import ContrastiveQualityEncoder
+from skiqa._features import runners
 from skiqa._features.pool import pool
 from skiqa._network import tiles as module
+from skiqa._network.build import random_state_of
 from skiqa._network.live import live_networks
-from skiqa._network.state import random_state_of
 from skiqa._network.tiles import (
     available_memory,
     bytes_per_pixel,
@@ -107,7 +108,8 @@ def test_memory_that_is_not_there_is_named(network, monkeypatch):
 
 
 def test_memory_is_an_error_of_the_image(monkeypatch):
-    monkeypatch.setattr(module, "TILED_ABOVE", 50_000)
+    for room in (module, runners):
+        monkeypatch.setattr(room, "TILED_ABOVE", 50_000)
     monkeypatch.setattr(module, "available_memory", lambda: 2**20)
     photos = [photo(40, 40), photo(300, 300), photo(50, 40)]
     encoder = ContrastiveQualityEncoder(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from skiqa._network.state import random_state_of
+from skiqa._network.build import random_state_of
 from skiqa._network.weight_files import (
     BUNDLED,
     FORMAT,

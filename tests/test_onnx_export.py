@@ -24,7 +24,7 @@ import skiqa
 from skiqa import ContrastiveQualityEncoder, load_model
 from skiqa._features.scorer import _padded, _scaled
 from skiqa._inputs.resizing import pad_for_network, resize
-from skiqa._network.state import random_state_of
+from skiqa._network.build import random_state_of
 from skiqa.cli import main
 from skiqa.persistence import to_onnx
 

@@ -24,6 +24,7 @@ from sklearn.preprocessing import FunctionTransformer
 import skiqa
 from skiqa import ContrastiveQualityEncoder, _encoder, persistence
 from skiqa._network import live
+from skiqa._network.graph import Graph
 from skiqa._network.state import EncoderState
 from skiqa._network.weight_files import read_file, write_file
 from skiqa.exceptions import ImageError
@@ -272,7 +273,7 @@ def test_trusted_types_are_those_that_models_hold():
     held -= {skiqa.objectives.Objective, skiqa.degradations.Space}
     assert len(held) >= 14
     trusted = {resolve_name(name) for name in persistence.TRUSTED}
-    assert trusted == held | {EncoderState, pathlib.PosixPath, pathlib.WindowsPath}
+    assert trusted == held | {EncoderState, Graph, pathlib.PosixPath, pathlib.WindowsPath}
     assert len(persistence.TRUSTED) == len(trusted)
     with pytest.raises(AttributeError, match="no attribute 'TRUST'"):
         persistence.TRUST  # noqa: B018

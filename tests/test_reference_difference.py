@@ -18,7 +18,7 @@ from sklearn.utils import estimator_checks
 
 from skiqa import ContrastiveQualityEncoder, ReferenceDifference
 from skiqa._inputs.images import ImageList
-from skiqa._network.state import random_state_of
+from skiqa._network.build import random_state_of
 from skiqa._network.weight_files import state_to_tensors, write_file
 from skiqa.exceptions import ImageError
 from skiqa.persistence import load, save

@@ -12,7 +12,7 @@ from sklearn.datasets import load_sample_images
 from timm.layers import BatchNormAct2d
 
 from skiqa import ContrastiveQualityEncoder
-from skiqa._network.state import random_state_of
+from skiqa._network.build import random_state_of
 from skiqa._training.distributed import (
     from_first,
     gather,

@@ -13,8 +13,9 @@ from sklearn.datasets import load_sample_images
 
 from skiqa import ContrastiveQualityEncoder
 from skiqa._inputs.containers import as_image_list
+from skiqa._network.build import build, random_state_of
 from skiqa._network.pooling import stage_statistics
-from skiqa._network.state import EncoderState, build, random_state_of
+from skiqa._network.state import EncoderState
 from skiqa._network.weight_files import BUNDLED, load_state
 from skiqa._training.checkpoints import NoFolder
 from skiqa._training.loop import train

@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import io
 import os
-import threading
 import uuid
 import warnings
 from collections import OrderedDict
@@ -24,6 +23,7 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
+from skiqa._fork import ForkSafeLock
 from skiqa._types import Bools, Floats
 from skiqa._types import Path as AnyPath
 
@@ -43,7 +43,7 @@ MEMO_ROWS = 2**20
 Identity: TypeAlias = tuple[str, int, int]  # of a shard: path, size, mtime_ns
 
 _MEMO: OrderedDict[Identity, _Shard] = OrderedDict()  # the least recently used first
-_LOCK = threading.Lock()
+_LOCK = ForkSafeLock()
 
 
 @dataclass

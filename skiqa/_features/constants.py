@@ -39,7 +39,7 @@ def standardising_constants(
     center, scale : ndarray of shape (n_experts, n_reference_scales, d), float32
         Mean and standard deviation; where all images agree, a deviation of 1.
     """
-    how = (tuple(state.reference_scales), "stages", device, "float32", state.max_pixels)
+    how = (tuple(state.reference_scales), "stages", str(device), "float32", state.max_pixels)
     extraction = Extraction(state, *how)
     extracted = extract(images, extraction, n_jobs=n_jobs, on_error="nan", indices=indices)
     readable = [row for _, row in extracted if not isinstance(row, ImageError)]

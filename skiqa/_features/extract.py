@@ -8,22 +8,16 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import torch
 from joblib import effective_n_jobs
 
 from skiqa._features.cache import FeatureCache
-from skiqa._features.pool import pool
+from skiqa._features.runners import Runner, make_runners
 from skiqa._features.standardise import finisher
 from skiqa._features.width import row_width
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_ahead, iter_decoded
 from skiqa._inputs.resizing import pad_for_network, resize, scaled_size
-from skiqa._network.device import transform_dtype
-from skiqa._network.engine import Engine, live_engine
-from skiqa._network.live import live_networks
-from skiqa._network.stages import Stages
 from skiqa._network.state import EncoderState
-from skiqa._network.tiles import needs_tiles
 from skiqa._types import Floats, Pixels
 from skiqa.exceptions import ImageError
 
@@ -48,13 +42,6 @@ class _Large(NamedTuple):
     image: Pixels
 
 
-class Runner(NamedTuple):
-    """What runs a network: its engine or, where that is None, PyTorch."""
-
-    network: Stages
-    engine: Engine | None
-
-
 @dataclass(frozen=True)
 class Extraction:
     """How images become feature rows.
@@ -67,7 +54,7 @@ class Extraction:
         Each image is run whole at each of them.
     pooling : {"stages", "avg"}
         How maps become a vector.
-    device : torch.device
+    device : str
         Where the network runs.
     precision : {"auto", "float32", "bfloat16"}
         Arithmetic of the forward pass.
@@ -78,26 +65,14 @@ class Extraction:
     state: EncoderState
     scales: tuple[float, ...]
     pooling: str
-    device: torch.device
+    device: str
     precision: str
     max_pixels: int | None = None
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Arithmetic of the forward pass, as torch calls it."""
-        return transform_dtype(self.precision)
 
     @property
     def n_features(self) -> int:
         """Width of a row."""
         return row_width(self.state, self.scales, self.pooling)
-
-    def runners(self) -> list[Runner]:
-        """Return what runs each of the networks; it lives on for the next extraction."""
-        networks = live_networks(self.state, self.device, self.dtype)
-        if self.device.type != "cpu" or self.dtype != torch.float32:
-            return [Runner(network, None) for network in networks]
-        return [Runner(network, live_engine(network, self.pooling)) for network in networks]
 
 
 def extract(
@@ -132,12 +107,13 @@ def extract(
         Blocks run expert by expert, within each scale by scale. The error, if the image cannot be
         read and `on_error` is "nan".
     """
-    runners = extraction.runners()
+    how = (extraction.pooling, extraction.device, extraction.precision)
+    runners, by_engines = make_runners(extraction.state, *how)
     indices = range(len(images)) if indices is None else indices
     finish = finisher(extraction.state, extraction.scales, extraction.pooling)
     n_threads = effective_n_jobs(n_jobs)
     pooled: Generator[tuple[int, Row]]
-    if n_threads > 1 and all(runner.engine for runner in runners):
+    if n_threads > 1 and by_engines:
         pooled = _pool_in_threads(images, indices, extraction, runners, n_threads, on_error)
     else:
         pooled = _pool_in_groups(images, indices, extraction, runners, n_jobs, on_error)
@@ -157,7 +133,7 @@ def _pool_in_groups(
     on_error: str,
 ) -> Generator[tuple[int, Row]]:
     """Yield pooled features; photos are decoded ahead, and run one group after the other."""
-    on_cpu = extraction.device.type == "cpu"
+    on_cpu = extraction.device == "cpu"
     group_size, prefetch = (1, 4) if on_cpu else (GPU_GROUP_SIZE, 2 * GPU_GROUP_SIZE)
     decoded = iter_decoded(
         images,
@@ -290,24 +266,17 @@ def _in_tiles(
     height, width = scaled_size(height, width, max(extraction.scales))
     found = False
     with images.naming_errors(index):
-        for network, _ in runners:
-            found |= needs_tiles(network, (height, width))
+        for runner in runners:
+            found |= runner.in_tiles((height, width))
     return found
 
 
 def _pool_batch(batch: Sequence[Pixels], extraction: Extraction, runners: list[Runner]) -> Floats:
     """Return the pooled features of images of one size, (n, n_experts * n_scales * d)."""
-    pooling, device, dtype = extraction.pooling, extraction.device, extraction.dtype
+    scaled = [[resize(image, scale) for image in batch] for scale in extraction.scales]
     blocks = []
-    # inference_mode is per thread: eight threads may transform at once
-    with torch.inference_mode():
-        scaled = [[resize(image, scale) for image in batch] for scale in extraction.scales]
-        for network, engine in runners:
-            for copies in scaled:
-                how = (network.stride, pooling)
-                padded = np.stack([pad_for_network(image, *how) for image in copies])
-                if engine is None or needs_tiles(network, padded.shape[1:3]):
-                    blocks.append(pool(padded, network, pooling, device, dtype).cpu().numpy())
-                else:
-                    blocks.append(engine(padded))
+    for run in runners:
+        for copies in scaled:
+            how = (run.stride, extraction.pooling)
+            blocks.append(run(np.stack([pad_for_network(image, *how) for image in copies])))
     return np.concatenate(blocks, axis=1, dtype=np.float32)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from skiqa._features.standardise import stage_constants
-from skiqa._network.engine import live_engine
+from skiqa._network.engine import live_engines
 from skiqa._network.export import PooledNetwork, to_graph
 from skiqa._network.live import live_networks
 from skiqa._network.state import EncoderState
@@ -67,7 +67,7 @@ class Scorer(nn.Module):
         if min(scales) < SMALLEST_SCALE:
             raise TypeError(f"a scale of {min(scales)} is below {SMALLEST_SCALE}")
         networks = live_networks(state, torch.device("cpu"), torch.float32)
-        if not all(live_engine(network, pooling) for network in networks):
+        if not all(live_engines(state, pooling)):
             raise TypeError(f"the network {state.backbone} does not run outside PyTorch")
         self.networks = nn.ModuleList(PooledNetwork(network, pooling) for network in networks)
         self.strides, self.pooling = [network.stride for network in networks], pooling

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
-import torch
-from torch.nn.functional import normalize
 
 from skiqa._features.width import part_width
 from skiqa._network.state import EncoderState
@@ -39,7 +37,12 @@ def _finisher_of_part(state: EncoderState, scales: Sequence[float], pooling: str
     if not state.unit_norm:
         return lambda row: row
     blocks = len(state.networks) * len(scales)  # each of norm one
-    return lambda row: normalize(torch.from_numpy(row).view(blocks, -1), dim=1).flatten().numpy()
+
+    def normed(row: Floats) -> Floats:
+        rows = row.reshape(blocks, -1)
+        return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).ravel()
+
+    return normed
 
 
 def standardiser(state: EncoderState, scales: Sequence[float]) -> RowFunction:

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
-
-from skiqa._features.pool import pool
-from skiqa._network.live import live_networks
 from skiqa._network.state import EncoderState
 
 # (digest of a state, pooling) -> width: two small numbers for each set of weights that a process
@@ -36,12 +31,18 @@ def feature_width(state: EncoderState, pooling: str) -> int:
     """
     key = (state.digest, pooling)
     if key not in _WIDTH_CACHE:
-        _WIDTH_CACHE[key] = _measured_width(state, pooling)
+        _WIDTH_CACHE[key] = _width(state, pooling)
     return _WIDTH_CACHE[key]
 
 
-def _measured_width(state: EncoderState, pooling: str) -> int:
-    network = live_networks(state, torch.device("cpu"), torch.float32)[0]
-    image = np.zeros((1, network.stride, network.stride, 3), np.uint8)
-    with torch.inference_mode():
-        return pool(image, network, pooling, torch.device("cpu"), torch.float32).shape[1]
+def _width(state: EncoderState, pooling: str) -> int:
+    what = f"the weights of {state.backbone}"
+    if (graph := state.graphs.get(pooling)) is not None:
+        for arrays in state.networks:
+            graph.check(arrays, what)
+        return graph.width
+    from skiqa._network.shapes import array_shapes, check_shapes, pooled_width  # imports PyTorch
+
+    for arrays in state.networks:
+        check_shapes(array_shapes(state.backbone), arrays, what)
+    return pooled_width(state.backbone, pooling)

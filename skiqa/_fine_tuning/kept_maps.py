@@ -72,7 +72,7 @@ class KeptMaps(Source[PhotoMaps]):
     ) -> None:
         super().__init__(images, extraction, n_jobs)
         state = extraction.state
-        self._network = live_networks(state, extraction.device, torch.float32)[0]
+        self._network = live_networks(state, self.device, torch.float32)[0]
         stem, stages = self._network.split()
         if stem is None or stages is None:
             raise ValueError(
@@ -129,11 +129,11 @@ class KeptMaps(Source[PhotoMaps]):
         stages = cast("list[list[nn.Module]]", network.split()[1])  # as of the start: a chain
         for k in range(len(extraction.scales)):
             x = torch.from_numpy(np.stack([kept.maps[k] for kept in inputs]).astype(np.float32))
-            x = x.to(extraction.device).permute(0, 3, 1, 2)
+            x = x.to(self.device).permute(0, 3, 1, 2)
             block = pool(stage_maps(stages[self._n_front :], x))
             if extraction.pooling == "stages":
                 front = torch.from_numpy(np.stack([kept.pooled[k] for kept in inputs]))
-                block = torch.cat([front.to(extraction.device), block], dim=1)
+                block = torch.cat([front.to(self.device), block], dim=1)
             blocks.append(block)
         return self._finish(blocks)
 

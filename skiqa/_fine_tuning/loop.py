@@ -14,7 +14,8 @@ import torch
 from skiqa._fine_tuning.data import TrainingSet
 from skiqa._fine_tuning.held_out import HeldOut
 from skiqa._fine_tuning.tuner import FineTuner
-from skiqa._network.state import EncoderState, to_arrays
+from skiqa._network.build import to_arrays
+from skiqa._network.state import EncoderState
 from skiqa._training.checkpoints import NoFolder
 from skiqa._training.loop import require_finite_loss
 from skiqa._training.schedule import rate, sample_seeds
@@ -112,7 +113,7 @@ class FineTuningRun:
         seeds = sample_seeds(self.seed, epoch, range(starts[first], starts[-1]))
         inputs = tuner.source.inputs(self.training_set.indices[places], seeds)
         for batch in batches[first:]:
-            targets = self.training_set.targets(batch, tuner.source.extraction.device)
+            targets = self.training_set.targets(batch, tuner.source.device)
             factor = rate(tuner.step, plan.epochs * len(batches))
             loss = tuner.step_on(list(islice(inputs, len(batch))), targets, factor)
             require_finite_loss(loss, tuner.step, plan.learning_rate)
@@ -167,7 +168,7 @@ class FineTuningRun:
         """Return the state of the network with other weights."""
         start = self.tuner.source.extraction.state
         card = {"fine_tuned": f"on {len(self.training_set)} rated images", "start": start.card}
-        return replace(start, networks=[arrays], card=card, head={})
+        return replace(start, networks=[arrays], card=card, head={}, graphs={})
 
 
 def start_record(held_out: HeldOut) -> dict[str, float]:

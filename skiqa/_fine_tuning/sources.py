@@ -53,6 +53,7 @@ class Source(ABC, Generic[_Input]):
 
     def __init__(self, images: ImageList, extraction: Extraction, n_jobs: int | None) -> None:
         self.images, self.extraction, self.n_jobs = images, extraction, n_jobs
+        self.device = torch.device(extraction.device)
 
     @abstractmethod
     def inputs(self, indices: Indices, seeds: Iterable[int]) -> Iterator[_Input]:
@@ -82,7 +83,7 @@ class Source(ABC, Generic[_Input]):
         """Return uint8 images of one size, at a scale, as the network's input."""
         how = (network.stride, self.extraction.pooling)
         copies = [pad_for_network(resize(image, scale), *how) for image in images]
-        return to_input(np.stack(copies), network, self.extraction.device, torch.float32)
+        return to_input(np.stack(copies), network, self.device, torch.float32)
 
     def _finish(self, blocks: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the features (n, d) of what was pooled at each scale, [(n, d_s)]."""
@@ -105,7 +106,7 @@ class Source(ABC, Generic[_Input]):
 
     def _decode(self, indices: Indices, *, run_whole: bool) -> Iterator[Pixels]:
         """Yield decoded images; if they are to run whole, ImageError where memory has no room."""
-        state, device = self.extraction.state, self.extraction.device
+        state, device = self.extraction.state, self.device
         viewed, n_jobs = self.extraction.max_pixels, self.n_jobs
         decoded = iter_decoded(self.images, n_jobs=n_jobs, indices=indices, max_pixels=viewed)
         for index, image in decoded:

@@ -16,8 +16,8 @@ from skiqa._fine_tuning.data import BatchTargets
 from skiqa._fine_tuning.losses import consistency_loss, fidelity_loss
 from skiqa._fine_tuning.sources import Source
 from skiqa._network.batchnorm import absorb_batchnorm
+from skiqa._network.build import build
 from skiqa._network.stages import Stages
-from skiqa._network.state import build
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class FineTuner:
 
     def __init__(self, plan: FineTuningPlan, source: Source[Any]) -> None:
         extraction = source.extraction
-        device, n_features = extraction.device, extraction.n_features
+        device, n_features = source.device, extraction.n_features
         network: Stages = absorb_batchnorm(build(extraction.state).eval())
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.plan, self.source = plan, source

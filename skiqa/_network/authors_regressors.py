@@ -14,7 +14,6 @@ import numpy as np
 from sklearn.linear_model import Ridge
 
 from skiqa import _types
-from skiqa._network.authors_weights import in_brackets
 from skiqa._network.pickles import Call, read_pickle
 from skiqa._ridge import fitted_ridge
 
@@ -157,3 +156,11 @@ def _torch_array(value: Any, read: Callable[[str], bytes]) -> _types.Floats:
         raise ValueError(f"expected one row of numbers, found shape {shape}, stride {stride}")
     values = np.frombuffer(read(key), _STORAGES[kind])
     return values[offset : offset + prod(shape)].reshape(shape).copy()
+
+
+def in_brackets(names: Iterable[str]) -> str:
+    """Return the first three names in brackets, to stand in an error; of none, nothing."""
+    names = list(names)
+    if not names:
+        return ""
+    return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

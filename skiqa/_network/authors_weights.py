@@ -6,7 +6,7 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ import numpy.typing as npt
 import torch
 
 from skiqa import _types
-from skiqa._network.state import EncoderState, array_shapes
+from skiqa._network.authors_regressors import in_brackets
+from skiqa._network.shapes import array_shapes
+from skiqa._network.state import EncoderState
 
 BACKBONE = "resnet50"  # of all three papers
 _NO_NORMALISATION = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -148,13 +150,6 @@ def _check(
         )
 
 
-def is_torch_file(path: _types.Path) -> bool:
-    """Is it a file of torch.save, by its first bytes?"""
-    with open(path, "rb") as file:
-        magic = file.read(4)
-    return magic in (b"PK\x03\x04", b"\x80\x02\x8a\x0a")  # a zip; before torch 1.6, its number
-
-
 def _tensors_of(path: Path) -> dict[str, torch.Tensor]:
     """Return {name: tensor} of a file of torch.save, out of its wrappers."""
     name = os.fspath(path)
@@ -191,11 +186,3 @@ def _tensors_of(path: Path) -> dict[str, torch.Tensor]:
 def _to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
     tensor = tensor.detach()
     return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-
-
-def in_brackets(names: Iterable[str]) -> str:
-    """Return the first three names in brackets, to stand in an error; of none, nothing."""
-    names = list(names)
-    if not names:
-        return ""
-    return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

@@ -40,7 +40,7 @@ def resolve_device(device: str, *, strict: bool) -> torch.device:
     message = f"device={device!r} was asked for, but this machine has none that torch can use"
     if strict:
         raise ValueError(f'{message}. Set device="auto" or device="cpu".')
-    warnings.warn(f"{message}; the CPU is used, with equal results.", UserWarning, stacklevel=5)
+    warnings.warn(f"{message}; the CPU is used, with equal results.", UserWarning, stacklevel=6)
     return torch.device("cpu")
 
 

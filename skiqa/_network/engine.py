@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import logging
-import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from skiqa._network.export import PooledNetwork, to_graph
-from skiqa._network.live import to_input
-from skiqa._network.pooling import POOLINGS
-from skiqa._network.stages import Stages
-from skiqa._types import Floats, Pixels
+from skiqa._fork import ForkSafeLock
+from skiqa._network.graph import PREFIX, Graph
+from skiqa._network.state import EncoderState
+from skiqa._types import Arrays, Floats, Pixels
 
-TOLERANCE = 1e-5  # largest difference to PyTorch's features, relative to the largest of them
+TILED_ABOVE = 4_000_000  # pixels; up to here a photo runs whole
 
 # Memory is kept from photo to photo, which halves the time; that of a larger one is given back.
 KEPT_PIXELS = 1_000_000
 
-# network -> pooling -> its engine, or None where there is none. An engine goes with its network,
-# which `skiqa._network.live` keeps.
-_ENGINES: WeakKeyDictionary[Stages, dict[str, Engine | None]] = WeakKeyDictionary()
-_LOCK = threading.Lock()
+# (digest of a state, pooling) -> an engine for each of its networks, None for one that only PyTorch
+# runs as it should. Two entries, as for live networks. Never on the estimator, which must pickle.
+CACHE: OrderedDict[tuple[str, str], list[Engine | None]] = OrderedDict()
+CACHE_SIZE = 2
+_LOCK = ForkSafeLock()
 _LOGGER = logging.getLogger("skiqa")
 
 
@@ -37,25 +36,33 @@ class Engine:
 
     Parameters
     ----------
-    graph : bytes
-        What `skiqa._network.export.to_graph` returns for a `PooledNetwork`.
+    graph : Graph
+    arrays : dict
+        The weights, float32.
     """
 
-    def __init__(self, graph: bytes) -> None:
+    def __init__(self, graph: Graph, arrays: Arrays) -> None:
         runtime = _runtime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # remembers something of every size of photo
         options.log_severity_level = 4  # errors are raised; it would print them as well
-        self._session = runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        values = [np.ascontiguousarray(arrays[name], np.float32) for name in graph.shapes]
+        options.add_external_initializers(
+            [PREFIX + name for name in graph.shapes],
+            [runtime.OrtValue.ortvalue_from_numpy(value) for value in values],
+        )
+        providers = ["CPUExecutionProvider"]
+        self._session = runtime.InferenceSession(graph.structure, options, providers=providers)
         self._giving_back = runtime.RunOptions()
         shrink = ("memory.enable_memory_arena_shrinkage", "cpu:0")
         self._giving_back.add_run_config_entry(*shrink)
+        self.stride = graph.stride
 
     def __call__(self, images: Pixels) -> Floats:
         """Return the pooled features of uint8 images of one size: (n, h, w, 3) -> (n, d) float32.
 
-        Sides must be multiples of the network's stride.
+        Sides must be multiples of `stride`.
         """
         large = images.shape[1] * images.shape[2] > KEPT_PIXELS
         options = self._giving_back if large else None
@@ -72,48 +79,44 @@ def _runtime() -> Any:
     return onnxruntime
 
 
-def live_engine(network: Stages, pooling: str) -> Engine | None:
-    """Return the engine of a live network, or None where only PyTorch runs it as it should.
+def live_engines(state: EncoderState, pooling: str) -> list[Engine | None]:
+    """Return the engine of each network of a state, or None where only PyTorch runs it.
 
-    Parameters
-    ----------
-    network : Stages
-        As `skiqa._network.live.live_networks` returns it, on the CPU, in float32.
-    pooling : {"stages", "avg"}
+    Those of the content beside it come last.
     """
+    key = (state.digest, pooling)
     with _LOCK:
-        engines = _ENGINES.setdefault(network, {})
-        if pooling not in engines:
-            engines[pooling] = _make_engine(network, pooling)
-        return engines[pooling]
+        if key not in CACHE:
+            CACHE[key] = [engine for part in state.parts() for engine in _engines(part, pooling)]
+        CACHE.move_to_end(key)
+        while len(CACHE) > CACHE_SIZE:
+            CACHE.popitem(last=False)
+        return CACHE[key]
 
 
-def _make_engine(network: Stages, pooling: str) -> Engine | None:
-    side = network.stride
+def _engines(state: EncoderState, pooling: str) -> Sequence[Engine | None]:
+    nothing: list[None] = [None] * len(state.networks)
+    if (graph := graph_of(state, pooling)) is None:
+        return nothing
     try:
-        example = torch.from_numpy(_noise(4 * side, 5 * side))
-        engine = Engine(to_graph(PooledNetwork(network, pooling), "pixels", "row", example))
-        apart = max(
-            _difference(network, pooling, engine, _noise(rows * side, columns * side))
-            for rows, columns in ((3, 7), (5, 2))
-        )
-    except Exception as error:  # of any kind: this network has never been run elsewhere
-        _LOGGER.debug("%s runs in PyTorch: %r", type(network.model).__name__, error)
-        return None
-    if not apart <= TOLERANCE:
-        name = type(network.model).__name__
-        _LOGGER.debug("%s runs in PyTorch: features differ by %.1g", name, apart)
-        return None
-    return engine
+        return [Engine(graph, arrays) for arrays in state.networks]
+    except Exception as error:  # of any kind: ONNX Runtime is not there, or is not as this one
+        _LOGGER.debug("%s runs in PyTorch: %r", state.backbone, error)
+        return nothing
 
 
-def _noise(height: int, width: int) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
+def graph_of(state: EncoderState, pooling: str) -> Graph | None:
+    """Return the graph of a state's networks, content apart: one it came with, or a new one."""
+    if (graph := state.graphs.get(pooling)) is not None:
+        return graph
+    from skiqa._network.export import traced_graph  # imports PyTorch
+
+    return traced_graph(state, pooling)
 
 
-def _difference(network: Stages, pooling: str, engine: Engine, pixels: Pixels) -> float:
-    """Return the largest difference to PyTorch's features, relative to the largest of them."""
-    with torch.inference_mode():
-        x = to_input(pixels, network, torch.device("cpu"), torch.float32)
-        expected = POOLINGS[pooling](network.maps(x)).numpy()
-    return float(np.abs(engine(pixels) - expected).max() / np.abs(expected).max())
+def with_graphs(state: EncoderState, pooling: str) -> EncoderState:
+    """Return a state that, where it can, runs without PyTorch with this pooling."""
+    graph = graph_of(state, pooling)
+    graphs = dict(state.graphs) if graph is None else {**state.graphs, pooling: graph}
+    content = None if state.content is None else with_graphs(state.content, pooling)
+    return replace(state, graphs=graphs, content=content)

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import copy
 import io
-import threading
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
 from torch.overrides import TorchFunctionMode
 
+from skiqa._fork import ForkSafeLock
+from skiqa._network.build import build
+from skiqa._network.engine import Engine
+from skiqa._network.graph import PREFIX, Graph
+from skiqa._network.live import live_networks, to_input
+from skiqa._network.pooling import POOLINGS
 from skiqa._network.stages import Stages
+from skiqa._network.state import EncoderState
+from skiqa._types import Pixels
+
+TOLERANCE = 1e-5  # largest difference to PyTorch's features, relative to the largest of them
+_LOGGER = logging.getLogger("skiqa")
 
 OPSET = 18  # the first whose Resize averages over what it removes
 
 # The exporter keeps its settings in globals, and warnings are caught for the whole process.
-_LOCK = threading.Lock()
+_LOCK = ForkSafeLock()
 
 
 class PooledNetwork(nn.Module):
@@ -70,7 +82,70 @@ def _last_average(maps: Iterable[torch.Tensor]) -> torch.Tensor:
 _POOLINGS = {"stages": _stage_statistics, "avg": _last_average}
 
 
-def to_graph(module: nn.Module, inputs: str, output: str, example: torch.Tensor) -> bytes:
+def traced_graph(state: EncoderState, pooling: str) -> Graph | None:
+    """Return the graph of a state's networks, content apart; None if only PyTorch runs them well.
+
+    Parameters
+    ----------
+    state : EncoderState
+    pooling : {"stages", "avg"}
+    """
+    try:
+        graph = _without_weights(build(state).eval(), pooling, state)
+        apart = _largest_difference(state, pooling, graph)
+    except Exception as error:  # of any kind: this network has never been run elsewhere
+        _LOGGER.debug("%s runs in PyTorch: %r", state.backbone, error)
+        return None
+    if not apart <= TOLERANCE:
+        _LOGGER.debug("%s runs in PyTorch: features differ by %.1g", state.backbone, apart)
+        return None
+    return graph
+
+
+def _without_weights(network: Stages, pooling: str, state: EncoderState) -> Graph:
+    """Trace a network and leave its weights out of the file."""
+    import onnx
+
+    side = network.stride
+    example = torch.from_numpy(_noise(4 * side, 5 * side))
+    traced = to_graph(PooledNetwork(network, pooling), "pixels", "row", example, fold=False)
+    model = onnx.load_model_from_string(traced)
+    shapes = {}
+    for tensor in model.graph.initializer:
+        name = tensor.name.removeprefix(PREFIX)
+        array = state.networks[0].get(name)
+        if tensor.name.startswith(PREFIX) and array is not None and array.dtype == np.float32:
+            shapes[name] = array.shape
+            tensor.ClearField("raw_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value="weights")  # there is no such file
+    width = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    structure = model.SerializeToString()
+    return Graph(structure=structure, shapes=shapes, stride=side, width=width)
+
+
+def _largest_difference(state: EncoderState, pooling: str, graph: Graph) -> float:
+    """Return the largest difference to PyTorch's features, relative to the largest of them."""
+    device, dtype = torch.device("cpu"), torch.float32
+    apart = []
+    for network, arrays in zip(live_networks(state, device, dtype), state.networks, strict=False):
+        engine = Engine(graph, arrays)
+        for rows, columns in ((3, 7), (5, 2)):
+            pixels = _noise(rows * graph.stride, columns * graph.stride)
+            with torch.inference_mode():
+                x = to_input(pixels, network, device, dtype)
+                expected = POOLINGS[pooling](network.maps(x)).numpy()
+            apart.append(float(np.abs(engine(pixels) - expected).max() / np.abs(expected).max()))
+    return max(apart)
+
+
+def _noise(height: int, width: int) -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
+
+
+def to_graph(
+    module: nn.Module, inputs: str, output: str, example: torch.Tensor, *, fold: bool = True
+) -> bytes:
     """Trace a module of one photo and return the ONNX file of it.
 
     Parameters
@@ -81,6 +156,9 @@ def to_graph(module: nn.Module, inputs: str, output: str, example: torch.Tensor)
         Names in the graph.
     example : tensor
         Pixels of a photo, neither square nor of a size that the network knows.
+    fold : bool, default=True
+        Whether what depends on weights alone is computed now. Else every weight stands in the file
+        under its own name, and ONNX Runtime computes it.
 
     Returns
     -------
@@ -92,6 +170,7 @@ def to_graph(module: nn.Module, inputs: str, output: str, example: torch.Tensor)
         Of any kind, if the network does something that ONNX has no word for.
     """
     file = io.BytesIO()
+    how = torch.onnx.TrainingMode.EVAL if fold else torch.onnx.TrainingMode.PRESERVE
     # a trace cannot hold tensors of inference_mode, in which the caller may be
     with _LOCK, warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own, and what branches a trace has taken
@@ -106,6 +185,8 @@ def to_graph(module: nn.Module, inputs: str, output: str, example: torch.Tensor)
                 input_names=[inputs],
                 output_names=[output],
                 dynamic_axes={inputs: {1: "height", 2: "width"}},
+                training=how,
+                do_constant_folding=fold,
             )
     return file.getvalue()
 

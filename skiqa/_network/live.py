@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from skiqa._fork import ForkSafeLock
 from skiqa._network.batchnorm import fold_batchnorm
+from skiqa._network.build import build
 from skiqa._network.stages import Stages
-from skiqa._network.state import EncoderState, build
+from skiqa._network.state import EncoderState
 from skiqa._types import Pixels
 
 # (digest of a state, device, dtype) -> its networks. Two entries, because a process rarely scores
@@ -19,7 +20,7 @@ from skiqa._types import Pixels
 # pickle without torch.
 CACHE: OrderedDict[tuple[str, str, torch.dtype], list[Stages]] = OrderedDict()
 CACHE_SIZE = 2
-_LOCK = threading.Lock()
+_LOCK = ForkSafeLock()
 
 
 def live_networks(state: EncoderState, device: torch.device, dtype: torch.dtype) -> list[Stages]:

@@ -7,6 +7,15 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
+from skiqa import _types
+
+
+def is_torch_file(path: _types.Path) -> bool:
+    """Is it a file of torch.save, by its first bytes?"""
+    with open(path, "rb") as file:
+        magic = file.read(4)
+    return magic in (b"PK\x03\x04", b"\x80\x02\x8a\x0a")  # a zip; before torch 1.6, its number
+
 
 class Call:
     """A call that unpickling would have made.

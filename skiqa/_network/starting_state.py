@@ -6,7 +6,7 @@ import os
 import warnings
 from dataclasses import replace
 
-from skiqa._network.state import EncoderState, random_state_of, timm_state
+from skiqa._network.state import EncoderState
 from skiqa._network.weight_files import BUNDLED, load_state
 from skiqa._types import Path
 
@@ -53,6 +53,8 @@ def _own_state(
     if weights is None or weights == "timm":
         if backbone is None:
             raise ValueError(f"weights={weights!r} needs a backbone: name a network of timm.")
+        from skiqa._network.build import random_state_of, timm_state  # imports PyTorch
+
         if weights == "timm":
             return timm_state(backbone)
         if not trained:
@@ -76,4 +78,8 @@ def _content_state(name: Path) -> EncoderState:
     """Return the state that `content_backbone` names."""
     if name == "default":
         return load_state(BUNDLED)
-    return load_state(name) if os.path.exists(name) else timm_state(str(name))
+    if os.path.exists(name):
+        return load_state(name)
+    from skiqa._network.build import timm_state  # imports PyTorch
+
+    return timm_state(str(name))

@@ -1,67 +1,27 @@
-"""The state of an encoder, all of it numpy arrays, and where it comes from."""
+"""The state of an encoder, all of it numpy arrays. No PyTorch here: a scorer may do without."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import timm
-import torch
-from torch import nn
-
 from skiqa import __version__
-from skiqa._network.stages import Stages, create, seeded
+from skiqa._network.graph import Graph
 from skiqa._types import Arrays, Floats
 
 
-def to_arrays(module: nn.Module) -> Arrays:
-    """Return the parameters and buffers of a module as numpy arrays, float32 where floating."""
-    arrays = {}
-    for name, value in module.state_dict().items():
-        if name.endswith("num_batches_tracked"):
-            continue  # counts steps for nobody: every BatchNorm here has a fixed momentum
-        value = value.detach().cpu()
-        arrays[name] = (value.float() if value.is_floating_point() else value).numpy().copy()
-    return arrays
-
-
-def array_shapes(backbone: str) -> dict[str, tuple[int, ...]]:
-    """Return {name: shape} of the arrays that a network consists of, without building it."""
-    with torch.device("meta"):
-        tensors = Stages(backbone).model.state_dict()
-    return {
-        name: tuple(value.shape)
-        for name, value in tensors.items()
-        if not name.endswith("num_batches_tracked")
-    }
-
-
-def load_arrays(
-    module: nn.Module, arrays: Mapping[str, npt.NDArray[Any]], what: str = "the weights"
-) -> None:
-    """Copy numpy arrays into a module, every name and shape strictly equal."""
-    own = module.state_dict()
-    missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    wrong = [k for k in own.keys() & arrays.keys() if tuple(own[k].shape) != arrays[k].shape]
-    if missing or extra or wrong:
-        raise ValueError(
-            f"{what} do not fit the network: {len(missing)} tensors missing {missing[:3]}, "
-            f"{len(extra)} not expected {extra[:3]}, {len(wrong)} of another shape {wrong[:3]}."
-        )
-    # np.array copies: the arrays may be read-only views of a file (joblib's mmap_mode="r")
-    tensors = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
-    module.load_state_dict(tensors, strict=False)
+@cache
+def _installed_versions() -> dict[str, str]:
+    return {"skiqa": __version__} | {name: version(name) for name in ("timm", "torch")}
 
 
 def current_versions() -> dict[str, str]:
     """Return the versions that decide what a saved state means."""
-    return {"skiqa": __version__, "timm": timm.__version__, "torch": str(torch.__version__)}
+    return dict(_installed_versions())
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -118,6 +78,7 @@ class EncoderState:
     card: dict[str, Any] = field(default_factory=dict)
     max_pixels: int | None = None
     content: EncoderState | None = None
+    graphs: Mapping[str, Graph] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # digests are of tuples of floats, whatever sequences of numbers a file or a caller gave
@@ -155,37 +116,3 @@ class EncoderState:
         if self.content is not None:
             experts += f", content of {self.content.backbone}"
         return f"EncoderState({self.backbone}, {millions:.1f}M values{experts}, {self.digest[:8]})"
-
-
-def random_state_of(backbone: str, seed: int) -> EncoderState:
-    """Return the state of a network with random weights drawn from `seed`."""
-    with seeded(seed):
-        network = Stages(backbone)
-    return EncoderState(
-        backbone=backbone, networks=[to_arrays(network.model)], mean=network.mean, std=network.std
-    )
-
-
-def timm_state(backbone: str) -> EncoderState:
-    """Return the state of a network with timm's own pretrained weights (may download them)."""
-    with seeded(0):
-        network = Stages(backbone)
-        try:
-            pretrained = create(backbone, pretrained=True)
-        except Exception as error:
-            raise ValueError(
-                f"weights='timm' could not get the weights of {backbone!r} ({error}). They are "
-                "downloaded from a hub: without a network, use weights='default' or a file."
-            ) from error
-    arrays = {k: v for k, v in to_arrays(pretrained).items() if k in network.model.state_dict()}
-    cfg = pretrained.pretrained_cfg
-    return EncoderState(backbone=backbone, networks=[arrays], mean=cfg["mean"], std=cfg["std"])
-
-
-def build(state: EncoderState, expert: int = 0) -> Stages:
-    """Return the network of a state, on the CPU, in float32 and training mode."""
-    with seeded(0):
-        network = Stages(state.backbone)
-    load_arrays(network.model, state.networks[expert], f"the weights of {state.backbone}")
-    network.mean, network.std = state.mean, state.std
-    return network

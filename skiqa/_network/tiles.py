@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from skiqa._network.engine import TILED_ABOVE
 from skiqa._network.live import to_input
 from skiqa._network.stages import Stages
 from skiqa._types import Pixels
@@ -34,7 +35,6 @@ Measure: TypeAlias = "Callable[[torch.Tensor, tuple[int, int], tuple[int, int]],
 # source(rows, columns): that part of a photo or map, (1, c, h, w).
 _Source: TypeAlias = "Callable[[slice, slice], torch.Tensor]"
 
-TILED_ABOVE = 4_000_000  # pixels; up to here a photo runs whole
 TILE_PIXELS = 800_000  # of the photo, for a tile that starts at full resolution
 MAP_BYTES = 600_000_000  # largest map that is kept whole between two segments
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from safetensors.numpy import save as save_tensors
 from skiqa import _types
 from skiqa._disk import whole_file
 from skiqa._inputs.digests import file_key
-from skiqa._network.authors_weights import is_torch_file, load_authors_state
+from skiqa._network.graph import Graph
+from skiqa._network.pickles import is_torch_file
 from skiqa._network.state import EncoderState
 from skiqa._types import Arrays
 
@@ -88,6 +90,11 @@ def state_to_tensors(
     if state.center is not None and state.scale is not None:
         tensors |= {"center": state.center, "scale": state.scale}
     header = {name: getattr(state, name) for name in _IN_HEADER}
+    header["graphs"] = {}
+    for pooling, graph in state.graphs.items():
+        tensors[f"graph.{pooling}"] = np.frombuffer(zlib.compress(graph.structure, 9), np.uint8)
+        kept = {"stride": graph.stride, "width": graph.width}
+        header["graphs"][pooling] = kept | {"shapes": dict(graph.shapes)}
     if state.content is not None:
         content, header["content"] = state_to_tensors(state.content, dtype)
         tensors |= {f"content.{name}": array for name, array in content.items()}
@@ -111,8 +118,17 @@ def tensors_to_state(tensors: Arrays, header: dict[str, Any]) -> EncoderState:
         center=tensors.get("center"),
         scale=tensors.get("scale"),
         content=content,
+        graphs={
+            pooling: _graph(parts["graph"][pooling], fields)
+            for pooling, fields in header.get("graphs", {}).items()
+        },
         **{name: header[name] for name in _IN_HEADER},
     )
+
+
+def _graph(structure: npt.NDArray[np.uint8], fields: dict[str, Any]) -> Graph:
+    shapes = {name: tuple(shape) for name, shape in fields["shapes"].items()}
+    return Graph(structure=zlib.decompress(structure.tobytes()), **fields | {"shapes": shapes})
 
 
 def _by_first_name(tensors: Arrays) -> dict[str, Arrays]:
@@ -145,6 +161,8 @@ def _read_state_once(path: str, key: tuple[int, ...]) -> EncoderState:
 
 def _read_state(path: _types.Path) -> EncoderState:
     if os.path.isfile(path) and is_torch_file(path):
+        from skiqa._network.authors_weights import load_authors_state  # imports PyTorch
+
         return load_authors_state(path)
     tensors, header = read_file(path)
     return tensors_to_state(encoder_tensors(path, tensors), header["encoder"])

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from skiqa._network.batchnorm import statistics_held
+from skiqa._network.build import build, load_arrays, to_arrays
 from skiqa._network.live import normalise
 from skiqa._network.pooling import stage_statistics
 from skiqa._network.stages import Stages, seeded
-from skiqa._network.state import EncoderState, build, load_arrays, to_arrays
+from skiqa._network.state import EncoderState
 from skiqa._training.distributed import (
     from_first,
     gather,

@@ -24,7 +24,7 @@ from skiqa._features.width import part_width, row_width
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
 from skiqa._inputs.resizing import pad_for_network, resize
-from skiqa._network.device import resolve_device
+from skiqa._network.device import resolve_device, transform_dtype
 from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
 from skiqa._network.stages import Stages
@@ -162,8 +162,9 @@ class _Splitter:
         self.grid = tuple(int(side) for side in grid)
         if len(self.grid) != 2 or min(self.grid) < 1:
             raise ValueError(f"grid={grid!r}: give the rows and columns of the map, 1 or more.")
-        self.extraction = self.encoder.extraction(resolve_device(self.encoder.device, strict=False))
-        self.device, self.dtype = self.extraction.device, self.extraction.dtype
+        self.device = resolve_device(self.encoder.device, strict=False)
+        self.dtype = transform_dtype(self.encoder.precision)
+        self.extraction = self.encoder.extraction(self.device)
 
     def split(self, image: Pixels) -> tuple[float, _Map]:
         """Return the score of a photo (h, w, 3), and its map."""

@@ -1,0 +1,52 @@
+"""A network with its pooling as ONNX Runtime runs it, apart from its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from skiqa._types import Arrays
+
+# What stands before the name of an array in a graph.
+PREFIX = "network.model."
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Graph:
+    """From the pixels of a photo to its pooled features, without PyTorch.
+
+    Of any state that has the backbone, `mean` and `std` of the state that it was made of: the
+    weights are put in when it is run.
+
+    Parameters
+    ----------
+    structure : bytes
+        An ONNX file whose input "pixels" is uint8 (1, h, w, 3), whose output "row" is float32
+        (1, width), and whose weights lie outside of it under the names of `shapes` behind
+        `PREFIX`.
+    shapes : dict
+        {name: shape} of the arrays of a state's network that it takes.
+    stride : int
+        Pixels of the photo per cell of the network's last map: sides are multiples of it.
+    width : int
+        Features of a photo.
+    """
+
+    structure: bytes = field(repr=False)
+    shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
+    stride: int
+    width: int
+
+    def check(self, arrays: Arrays, what: str) -> None:
+        """Raise ValueError, which begins with `what`, if the arrays are not those it takes."""
+        missing = sorted(self.shapes.keys() - arrays.keys())
+        wrong = [
+            name
+            for name, shape in self.shapes.items()
+            if name in arrays and arrays[name].shape != tuple(shape)
+        ]
+        if missing or wrong:
+            raise ValueError(
+                f"{what} do not fit the network: {len(missing)} tensors missing {missing[:3]}, "
+                f"{len(wrong)} of another shape {wrong[:3]}."
+            )

@@ -1,0 +1,55 @@
+"""What a network consists of and how much it says of a photo, found out without running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy.typing as npt
+import torch
+
+from skiqa._network.pooling import POOLINGS
+from skiqa._network.stages import Stages
+
+
+@lru_cache(maxsize=8)
+def _shadow(backbone: str) -> Stages:
+    """Return a network that has shapes but no values."""
+    with torch.device("meta"):
+        return Stages(backbone).eval()
+
+
+def array_shapes(backbone: str) -> dict[str, tuple[int, ...]]:
+    """Return {name: shape} of the arrays that a network consists of."""
+    return shapes_of(_shadow(backbone).model)
+
+
+def shapes_of(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return {name: shape} of the arrays that a module consists of."""
+    return {
+        name: tuple(value.shape)
+        for name, value in module.state_dict().items()
+        if not name.endswith("num_batches_tracked")  # counts steps for nobody
+    }
+
+
+def pooled_width(backbone: str, pooling: str) -> int:
+    """Return the number of pooled features of a photo."""
+    network = _shadow(backbone)
+    with torch.inference_mode(), torch.device("meta"):
+        photo = torch.empty(1, 3, network.stride, network.stride)
+        return int(POOLINGS[pooling](network.maps(photo)).shape[1])
+
+
+def check_shapes(
+    own: Mapping[str, tuple[int, ...]], arrays: Mapping[str, npt.NDArray[Any]], what: str
+) -> None:
+    """Raise ValueError, which begins with `what`, unless names and shapes are strictly equal."""
+    missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
+    wrong = [k for k in own.keys() & arrays.keys() if own[k] != arrays[k].shape]
+    if missing or extra or wrong:
+        raise ValueError(
+            f"{what} do not fit the network: {len(missing)} tensors missing {missing[:3]}, "
+            f"{len(extra)} not expected {extra[:3]}, {len(wrong)} of another shape {wrong[:3]}."
+        )

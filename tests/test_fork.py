@@ -1,0 +1,86 @@
+"""Forked workers of a process that has loaded, used or is just building networks. Real forks."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from skiqa._fork import ForkSafeLock
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
+
+START = """
+import multiprocessing, threading
+import numpy as np
+import skiqa
+
+photos = list(np.random.default_rng(0).integers(0, 256, (3, 96, 128, 3), np.uint8))
+model = skiqa.load_model()
+
+def work(photo):
+    return model.predict([photo])[0]
+
+def check(expected=None):
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        found = pool.map_async(work, photos).get(timeout=50)
+    np.testing.assert_allclose(found, model.predict(photos) if expected is None else expected)
+"""
+
+
+def run(code):
+    # two threads each, whatever the machine: with one there is nothing that a fork could lose
+    env = os.environ | {"OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", START + code], check=True, timeout=100, env=env)
+
+
+def test_after_loading():
+    run("check()")
+
+
+def test_after_scoring_in_pytorch():
+    run(
+        """
+model.set_params(contrastivequalityencoder__precision="bfloat16")
+expected = model.predict(photos)
+import torch
+assert torch.get_num_threads() == 2
+check(expected)
+"""
+    )
+
+
+def test_while_another_thread_builds_a_network():
+    run(
+        """
+from skiqa._network import engine
+entered, go_on = threading.Event(), threading.Event()
+real = engine._engines
+def slow(*args):
+    if threading.current_thread() is builder:
+        entered.set()
+        go_on.wait()
+    return real(*args)
+engine._engines = slow
+builder = threading.Thread(target=model.predict, args=(photos,))
+builder.start()
+entered.wait()  # it holds the lock
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    found = pool.map_async(work, photos).get(timeout=50)
+go_on.set()
+builder.join()
+np.testing.assert_allclose(found, model.predict(photos))
+"""
+    )
+
+
+def test_a_lock_is_free_in_the_child():
+    lock = ForkSafeLock()
+    with lock:
+        child = os.fork()
+        if not child:
+            with lock:
+                os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        with lock:  # a second time in the same thread
+            pass
