@@ -1,7 +1,9 @@
-"""A progress bar on standard error, for anything that takes more than two seconds."""
+"""Progress on standard error, for anything that takes more than two seconds."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -9,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from rich.progress import Task
     from rich.text import Text
+
+SECONDS_BETWEEN_LINES = 30.0
 
 
 class Advance(Protocol):
@@ -21,7 +25,7 @@ class Advance(Protocol):
 def progress_bar(
     description: str, total: int, *, enabled: bool, unit: str = "images"
 ) -> Iterator[Advance]:
-    """Show a bar with rate and time left while the block runs.
+    """Show a bar with rate and time left while the block runs; in a log, a line now and then.
 
     Parameters
     ----------
@@ -44,6 +48,11 @@ def progress_bar(
         yield _show_nothing
         return
     from rich.console import Console
+
+    console = Console(stderr=True)
+    if not (sys.stderr.isatty() or console.is_jupyter):
+        yield _lines(description, total, unit)
+        return
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -60,7 +69,7 @@ def progress_bar(
 
     what, note_at_end = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
     counts = BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()
-    with Progress(what, *counts, note_at_end, console=Console(stderr=True)) as bar:
+    with Progress(what, *counts, note_at_end, console=console) as bar:
         task = bar.add_task(description, total=total, note="")
 
         def advance(n: int = 1, note: str | None = None) -> None:
@@ -69,6 +78,28 @@ def progress_bar(
                 bar.update(task, note=note)
 
         yield advance
+
+
+def _lines(description: str, total: int, unit: str) -> Advance:
+    """Return what writes a line each half minute, for a log that a bar would fill with rubbish."""
+    start = last = time.monotonic()
+    done = 0
+
+    def advance(n: int = 1, note: str | None = None) -> None:
+        nonlocal last, done
+        done += n
+        now = time.monotonic()
+        if now - last < SECONDS_BETWEEN_LINES:
+            return
+        last = now
+        rate = done / (now - start)
+        left = f"{(total - done) / rate / 60:.1f} min left" if done else "nothing done yet"
+        end = f", {note}" if note else ""
+        line = f"{description}: {done} of {total} {unit}, {rate:.1f} {unit}/s, {left}{end}"
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    return advance
 
 
 def _show_nothing(n: int = 1, note: str | None = None) -> None:

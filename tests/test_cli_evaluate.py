@@ -219,7 +219,8 @@ def test_end_to_end(photo_paths, tmp_path):
     own = make_pipeline(ContrastiveQualityEncoder(scales=(1.0,)), Ridge()).fit(paths, range(6))
     skiqa.persistence.save(own, tmp_path / "own.skiqa")
     for model, expected in [("default", skiqa.load_model()), (tmp_path / "own.skiqa", own)]:
-        options = ["--json", "--csv", tmp_path / "s.csv", "--cache-dir", tmp_path / "cache"]
+        table_of_scores = ["--csv", tmp_path / "s.csv", "--overwrite"]
+        options = ["--json", *table_of_scores, "--cache-dir", tmp_path / "cache"]
         done = run(model, "--on", table, "--images", tmp_path, *options)
         (row,) = json.loads(done.stdout)
         predicted = expected.predict(paths)

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import io
 import json
 import os
@@ -12,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import skiqa
 import skiqa.persistence
 from skiqa.cli import main
 from skiqa.cli._files import find_images
-from skiqa.cli._outputs import TableOutput
+from skiqa.cli._outputs import TableOutput, from_spreadsheet, to_spreadsheet
 
 # A scorer that gives the length of the file; "bad" in a name makes it unreadable. It takes the
 # place of the two functions of skiqa.persistence that the command calls, without a network.
@@ -27,7 +30,7 @@ import os, sys, time, types
 from skiqa.exceptions import ImageError
 
 def load_model(path=None):
-    return path
+    return None
 
 def iter_quality(model, X, *, n_jobs=None):
     for index, file in enumerate(X):
@@ -157,7 +160,7 @@ def test_list_on_standard_input(listed):
         (["photos", "--model", "nowhere.skiqa"], "nowhere.skiqa"),
         (
             ["photos", "--csv", "nowhere/scores.csv"],
-            "cannot write nowhere/scores.csv: No such file",
+            "cannot write nowhere/scores.csv: there is no folder nowhere",
         ),
     ],
 )
@@ -248,7 +251,13 @@ def test_any_file_name_survives(fake, tmp_path, monkeypatch):
 def test_csv_file():
     assert _score("photos", "--csv", "s.csv").output == ""
     assert _rows(Path("s.csv").read_text()) == [HEADER, *ABC]
-    _score("photos/a.jpg", "--csv", "s.csv")  # without --resume: anew
+    result = _score("photos/a.jpg", "--csv", "s.csv", status=2)
+    assert result.stderr == (
+        "Error: s.csv exists: give another file, or --overwrite to replace it, or --resume to go "
+        "on with it\n"
+    )
+    assert _rows(Path("s.csv").read_text()) == [HEADER, *ABC]
+    _score("photos/a.jpg", "--csv", "s.csv", "--overwrite")
     assert _rows(Path("s.csv").read_text()) == [HEADER, ABC[0]]
     assert _rows(_score("photos", "--csv", "-").stdout) == [HEADER, *ABC]
 
@@ -275,7 +284,8 @@ def test_resume(before):
     kept = before is not None and "7.25" in before  # an earlier score is not computed again
     first = ("photos/a.jpg", "7.25" if kept else "3.5", "")
     assert _rows(Path("s.csv").read_text()) == [HEADER, first, *ABC[1:]]
-    assert os.listdir() in (["s.csv", "photos"], ["photos", "s.csv"])
+    left = set(os.listdir()) - {"s.csv.skiqa.json"}  # a file that came without one gets none
+    assert left == {"s.csv", "photos"}
 
 
 def test_resume_loads_no_model_when_all_is_done(fake, folder, monkeypatch):
@@ -298,9 +308,211 @@ def test_resume_leaves_other_files_alone(text):
 def test_a_model_that_cannot_be_loaded_empties_no_file(folder):
     Path("s.csv").write_text("precious")
     Path("broken.skiqa").write_bytes(b"no model")
-    result = _score("photos", "--csv", "s.csv", "--model", "broken.skiqa", status=2)
+    how = ["--csv", "s.csv", "--overwrite", "--model", "broken.skiqa"]
+    result = _score("photos", *how, status=2)
     assert "cannot load the model broken.skiqa" in result.stderr
     assert Path("s.csv").read_text() == "precious"
+    assert not Path("s.csv.skiqa.json").exists()
+
+
+# ---------------------------------------------------------------- what the scores are of
+
+
+@pytest.mark.usefixtures("fake", "folder")
+def test_resume_with_other_scores_is_refused():
+    Path("one.skiqa").write_bytes(b"1")
+    Path("other.skiqa").write_bytes(b"2")
+    how = ["photos", "--csv", "s.csv", "--model", "one.skiqa"]
+    _score(*how)
+    about = json.loads(Path("s.csv.skiqa.json").read_text())
+    digest = hashlib.sha256(b"1").hexdigest()
+    assert about == {"model": digest, "max_pixels": "the model's own", "skiqa": skiqa.__version__}
+    before = Path("s.csv").read_bytes()
+
+    def refused(*options):
+        stderr = _score(*how, "--resume", *options, status=2).stderr
+        assert stderr.count("\n") == 1
+        assert Path("s.csv").read_bytes() == before
+        return stderr
+
+    assert f"have another model ({digest[:12]}.., now " in refused("--model", "other.skiqa")
+    words = "have another viewing size (the model's own, now 4096)."
+    assert words in refused("--max-pixels", "4096")
+    Path("s.csv.skiqa.json").write_text(json.dumps(about | {"skiqa": "0.0.9"}))
+    assert f"have another version of skiqa (0.0.9, now {skiqa.__version__})" in refused()
+    Path("one.skiqa").rename("moved.skiqa")  # the same model under another name
+    Path("s.csv.skiqa.json").write_text(json.dumps(about))
+    _score("photos", "--csv", "s.csv", "--resume", "--model", "moved.skiqa")
+    _score("photos", "--csv", "s.csv", "--overwrite", "--model", "other.skiqa")
+    about = json.loads(Path("s.csv.skiqa.json").read_text())
+    assert about["model"] == hashlib.sha256(b"2").hexdigest()
+
+
+@pytest.mark.usefixtures("fake", "folder")
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}"])
+def test_a_file_whose_companion_is_lost_or_damaged(text):
+    Path("s.csv").write_text("file,score,error\nphotos/a.jpg,7.25,\n")
+    if text is not None:
+        Path("s.csv.skiqa.json").write_text(text)
+    result = _score("photos", "--csv", "s.csv", "--resume")
+    assert "s.csv.skiqa.json does not say which model" in result.stderr
+    assert _rows(Path("s.csv").read_text())[1] == ("photos/a.jpg", "7.25", "")
+
+
+@pytest.mark.usefixtures("fake", "folder")
+def test_duplicates_in_a_file_are_found():
+    text = "file,score,error\nphotos/a.jpg,7.25,\nphotos/a.jpg,7.25,\nphotos/b.PNG,1.5,\n"
+    Path("s.csv").write_text(text)
+    result = _score("photos", "--csv", "s.csv", "--resume")
+    assert "s.csv: 1 rows stood there twice; one is kept" in result.stderr
+    expected = [HEADER, ("photos/a.jpg", "7.25", ""), *ABC[1:]]
+    assert _rows(Path("s.csv").read_text()) == expected
+    Path("s.csv").write_text(text + "photos/a.jpg,7.5,\n")
+    result = _score("photos", "--csv", "s.csv", "--resume", status=2)
+    assert "s.csv has two scores of photos/a.jpg, 7.25 and 7.5" in result.stderr
+    assert Path("s.csv").read_text() == text + "photos/a.jpg,7.5,\n"
+
+
+def test_two_runs_on_one_file(folder):
+    Path("photos/c-slow.jpg").write_bytes(b"x")
+    first = _start("photos", "--csv", "s.csv")
+    _wait_for_rows(Path("s.csv"), 3)
+    for option in ("--resume", "--overwrite"):
+        second = _start("photos", "--csv", "s.csv", option)
+        _, stderr = second.communicate(timeout=30)
+        assert stderr == (
+            b"Error: another run is writing s.csv: wait for it, or give another --csv file\n"
+        )
+        assert second.returncode == 2
+    first.kill()  # which frees the lock
+    first.communicate(timeout=30)
+    Path("photos/c-slow.jpg").unlink()
+    third = _start("photos", "--csv", "s.csv", "--resume")
+    third.communicate(timeout=30)
+    assert third.returncode == 0
+    assert _rows(Path("s.csv").read_text()) == [HEADER, *ABC]
+
+
+# ---------------------------------------------------------------- spreadsheets
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "'=1", "''@", "'", "a=1"])
+def test_cells_that_are_no_formulas(name):
+    cell = to_spreadsheet(name)
+    assert not cell.startswith(tuple("=+-@\t\r"))
+    assert from_spreadsheet(cell) == name
+
+
+@given(st.text("'=+-@\t\rab", max_size=6))
+def test_cells_read_back_are_the_texts(text):
+    assert from_spreadsheet(to_spreadsheet(text)) == text
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names exist on POSIX only")
+@pytest.mark.usefixtures("fake", "folder")
+def test_names_like_formulas_in_a_file():
+    names = ["=cmd.jpg", "'=cmd.jpg", "+1.jpg", "@a.jpg", "\ta.jpg", "'plain.jpg", "--x.jpg"]
+    for name in names:
+        Path(name).write_bytes(b"x")
+    _score("--csv", "s.csv", "--", *names)
+    before = Path("s.csv").read_bytes()
+    assert b"\n'=cmd.jpg,1.5,\n''=cmd.jpg,1.5,\n'+1.jpg,1.5,\n" in before
+    _score("--csv", "s.csv", "--resume", "--", *names)
+    assert Path("s.csv").read_bytes() == before  # all known again
+
+
+# ---------------------------------------------------------------- the worst
+
+
+@pytest.mark.usefixtures("fake", "folder")
+@pytest.mark.parametrize(
+    ("worst", "n"), [("2", 2), ("9", 3), ("1%", 1), ("50%", 2), ("67 %", 3), ("100%", 3)]
+)
+def test_worst(worst, n):
+    Path("photos/bad.jpg").write_bytes(b"x")
+    result = _score("photos", "--worst", worst, status=1)
+    assert _rows(result.stdout) == [HEADER, *[ABC[1], ABC[2], ABC[0]][:n]]
+    rows = json.loads(_score("photos", "--worst", worst, "--json", status=1).stdout)
+    assert [row["score"] for row in rows] == [1.5, 2.5, 3.5][:n]
+
+
+@pytest.mark.usefixtures("fake", "folder")
+def test_sort():
+    Path("photos/bad.jpg").write_bytes(b"x")
+    bad = ("photos/bad.jpg", "", "the file is torn")
+    expected = [HEADER, ABC[1], ABC[2], ABC[0], bad]
+    assert _rows(_score("photos", "--sort", status=1).stdout) == expected
+    _score("photos", "--sort", "--csv", "s.csv", status=1)
+    assert _rows(Path("s.csv").read_text()) == expected
+    os.unlink("photos/bad.jpg")
+    Path("photos/e.jpg").write_bytes(b"")
+    _score("photos", "--sort", "--csv", "s.csv", "--resume")
+    new = ("photos/e.jpg", "0.5", "")
+    assert _rows(Path("s.csv").read_text()) == [HEADER, new, ABC[1], ABC[2], ABC[0]]
+
+
+@pytest.mark.usefixtures("fake", "folder")
+def test_copy_and_move_the_worst():
+    Path("photos/below/b.PNG").write_bytes(b"")  # another photo of this name, the very worst
+    how = ["photos", "-r", "--csv", "s.csv", "--worst", "2"]
+    result = _score(*how, "--copy-to", "out/worst", "--dry-run")
+    assert "would copy photos/below/b.PNG to out/worst/b.PNG\n" in result.stderr
+    assert "would copy photos/b.PNG to out/worst/b-2.PNG\n" in result.stderr
+    assert not Path("out").exists()
+    # what was scored is not scored again, and the worst are those of all
+    result = _score(*how, "--resume", "--copy-to", "out/worst")
+    worst = [("photos/below/b.PNG", "0.5", ""), ABC[1]]
+    assert _rows(result.stdout) == [HEADER, *worst]
+    assert "2 photos copied to out/worst" in result.stderr
+    sizes = {path.name: path.stat().st_size for path in Path("out/worst").iterdir()}
+    assert sizes == {"b.PNG": 0, "b-2.PNG": 1}
+    result = _score(*how, "--resume", "--move-to", "out/worst")
+    sizes = {path.name: path.stat().st_size for path in Path("out/worst").iterdir()}
+    assert sizes == {"b.PNG": 0, "b-2.PNG": 1, "b-3.PNG": 0, "b-4.PNG": 1}
+    assert not Path("photos/b.PNG").exists()
+    assert len(_rows(Path("s.csv").read_text())) == 1 + 5  # the file has all
+    result = _score("out/worst", "--worst", "1", "--move-to", "out/worst")
+    assert "out/worst/b-3.PNG is there already" in result.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights on Windows")
+@pytest.mark.usefixtures("fake", "folder")
+def test_a_link_moves_as_what_it_shows():
+    Path("links").mkdir()
+    os.symlink("../photos/a.jpg", "links/a.jpg")
+    _score("links", "--worst", "1", "--move-to", "out")
+    assert not os.path.lexists("links/a.jpg")
+    assert Path("out/a.jpg").read_bytes() == Path("photos/a.jpg").read_bytes() == b"xxx"
+
+
+@pytest.mark.usefixtures("fake", "folder")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--worst", "0"], "neither a number"),
+        (["--worst", "101%"], "neither a number"),
+        (["--worst", "nan%"], "neither a number"),
+        (["--worst", "-1"], "neither a number"),
+        (["--worst", "few"], "neither a number"),
+        (["--copy-to", "out"], "about the --worst"),
+        (["--worst", "1", "--dry-run"], "--dry-run is about"),
+        (["--worst", "1", "--copy-to", "out", "--move-to", "out"], "choose one"),
+        (["--worst", "1", "--copy-to", "photos/a.jpg"], "photos/a.jpg is a file"),
+        (["--csv", "s.csv", "--resume", "--overwrite"], "choose one"),
+    ],
+)
+def test_errors_of_the_worst(options, message):
+    result = _score("photos", *options, status=2)
+    assert message in " ".join(result.stderr.split())
+    assert sorted(os.listdir()) == ["photos"]
+
+
+@pytest.mark.usefixtures("fake", "folder")
+def test_nothing_is_moved_by_a_run_that_stopped():
+    Path("photos/bad.jpg").write_bytes(b"x")
+    how = ["--on-error", "raise", "--worst", "1", "--move-to", "out"]
+    _score("photos", *how, status=1)
+    assert not Path("out").exists()
 
 
 # ---------------------------------------------------------------- processes
@@ -319,7 +531,58 @@ def _wait_for_rows(path, count):
     raise AssertionError(f"{path} never had {count} rows")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a disk that is full")
+@pytest.mark.parametrize("options", [[], ["--json"], ["--csv", "/dev/full"], ["--sort"]])
+def test_full_disk(folder, options):
+    with open("/dev/full", "w") as full:
+        process = _start("photos", *options, stdout=full)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 2
+    where = b"/dev/full" if "--csv" in options else b"the output"
+    assert stderr == b"Error: cannot write " + where + b": No space left on device\n"
+
+
+def test_full_disk_keeps_the_rows_before(folder):
+    resource = pytest.importorskip("resource")
+    for k in range(100):
+        Path(f"photos/x{k}.jpg").write_bytes(b"x")
+    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))}
+    process = _start("photos", "--csv", "s.csv", **limit)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert stderr == b"Error: cannot write s.csv: File too large\n"
+    kept = Path("s.csv").read_bytes()
+    assert kept.endswith(b",1.5,\n")  # no torn row
+    assert len(kept) > 960
+    _score_in_process("--resume")
+    assert Path("s.csv").read_bytes().startswith(kept)
+    assert len(_rows(Path("s.csv").read_text())) == 1 + 103
+
+
+def _score_in_process(*options):
+    process = _start("photos", "--csv", "s.csv", *options)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows ends processes without telling them")
+@pytest.mark.parametrize("n_before", [0, 2])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_told_to_end_closes_the_list(folder, how, n_before):
+    Path("photos/0-slow.jpg" if n_before == 0 else "photos/c-slow.jpg").write_bytes(b"x")
+    process = _start("photos", "--json")
+    shown = process.stdout.read(1)
+    while shown.count(b"}") < n_before:
+        shown += process.stdout.read(1)
+    time.sleep(0.1)
+    process.send_signal(how)
+    rest, stderr = process.communicate(timeout=30)
+    assert len(json.loads(shown + rest)) == n_before
+    assert stderr.endswith(b"interrupted after %d of 4 files\n" % n_before)
+    assert process.returncode == 128 + how
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_interrupted_run_keeps_its_rows(folder, how):
     Path("photos/c-slow.jpg").write_bytes(b"x")
     process = _start("photos", "--csv", "s.csv")
@@ -327,8 +590,8 @@ def test_interrupted_run_keeps_its_rows(folder, how):
     process.send_signal(how)
     _, stderr = process.communicate(timeout=30)
     assert _rows(Path("s.csv").read_text()) == [HEADER, *ABC[:2]]
-    if how == signal.SIGINT:
-        assert process.returncode == 130
+    if how != signal.SIGKILL:
+        assert process.returncode == 128 + how
         assert stderr == b"interrupted after 2 of 4 files; --resume goes on from there\n"
     Path("photos/c-slow.jpg").unlink()
     process = _start("photos", "--csv", "s.csv", "--resume")

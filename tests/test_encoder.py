@@ -454,7 +454,8 @@ def test_callbacks_of_scikit_learn(crops, capsys):
     assert [row["width"] for row in data if row["task_name"] == "epoch"] == [1600.0, 1600.0]
 
 
-def test_progress_bars_go_to_standard_error(crops, capsys):
+def test_progress_goes_to_standard_error(crops, capsys, monkeypatch):
+    monkeypatch.setattr("skiqa._progress.SECONDS_BETWEEN_LINES", 0)
     tiny(verbose=1).fit(crops).transform(crops)
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -88,11 +88,12 @@ def test_missing_matplotlib_is_explained(photo, monkeypatch):
         DegradationGalleryDisplay.from_photo(photo, operators="jpeg", levels=[1])
 
 
-def test_progress_is_shown_on_demand(photo, capsys):
+def test_progress_is_shown_on_demand(photo, capsys, monkeypatch):
+    monkeypatch.setattr("skiqa._progress.SECONDS_BETWEEN_LINES", 0)
     for verbose in (0, 1):
         DegradationGalleryDisplay.from_photo(
             photo[:24, :32], operators=("jpeg", "darken"), verbose=verbose
         )
         shown = capsys.readouterr()
         assert shown.out == ""
-        assert ("2/2" in shown.err) == (verbose > 0)
+        assert ("2 of 2 " in shown.err) == (verbose > 0)

@@ -114,11 +114,12 @@ def test_response_of_the_shipped_model(photo):
     np.testing.assert_allclose(display.scores[0, :, 0], expected, rtol=1e-5)
 
 
-def test_progress_is_shown_on_demand(photo, capsys):
+def test_progress_is_shown_on_demand(photo, capsys, monkeypatch):
+    monkeypatch.setattr("skiqa._progress.SECONDS_BETWEEN_LINES", 0)
     for verbose in (0, 1):
         DegradationResponseDisplay.from_estimator(
             Contrast(), 2 * [photo[:24, :32]], operators=("jpeg", "darken"), verbose=verbose
         )
         shown = capsys.readouterr()
         assert shown.out == ""
-        assert ("20/20" in shown.err) == (verbose > 0)
+        assert ("20 of 20 " in shown.err) == (verbose > 0)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
@@ -24,7 +24,8 @@ from skiqa.cli._files import (
     unwritable,
     warnings_shown,
 )
-from skiqa.cli._outputs import csv_line
+from skiqa.cli._outputs import WholeStream, csv_line, to_spreadsheet
+from skiqa.cli._stopping import exit_status, told_to_end
 from skiqa.cli._variants import Variant, find_bank, plan_variants
 from skiqa.exceptions import ImageError
 
@@ -187,14 +188,14 @@ def degrade(
     except ValueError as error:  # an unknown operator, text or bank
         raise Failure(str(error)) from None
     _refuse_to_overwrite(files, out, [v.file for _, vs in plan for v in vs], gallery, overwrite)
-    with warnings_shown():
+    with warnings_shown(), told_to_end():
         try:
             status = _write_variants(files, plan, Path(out))
             if gallery and status == 0:
                 _draw_gallery(files[0], bank, levels, seed, gallery)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             click.echo(f"interrupted; {TABLE} lists what was written", err=True)
-            status = 130
+            status = exit_status(error)
     context.exit(status)
 
 
@@ -243,11 +244,12 @@ def _write_variants(
     with contextlib.ExitStack() as stack:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            table = stack.enter_context(open(out / TABLE, "wb"))
+            opened = stack.enter_context(open(out / TABLE, "wb", buffering=0))
         except OSError as error:
             raise unwritable(out, error) from None
+        table = WholeStream(cast("BinaryIO", opened), out / TABLE)
         table.write(csv_line(HEADER))
-        bar = progress_bar("degrading", total, enabled=sys.stderr.isatty())
+        bar = progress_bar("degrading", total, enabled=True)
         advance = stack.enter_context(bar)
         photos = stack.enter_context(
             contextlib.closing(iter_decoded(as_image_list(files), prefetch=1, on_error="nan"))
@@ -261,11 +263,11 @@ def _write_variants(
             for variant in variants:
                 try:
                     _write_picture(photo, variant, out)
-                    text = format_sequence(variant.sequence)
-                    table.write(csv_line([variant.file, file, text, str(variant.seed)]))
-                    table.flush()
                 except OSError as error:  # the disk is full
                     raise unwritable(out / variant.file, error) from None
+                names = map(to_spreadsheet, (variant.file, file))
+                text = format_sequence(variant.sequence)
+                table.write(csv_line([*names, text, str(variant.seed)]))
                 advance()
     for message in errors:
         click.echo(f"Error: {message}", err=True)

@@ -8,14 +8,14 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 import click
 
 from skiqa._progress import progress_bar
 from skiqa.cli._files import Failure, in_the_way, jobs_option, printable, unwritable, warnings_shown
 from skiqa.cli._fit import column_options, load_table
-from skiqa.cli._outputs import csv_line
+from skiqa.cli._outputs import WholeStream, csv_line, to_spreadsheet
 from skiqa.cli._score import load_scorer, scores_of_files
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ CSV_HEADER = ["database", "file", "target", "score", "degradation", "error"]
     help="Curve before PLCC and RMSE.",
 )
 @click.option("--csv", "csv_path", metavar="FILE", help="Write the score of each image to FILE.")
+@click.option("--overwrite", is_flag=True, help="Replace the --csv FILE of an earlier run.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of the rows.")
 @click.option("--cache-dir", metavar="DIR", help="Keep features there for another run.")
 @jobs_option
@@ -70,6 +71,7 @@ def evaluate(
     by: str | None,
     mapping: str,
     csv_path: str | None,
+    overwrite: bool,
     as_json: bool,
     cache_dir: str | None,
     jobs: int,
@@ -86,7 +88,7 @@ def evaluate(
     Exit status: 0 if all images were scored, 1 if one could not be read (it is left out), 2 if the
     command could not be carried out.
     """
-    if csv_path is not None and (problem := in_the_way(csv_path, overwrite=True)):
+    if csv_path is not None and (problem := in_the_way(csv_path, overwrite, "--csv")):
         raise Failure(problem)
     with warnings_shown():
         databases = [_load_database(source, images, split, columns) for source in sources]
@@ -175,15 +177,19 @@ def _csv_lines(path: str | None) -> Iterator[WriteLine]:
     if path is None:
         path = os.devnull
     try:
-        with open(path, "wb") as stream:
-
-            def write_line(fields: Sequence[object]) -> None:
-                stream.write(csv_line(["" if field is None else str(field) for field in fields]))
-
-            write_line(CSV_HEADER)
-            yield write_line
+        opened = open(path, "wb", buffering=0)  # noqa: SIM115 - closed below
     except OSError as error:
         raise unwritable(path, error) from None
+    with opened:
+        stream = WholeStream(cast("BinaryIO", opened), path)
+
+        def write_line(fields: Sequence[object]) -> None:
+            cells = ["" if field is None else field for field in fields]
+            texts = [to_spreadsheet(c) if isinstance(c, str) else str(c) for c in cells]
+            stream.write(csv_line(texts))
+
+        write_line(CSV_HEADER)
+        yield write_line
 
 
 def _score_database(
@@ -194,7 +200,7 @@ def _score_database(
 
     files, scores = data.data.tolist(), np.full(len(data.data), np.nan)
     types = [None] * len(files) if data.degradation is None else data.degradation.tolist()
-    with progress_bar(printable(name), len(files), enabled=sys.stderr.isatty()) as advance:
+    with progress_bar(printable(name), len(files), enabled=True) as advance:
         for index, (file, score, error) in enumerate(scores_of_files(model, files, jobs)):
             write_line([name, file, data.target[index], score, types[index], error])
             if error is None:

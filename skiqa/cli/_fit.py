@@ -179,7 +179,7 @@ def _compute_features(
         cache_dir=cache_dir,
         n_jobs=jobs,
         on_error="nan",
-        verbose=int(sys.stderr.isatty()),
+        verbose=1,
     )
     try:
         X = encoder.fit(paths).transform(paths)
@@ -235,7 +235,7 @@ def _fine_tune(
         epochs=epochs,
         n_jobs=jobs,
         random_state=0,
-        verbose=int(sys.stderr.isatty()),
+        verbose=1,
         checkpoint_dir=checkpoint_dir,
         maps_dir=maps_dir,
     )

@@ -1,32 +1,38 @@
-"""Where scores go: CSV, JSON or a table; and CSV read again."""
+"""How scores are shown and written: CSV, JSON or a table."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from skiqa._disk import whole_file
-from skiqa.cli._files import Failure, printable, unwritable
+from skiqa.cli._files import printable, unwritable
 
 if TYPE_CHECKING:
     from skiqa._types import Path as AnyPath
 
 __all__ = [
+    "HEADER",
     "CsvOutput",
     "JsonOutput",
     "Output",
+    "Row",
     "TableOutput",
-    "csv_file",
+    "Together",
+    "WholeStream",
+    "WorstFirst",
     "csv_line",
-    "read_scored",
+    "drop_standard_output",
+    "from_spreadsheet",
+    "to_spreadsheet",
 ]
 
 HEADER = ["file", "score", "error"]
+Row = tuple[str, float | None, str | None]  # file, score, error
 
 
 class Output(Protocol):
@@ -39,6 +45,20 @@ class Output(Protocol):
     def close(self) -> None: ...
 
 
+# What a spreadsheet takes for a formula, also behind the apostrophes that are put before it here.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+def to_spreadsheet(text: str) -> str:
+    """Return a text as a cell that no spreadsheet runs: what looks like a formula gets a '."""
+    return "'" + text if _FORMULA.match(text) else text
+
+
+def from_spreadsheet(cell: str) -> str:
+    """Return the text that `to_spreadsheet` made a cell of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
 def csv_line(fields: Iterable[str]) -> bytes:
     """Encode a row; bytes of file names that are no UTF-8 come out as they went in."""
     quoted = [
@@ -48,66 +68,89 @@ def csv_line(fields: Iterable[str]) -> bytes:
     return (",".join(quoted) + "\n").encode("utf-8", "surrogateescape")
 
 
+def drop_standard_output() -> None:
+    """Let what is still to be written to standard output go nowhere: nobody can take it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class WholeStream:
+    """A stream whose bytes are out when `write` returns; Failure, and none of them, if not."""
+
+    def __init__(self, stream: BinaryIO, name: AnyPath) -> None:
+        self._stream, self._name = stream, name
+
+    def write(self, data: bytes) -> None:
+        start = None
+        try:
+            start = self._stream.tell() if self._stream.seekable() else None
+            rest = memoryview(data)
+            while rest:  # an unbuffered file may take a part
+                rest = rest[self._stream.write(rest) :]
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # the disk is full
+            if start is not None:
+                with contextlib.suppress(OSError):
+                    self._stream.truncate(start)  # no torn row
+            if self._stream is getattr(sys.stdout, "buffer", None):
+                drop_standard_output()  # or Python tries again at the end, with a traceback
+            raise unwritable(self._name, error) from None
+
+
 class CsvOutput:
     """One line a file, written as soon as it is known."""
 
     streams = True
 
     def __init__(self, stream: BinaryIO, name: AnyPath = "the output", header: bool = True) -> None:
-        self._stream, self._name = stream, name
+        self._stream = WholeStream(stream, name)
         if header:
-            self._write(HEADER)
+            self._stream.write(csv_line(HEADER))
 
     def add(self, file: str, score: float | None, error: str | None) -> None:
         """Write a line."""
-        self._write([file, "" if score is None else repr(score), error or ""])
+        number = "" if score is None else repr(score)
+        self._stream.write(csv_line([to_spreadsheet(file), number, to_spreadsheet(error or "")]))
 
     def close(self) -> None:
         """Do nothing: all lines are out."""
 
-    def _write(self, fields: Sequence[str]) -> None:
-        try:
-            self._stream.write(csv_line(fields))
-            self._stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:  # the disk is full
-            raise unwritable(self._name, error) from None
-
 
 class JsonOutput:
-    """One list of objects; whole also after an interruption."""
+    """One list of objects; whole also after an interruption, whenever that comes."""
 
     streams = True
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._separator = b"[\n"
+        self._stream = WholeStream(stream, "the output")
+        self._stream.write(b"[")
+        self._before, self._end = b"\n", b"]\n"
 
     def add(self, file: str, score: float | None, error: str | None) -> None:
         """Write an object."""
         # ASCII: file names that are no UTF-8 become \udc80.. and load as Python spells them
         row = json.dumps(dict(zip(HEADER, (file, score, error), strict=True)))
-        self._stream.write(self._separator + row.encode("ascii"))
-        self._stream.flush()
-        self._separator = b",\n"
+        self._stream.write(self._before + row.encode("ascii"))
+        self._before, self._end = b",\n", b"\n]\n"
 
     def close(self) -> None:
         """End the list."""
-        self._stream.write(b"[]\n" if self._separator == b"[\n" else b"\n]\n")
-        self._stream.flush()
+        self._stream.write(self._end)
 
 
 class TableOutput:
-    """A table for people, worst first, unreadable files last."""
+    """A table for people, in the order of `add`, with a note below it."""
 
     streams = False
 
-    def __init__(self) -> None:
-        self._rows: list[tuple[str, float | None, str | None]] = []
+    def __init__(self, note: str = "") -> None:
+        self._rows: list[Row] = []
+        self._note = note
 
     def add(self, file: str, score: float | None, error: str | None) -> None:
-        """Keep a row: only all of them can be ordered."""
+        """Keep a row."""
         self._rows.append((file, score, error))
 
     def close(self) -> None:
@@ -121,45 +164,65 @@ class TableOutput:
         table = Table("score", "file", box=None, pad_edge=False)
         table.columns[0].justify = "right"
         table.columns[1].overflow = "fold"
-        for file, score, error in sorted(self._rows, key=lambda row: (row[1] is None, row[1] or 0)):
+        for file, score, error in self._rows:
             name = Text(printable(file))
             if error:
                 name.append(f"  {printable(error)}", style="red")
             table.add_row("-" if score is None else f"{score:.1f}", name)
-        Console().print(table)
+        console = Console()
+        console.print(table)
+        if self._note:
+            console.print(Text(self._note, style="dim"))
 
 
-def read_scored(path: Path) -> tuple[list[list[str]], bool]:
-    """Return the rows with a score of an earlier run, and whether there is anything else.
+class WorstFirst:
+    """Rows that another output gets at the end, the worst ones first, or only these.
 
-    The last line of a run that was killed may be torn. It ends in no newline, or in one that is
-    within quotes: every whole row has an even number of these.
+    Parameters
+    ----------
+    output : Output
+    count : callable or None
+        From the number of files with a score to that of the worst that are shown; None: all files.
     """
-    text = path.read_bytes().decode("utf-8", "surrogateescape")
-    whole = text[: text.rfind("\n") + 1]
-    while whole.count('"') % 2:
-        whole = whole[: whole.rfind("\n", 0, -1) + 1]
-    rows = list(csv.reader(io.StringIO(whole, newline="")))
-    header = ",".join(HEADER)
-    ours = rows[0] == HEADER if rows else header.startswith(text)
-    if not ours or any(len(row) != len(HEADER) for row in rows):
-        raise Failure(
-            f"{printable(path)} was not written by `skiqa score`: its lines are not "
-            f"`{header}`. Give another --csv file, or leave out --resume."
-        )
-    scored = [row for row in rows[1:] if row[1]]
-    return scored, whole != text or len(scored) < len(rows) - 1 or not rows
+
+    streams = False
+
+    def __init__(self, output: Output, count: Callable[[int], int] | None = None) -> None:
+        self._output, self._count = output, count
+        self._rows: list[Row] = []
+
+    def add(self, file: str, score: float | None, error: str | None) -> None:
+        """Keep a row: only all of them can be ordered."""
+        self._rows.append((file, score, error))
+
+    def shown(self) -> list[Row]:
+        """Return the rows that are shown."""
+        rows = sorted(self._rows, key=lambda row: (row[1] is None, row[1] or 0))
+        if self._count is None:
+            return rows
+        n_scored = sum(score is not None for _, score, _ in rows)
+        return rows[: self._count(n_scored)]
+
+    def close(self) -> None:
+        """Show them."""
+        for row in self.shown():
+            self._output.add(*row)
+        self._output.close()
 
 
-@contextlib.contextmanager
-def csv_file(path: Path, scored: list[list[str]] | None, rewrite: bool) -> Iterator[CsvOutput]:
-    """Open the CSV file for more rows behind those `scored` (None: a new file)."""
-    try:
-        if rewrite:  # without the torn and the failed rows, which come again
-            with whole_file(path) as file:
-                file.write(b"".join(map(csv_line, [HEADER, *(scored or [])])))
-        stream = open(path, "wb" if scored is None else "ab")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise unwritable(path, error) from None
-    with stream:
-        yield CsvOutput(stream, path, header=scored is None)
+class Together:
+    """Several outputs of the same rows."""
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self._outputs = outputs
+        self.streams = any(output.streams for output in outputs)
+
+    def add(self, file: str, score: float | None, error: str | None) -> None:
+        """Give each the row."""
+        for output in self._outputs:
+            output.add(file, score, error)
+
+    def close(self) -> None:
+        """Close each."""
+        for output in self._outputs:
+            output.close()

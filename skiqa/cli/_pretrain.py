@@ -179,7 +179,7 @@ def pretrain(
             n_jobs=jobs,
             random_state=seed,
             checkpoint_dir=checkpoint_dir or f"{out}.training",
-            verbose=int(rank() == 0 and os.isatty(2)),
+            verbose=int(rank() == 0),
             **parameters,
         )
         try:

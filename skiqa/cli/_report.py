@@ -6,7 +6,6 @@ import base64
 import contextlib
 import math
 import os
-import sys
 import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from skiqa.cli._files import (
 )
 from skiqa.cli._page import Page
 from skiqa.cli._score import load_scorer, max_pixels_option, model_option
+from skiqa.cli._stopping import exit_status, told_to_end
 from skiqa.exceptions import ImageError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def report(
         "model": printable(model) if model else "the scorer that comes with skiqa",
         "made": f"skiqa {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
     }
-    with warnings_shown():
+    with warnings_shown(), told_to_end():
         scorer = load_scorer(model, max_pixels)
         try:
             status = _write_page(scorer, files, html, jobs, on_error, not no_maps, about)
@@ -130,7 +130,7 @@ def _write_page(
     with Page(html) as page:
         try:
             with (
-                progress_bar("scoring", len(files), enabled=sys.stderr.isatty()) as advance,
+                progress_bar("scoring", len(files), enabled=True) as advance,
                 contextlib.closing(_iter_scores(model, photos, jobs, maps)) as rows,
             ):
                 for index, score, cells, error in rows:
@@ -152,13 +152,13 @@ def _write_page(
                     else:
                         unreadable.append({**shown, "reason": printable(problem)})
                     advance()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             n_seen = page.n_photos + len(unreadable)
             click.echo(f"interrupted after {n_seen} of {len(files)} files", err=True)
             if not page.n_photos:
-                return 130
+                return exit_status(error)
             notes.append(f"Interrupted: {n_seen} of {len(files)} files were looked at.")
-            status = 130
+            status = exit_status(error)
         page.close(**about, grid=GRID if maps else None, unreadable=unreadable, notes=notes)
     if unreadable:
         click.echo(f"{len(unreadable)} of {len(files)} files could not be read", err=True)

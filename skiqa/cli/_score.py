@@ -4,45 +4,58 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import click
 
 from skiqa._progress import progress_bar
+from skiqa.cli._csv_file import about_scores, is_replaceable, locked
 from skiqa.cli._files import (
     Failure,
     find_images,
+    in_the_way,
     jobs_option,
     printable,
     reason,
     recursive_option,
+    unwritable,
     warnings_shown,
 )
 from skiqa.cli._outputs import (
     CsvOutput,
     JsonOutput,
     Output,
+    Row,
     TableOutput,
-    csv_file,
-    read_scored,
+    Together,
+    WorstFirst,
+    drop_standard_output,
 )
+from skiqa.cli._stopping import exit_status, told_to_end
+from skiqa.cli._worst import Destination, worst_options
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
     from skiqa._types import Path as AnyPath
 
-__all__ = ["load_scorer", "max_pixels_option", "model_option", "score", "scores_of_files"]
+__all__ = [
+    "describe_scale",
+    "load_scorer",
+    "max_pixels_option",
+    "model_option",
+    "score",
+    "scores_of_files",
+]
 
 model_option = click.option(
     "--model",
     type=click.Path(exists=True, dir_okay=False),
-    help="A scorer saved by skiqa.persistence.save; without it the one that comes with skiqa.",
+    help="A scorer of your own, as skiqa fit writes it; without it the one that comes with skiqa.",
 )
 
 
@@ -100,6 +113,19 @@ def load_scorer(path: AnyPath | None, max_pixels: int | str | None = None) -> Pi
     return model
 
 
+def describe_scale(path: AnyPath | None, model: Pipeline | None) -> str:
+    """Say on what scale the scores of the model in a file are."""
+    scale = "about 0 (bad) to 100 (excellent)"
+    if path is not None:
+        encoder = None if model is None else model[0]
+        known = encoder.state_.card.get("scale") if encoder is not None else None
+        scale = f"on the scale of the ratings that {printable(path)} was fitted to"
+        if known is not None:
+            low, high, name = known
+            scale = f"on the scale of {printable(str(name))}, {low:g} to {high:g}"
+    return f"Scores are {scale}; higher is better."
+
+
 def _parse_shard(context: click.Context, parameter: click.Parameter, value: str | None) -> slice:
     if value is None:
         return slice(None)
@@ -127,6 +153,9 @@ def _parse_shard(context: click.Context, parameter: click.Parameter, value: str 
     help="An unreadable file is a row without a score, or the end.",
 )
 @click.option("--resume", is_flag=True, help="Keep the scores in the --csv file, add the others.")
+@click.option("--overwrite", is_flag=True, help="Replace the --csv FILE of an earlier run.")
+@click.option("--sort", is_flag=True, help="Rows worst first, at the end; as a table always is.")
+@worst_options
 @click.option(
     "--shard",
     metavar="I/N",
@@ -140,102 +169,182 @@ def score(
     paths: tuple[str, ...],
     csv_path: str | None,
     as_json: bool,
-    model: str | None,
-    max_pixels: int | str | None,
     recursive: bool,
-    jobs: int,
-    on_error: str,
     resume: bool,
+    overwrite: bool,
+    sort: bool,
+    worst: Callable[[int], int] | None,
+    destination: Destination | None,
     shard: slice,
+    **how: Any,
 ) -> None:
-    """Score images: 100 x the predicted mean opinion score, higher is better.
+    """Score images: higher is better.
 
     PATHS are image files, folders, patterns such as "photos/*.jpg", or - for a list of paths on
     standard input, one a line. On a terminal the result is a table, worst first; else it is CSV
     with the columns file, score, error, in the order of PATHS.
 
+    The scores of the model that comes with skiqa are 100 x the predicted mean opinion score, about
+    0 (bad) to 100 (excellent); those of a --model are on the scale of the ratings it was fitted to.
+
     An interrupted run keeps the rows of its --csv file, and the same command with --resume goes on
-    from there, with the same model; files that could not be read are tried again.
+    from there; files that could not be read are tried again. FILE.skiqa.json says which model and
+    viewing size the scores are of, and other ones are refused.
 
     Exit status: 0 if all files have a score, 1 if one could not be read, 2 if the command could
     not be carried out.
     """
     if csv_path and as_json:
         raise click.UsageError("choose one of --csv and --json")
-    path = None if csv_path in (None, "-") else Path(csv_path)
-    if resume and path is None:
+    if resume and overwrite:
+        raise click.UsageError("choose one of --resume and --overwrite")
+    if resume and csv_path in (None, "-"):
         raise click.UsageError("--resume needs the --csv FILE to go on with")
-    files = find_images(paths, recursive)[shard]
-    scored: list[list[str]] | None = None
-    rewrite = False
-    if resume and path is not None and path.exists():
-        scored, rewrite = read_scored(path)
-        earlier = {row[0] for row in scored}
-        files = [file for file in files if file not in earlier]
-
+    if destination and not worst:
+        raise click.UsageError("--copy-to and --move-to are about the --worst photos")
+    # a pipe or a device is written to as the standard output is
+    file = Path(csv_path) if csv_path not in (None, "-") and is_replaceable(csv_path) else None
+    if file and not resume and (problem := in_the_way(str(file), overwrite, "--csv")):
+        hint = ", or --resume to go on with it" if file.is_file() else ""
+        raise Failure(problem + hint)
+    if destination:
+        destination.check()
+    scoring = _Scoring(files=find_images(paths, recursive)[shard], **how)
     with warnings_shown():
         try:
-            # before the file is opened, and emptied
-            loaded = load_scorer(model, max_pixels) if files else None
-            opened: AbstractContextManager[Output]
-            if path is not None:
-                opened = csv_file(path, scored, rewrite)
-            else:
-                opened = contextlib.nullcontext(_standard_output(as_json, csv_path == "-"))
-            with opened as output:
-                to_file = path is not None
-                status = _score_files(loaded, files, jobs, on_error, output, to_file)
-        except KeyboardInterrupt:
-            status = 130
+            with told_to_end():
+                if file:
+                    ended = _score_into_file(scoring, file, resume, sort, worst)
+                else:
+                    ended = _score_to_output(scoring, csv_path, as_json, sort, worst)
+                if ended.complete and destination:
+                    destination.take([row[0] for row in ended.shown])
+                status = ended.status
+        except KeyboardInterrupt as error:
+            status = exit_status(error)
         except BrokenPipeError:  # `skiqa score photos | head`: nobody listens any more
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_standard_output()
             status = 141  # as for any program that SIGPIPE ends
     context.exit(status)
 
 
-def _standard_output(as_json: bool, as_csv: bool) -> Output:
+@dataclass(frozen=True)
+class _Scoring:
+    """What is scored, and how."""
+
+    files: Sequence[str]
+    model: str | None
+    max_pixels: int | str | None
+    jobs: int
+    on_error: str
+
+
+class _Ended(NamedTuple):
+    """How a run ended: exit status, whether all files were looked at, the worst rows."""
+
+    status: int
+    complete: bool
+    shown: Sequence[Row] = ()
+
+
+def _score_into_file(
+    scoring: _Scoring,
+    path: Path,
+    resume: bool,
+    sort: bool,
+    worst: Callable[[int], int] | None,
+) -> _Ended:
+    """Score into a CSV file that may hold scores already; show the worst of all, if asked to."""
+    about = about_scores(scoring.model, scoring.max_pixels)
+    with locked(path) as run:
+        if resume:
+            run.read(about)
+        files = [file for file in scoring.files if file not in run.scored]
+        # before the file is opened, and emptied
+        loaded = load_scorer(scoring.model, scoring.max_pixels) if files else None
+        note = describe_scale(scoring.model, loaded)
+        shown = WorstFirst(_standard_output(False, False, note), worst) if worst else None
+        with run.rows(about) as rows:
+            outputs: list[Output] = [rows]
+            if shown:
+                outputs.append(shown)
+                for file in scoring.files:
+                    if file in run.scored:
+                        shown.add(file, float(run.scored[file]), None)
+            ended = _score_files(loaded, files, scoring, Together(outputs), to_file=True)
+        if sort and ended.complete:
+            run.sort()
+    return ended._replace(shown=shown.shown()) if shown else ended
+
+
+def _score_to_output(
+    scoring: _Scoring,
+    csv_path: str | None,
+    as_json: bool,
+    sort: bool,
+    worst: Callable[[int], int] | None,
+) -> _Ended:
+    """Score to the standard output, or to a pipe or device that `csv_path` names."""
+    loaded = load_scorer(scoring.model, scoring.max_pixels) if scoring.files else None
+    with contextlib.ExitStack() as stack:
+        output: Output
+        if csv_path in (None, "-"):
+            note = describe_scale(scoring.model, loaded)
+            output = _standard_output(as_json, csv_path == "-", note)
+        else:
+            try:
+                stream = stack.enter_context(open(str(csv_path), "wb", buffering=0))
+            except OSError as error:
+                raise unwritable(str(csv_path), error) from None
+            output = CsvOutput(cast("BinaryIO", stream), str(csv_path))
+        if not (sort or worst or isinstance(output, TableOutput)):
+            return _score_files(loaded, scoring.files, scoring, output)
+        shown = WorstFirst(output, worst)
+        ended = _score_files(loaded, scoring.files, scoring, shown)
+        return ended._replace(shown=shown.shown())
+
+
+def _standard_output(as_json: bool, as_csv: bool, note: str) -> Output:
     stdout = sys.stdout.buffer
     if as_json:
         return JsonOutput(stdout)
-    return CsvOutput(stdout) if as_csv or not sys.stdout.isatty() else TableOutput()
+    return CsvOutput(stdout) if as_csv or not sys.stdout.isatty() else TableOutput(note)
 
 
 def _score_files(
     model: Pipeline | None,
     files: Sequence[str],
-    jobs: int,
-    on_error: str,
+    scoring: _Scoring,
     output: Output,
-    to_file: bool,
-) -> int:
-    """Score `files` into `output`; return the exit status."""
+    to_file: bool = False,
+) -> _Ended:
+    """Score `files` into `output`."""
     if not files:
         output.close()
-        return 0
+        return _Ended(0, complete=True)
     # rows that run over the terminal leave no place for a bar
     over_terminal = output.streams and not to_file and sys.stdout.isatty()
-    bar = sys.stderr.isatty() and not over_terminal
     n_scored, failed = 0, 0
     stopped: str | None = None
     try:
-        with progress_bar("scoring", len(files), enabled=bar) as advance:
-            for file, value, error in scores_of_files(model, files, jobs):
+        with progress_bar("scoring", len(files), enabled=not over_terminal) as advance:
+            for file, value, error in scores_of_files(model, files, scoring.jobs):
                 if error is not None:
                     failed += 1
-                    if on_error == "raise":
+                    if scoring.on_error == "raise":
                         stopped = f"{printable(file)}: {error}"
                         break
                 output.add(file, value, error)
                 n_scored += 1
                 advance()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         output.close()
         hint = "; --resume goes on from there" if to_file else ""
         click.echo(f"interrupted after {n_scored} of {len(files)} files{hint}", err=True)
-        return 130
+        return _Ended(exit_status(error), complete=False)
     output.close()
     if stopped:
         click.echo(f"Error: {stopped}", err=True)
     elif failed:
         click.echo(f"{failed} of {len(files)} files could not be read", err=True)
-    return 1 if failed else 0
+    return _Ended(1 if failed else 0, complete=not stopped)

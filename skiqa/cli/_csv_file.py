@@ -1,0 +1,232 @@
+"""The CSV file of `skiqa score`: written row by row, gone on with, and never by two runs at once.
+
+Beside FILE stands FILE.skiqa.json, its companion, which says what the scores are of: the model, the
+viewing size and the version of skiqa. It is locked while a run lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
+
+import click
+
+from skiqa import __version__
+from skiqa._disk import lock_file, whole_file
+from skiqa.cli._files import Failure, printable, unwritable
+from skiqa.cli._outputs import (
+    HEADER,
+    CsvOutput,
+    WholeStream,
+    csv_line,
+    from_spreadsheet,
+    to_spreadsheet,
+)
+
+if TYPE_CHECKING:
+    from skiqa._types import Path as AnyPath
+
+__all__ = ["CsvRun", "about_scores", "is_replaceable", "locked"]
+
+# What two runs must have in common to write one file: key in the companion -> what it is called.
+_COMPARED = {"model": "model", "max_pixels": "viewing size", "skiqa": "version of skiqa"}
+
+
+def about_scores(model: AnyPath | None, max_pixels: int | str | None) -> dict[str, str]:
+    """Return what decides the scores of a run: the digest of the model's file, the options."""
+    if model is None:
+        model = Path(__file__).parents[1] / "weights" / "default.skiqa"
+    with open(model, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    size = "the model's own" if max_pixels is None else str(max_pixels)
+    return {"model": digest, "max_pixels": size, "skiqa": __version__}
+
+
+def is_replaceable(path: AnyPath) -> bool:
+    """Whether a path is, or may become, a file to be locked and rewritten: no pipe, no device."""
+    return os.path.isfile(path) or not os.path.lexists(path)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[CsvRun]:
+    """Lock the CSV file `path` for one run, by its companion."""
+    companion = path.with_name(path.name + ".skiqa.json")
+    try:
+        file = open(companion, "a+b", buffering=0)  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise unwritable(companion, error) from None
+    with file:
+        _lock(file, path)
+        run = CsvRun(path, file)
+        try:
+            yield run
+        finally:
+            if os.fstat(file.fileno()).st_size == 0:  # nothing was written
+                with contextlib.suppress(OSError):
+                    os.unlink(companion)
+
+
+def _lock(file: FileIO, path: Path) -> None:
+    busy = Failure(
+        f"another run is writing {printable(path)}: wait for it, or give another --csv file"
+    )
+    try:
+        lock_file(cast("IO[bytes]", file))
+    except (BlockingIOError, PermissionError):
+        raise busy from None
+    except OSError:  # a file system without locks
+        return
+    if not os.path.exists(file.name) or not os.path.samestat(
+        os.fstat(file.fileno()), os.stat(file.name)
+    ):  # that run ended, and took the file away, between opening and locking
+        raise busy
+
+
+class CsvRun:
+    """A locked CSV file.
+
+    Parameters
+    ----------
+    path : Path
+    companion : file object
+    """
+
+    def __init__(self, path: Path, companion: FileIO) -> None:
+        self.path, self._companion = path, companion
+        self.scored: dict[str, str] = {}  # of an earlier run: file -> score as it was written
+        self._is_new, self._rewrite = True, False
+
+    def read(self, about: dict[str, str]) -> None:
+        """Read the scores of an earlier run, which must be of the same model."""
+        if not self.path.exists():
+            return
+        self._is_new = False
+        try:
+            self.scored, self._rewrite = read_scored(self.path)
+        except OSError as error:
+            why = error.strerror or error
+            raise Failure(f"cannot read {printable(self.path)}: {why}") from None
+        if self.scored:
+            self._compare(about)
+
+    def _compare(self, about: dict[str, str]) -> None:
+        name = printable(self.path)
+        self._companion.seek(0)
+        try:
+            earlier = json.loads(self._companion.read())
+            earlier = {key: str(earlier[key]) for key in _COMPARED}
+        except (ValueError, KeyError, TypeError):
+            click.echo(
+                f"Warning: {printable(self._companion.name)} does not say which model gave the "
+                f"scores in {name}: they are taken for this one's",
+                err=True,
+            )
+            return
+        differing = [
+            f"{word} ({_short(earlier[key])}, now {_short(about[key])})"
+            for key, word in _COMPARED.items()
+            if earlier[key] != about[key]
+        ]
+        if differing:
+            raise Failure(
+                f"cannot go on with {name}: its scores have another {' and '.join(differing)}. "
+                "Give what it was begun with, another --csv file, or --overwrite to begin anew."
+            )
+
+    @contextlib.contextmanager
+    def rows(self, about: dict[str, str]) -> Iterator[CsvOutput]:
+        """Open the file for more rows behind those that are `scored`."""
+        try:
+            if self._rewrite:  # without the torn and the failed rows, which come again
+                _write_whole(self.path, [[*row, ""] for row in self.scored.items()])
+            # unbuffered: what cannot be written is not tried again when the file is closed
+            stream = open(self.path, "wb" if self._is_new else "ab", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+        with stream:
+            output = CsvOutput(cast("BinaryIO", stream), self.path, header=self._is_new)
+            if not self.scored:
+                self._write_companion(about)
+            yield output
+
+    def _write_companion(self, about: dict[str, str]) -> None:
+        """Say what the scores will be of; before the first, and not before the old are gone."""
+        self._companion.truncate(0)
+        stream = WholeStream(cast("BinaryIO", self._companion), self._companion.name)
+        stream.write(json.dumps(about, indent=1).encode() + b"\n")
+
+    def sort(self) -> None:
+        """Put the worst rows first."""
+        _, rows = _parse(self.path)
+        rows.sort(key=lambda row: (not row[1], float(row[1] or 0)))  # those without one last
+        try:
+            _write_whole(self.path, rows)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+
+def _write_whole(path: Path, rows: list[list[str]]) -> None:
+    with whole_file(path) as file:
+        file.write(csv_line(HEADER))
+        for name, score, error in rows:
+            file.write(csv_line([to_spreadsheet(name), score, to_spreadsheet(error)]))
+
+
+def _short(value: str) -> str:
+    return f"{value[:12]}.." if len(value) == 64 else value
+
+
+def read_scored(path: Path) -> tuple[dict[str, str], bool]:
+    """Return {file: score} of an earlier run, and whether there is anything else in its file."""
+    whole, rows = _parse(path)
+    scored: dict[str, str] = {}
+    twice = 0
+    for name, score, _ in rows:
+        if not score:
+            continue
+        twice += name in scored
+        if scored.setdefault(name, score) != score:
+            raise Failure(
+                f"{printable(path)} has two scores of {printable(name)}, {scored[name]} and "
+                f"{score}: delete the wrong row, or give --overwrite to begin anew."
+            )
+    if twice:
+        click.echo(f"{printable(path)}: {twice} rows stood there twice; one is kept", err=True)
+    return scored, not whole or len(scored) < len(rows)
+
+
+def _parse(path: Path) -> tuple[bool, list[list[str]]]:
+    """Return whether the file is whole, and its rows.
+
+    The last line of a run that was killed may be torn. It ends in no newline, or in one that is
+    within quotes: every whole row has an even number of these.
+    """
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    whole = text[: text.rfind("\n") + 1]
+    while whole.count('"') % 2:
+        whole = whole[: whole.rfind("\n", 0, -1) + 1]
+    rows = list(csv.reader(io.StringIO(whole, newline="")))
+    header = ",".join(HEADER)
+    ours = rows[0] == HEADER if rows else header.startswith(text)
+    if not ours or not all(len(row) == len(HEADER) and _is_score(row[1]) for row in rows[1:]):
+        raise Failure(
+            f"{printable(path)} was not written by `skiqa score`: its lines are not "
+            f"`{header}`. Give another --csv file, or --overwrite to replace it."
+        )
+    found = [[from_spreadsheet(row[0]), row[1], from_spreadsheet(row[2])] for row in rows[1:]]
+    return bool(rows) and whole == text, found
+
+
+def _is_score(text: str) -> bool:
+    try:
+        return not text or float(text) == float(text)
+    except ValueError:
+        return False
