@@ -61,9 +61,7 @@ def test_a_file_is_an_encoder(rated, tmp_path):
 def test_a_name_of_timm_is_an_encoder_with_its_own_weights(rated, monkeypatch):
     images, y, groups = rated
     state = random_state_of("test_efficientnet", 7)
-    monkeypatch.setattr(
-        "skiqa._network.build.timm_state", {"test_efficientnet": state}.__getitem__
-    )
+    monkeypatch.setattr("skiqa._network.build.timm_state", {"test_efficientnet": state}.__getitem__)
     model = FineTunedQualityRegressor("test_efficientnet", epochs=0, alpha=1e-3)
     model.fit(images, y, groups=groups)
     assert model.pipeline_[0].state_.backbone == "test_efficientnet"

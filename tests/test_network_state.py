@@ -134,5 +134,6 @@ def test_weights_of_timm_name_the_remedy_without_a_hub(monkeypatch):
 
     create = timm.create_model
     monkeypatch.setattr(timm, "create_model", no_hub)
+    monkeypatch.setattr("skiqa._network.build.check_hub", lambda hub_id: None)
     with pytest.raises(ValueError, match=r"no route to host.*weights='default' or a file"):
         timm_state(TINY)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from skiqa._network.hub import check_hub, downloaded_weights
 from skiqa._network.shapes import check_shapes, shapes_of
 from skiqa._network.stages import Stages, create, seeded
 from skiqa._network.state import EncoderState
@@ -50,8 +51,14 @@ def timm_state(backbone: str) -> EncoderState:
     """Return the state of a network with timm's own pretrained weights (may download them)."""
     with seeded(0):
         network = Stages(backbone)
+        source: dict[str, Any] = {}
+        if hub_id := network.model.pretrained_cfg.get("hf_hub_id"):
+            if file := downloaded_weights(hub_id):
+                source["pretrained_cfg_overlay"] = {"file": file}  # without asking the hub
+            else:
+                check_hub(hub_id)
         try:
-            pretrained = create(backbone, pretrained=True)
+            pretrained = create(backbone, pretrained=True, **source)
         except Exception as error:
             raise ValueError(
                 f"weights='timm' could not get the weights of {backbone!r} ({error}). They are "
