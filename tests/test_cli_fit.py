@@ -11,6 +11,7 @@ from skiqa import load_model
 from skiqa._network.build import random_state_of
 from skiqa._network.weight_files import state_to_tensors, write_file
 from skiqa.cli import main
+from skiqa.cli._score import describe_scale
 from skiqa.metrics import srocc_score
 
 
@@ -52,6 +53,11 @@ def test_fits_ratings_and_says_how_well(rated, tmp_path):
     mos = np.array([row[1] for row in rows], dtype=float)
     assert srocc_score(mos, predicted) > 0.9
     assert 1 < predicted.min() < predicted.max() < 6  # the scale of the ratings
+    assert load_model(out)[0].state_.card["scale"] == [2.0, 5.0, "ratings.csv"]
+    said = (
+        "Scores are on the scale of ratings.csv, where ratings are from 2 to 5; higher is better."
+    )
+    assert describe_scale(out, load_model(out)) == said
 
     again = run(folder / "ratings.csv", "--images", folder, "--out", out)
     assert again.exit_code == 2
@@ -69,6 +75,7 @@ def test_fits_ratings_and_says_how_well(rated, tmp_path):
     assert "bad.png" in done.output
     same = load_model(other).predict([str(folder / row[0]) for row in rows])
     np.testing.assert_allclose(same, predicted, atol=1e-4)
+    assert "from 2 to 5;" in describe_scale(other, load_model(other))
 
 
 def test_fine_tunes(rated, tmp_path):

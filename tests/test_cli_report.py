@@ -67,6 +67,7 @@ def test_the_page_holds_scores_thumbnails_and_maps(folder):
     photos, about = data(folder / "page.html")
     model = skiqa.load_model()
     assert about["grid"] == [16, 16]
+    assert about["scale"] == "Scores are about 0 (bad) to 100 (excellent); higher is better."
     for photo in photos:
         path = folder / os.fsdecode(urllib.parse.unquote_to_bytes(photo["link"]))
         score, cells = quality_map(model, path)
@@ -106,6 +107,8 @@ def test_models_without_maps(folder, tmp_path):
     assert about["grid"] is None
     assert re.match("No quality maps: .*KNeighborsRegressor has no coef_", about["notes"][0])
     assert [photo["score"] for photo in shown] == list(neighbors.predict(photos))
+    which = f"the ratings that {tmp_path / 'neighbors.skops'} was fitted to"
+    assert about["scale"] == f"Scores are on the scale of {which}; higher is better."
     assert all(photo["thumbnail"] for photo in shown)
 
     ridge = make_pipeline(encoder, Ridge()).fit(photos, range(8))

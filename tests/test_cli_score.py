@@ -636,6 +636,7 @@ def test_terminal_shows_a_table_worst_first(folder):
     assert order == sorted(order)
     assert "the file is torn" in table
     assert "\\x1b[2J" in table  # a name cannot command the terminal
+    assert "Scores are about 0 (bad) to 100 (excellent); higher is better." in shown
     assert "4/4" in shown  # the bar
     assert "images/s" in shown
 

@@ -4,6 +4,7 @@ import http.server
 import threading
 import time
 
+import numpy as np
 import pytest
 from conftest import TINY
 from huggingface_hub import constants
@@ -44,15 +45,9 @@ def test_earlier_downloads_need_no_network(cache):
     (folder / "snapshots" / "abc").mkdir(parents=True)
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("abc")
-    head = {"fc.weight": _zeros(1000, 320), "fc.bias": _zeros(1000)}
+    head = {"fc.weight": np.zeros((1000, 320), "f4"), "fc.bias": np.zeros(1000, "f4")}
     save_file(expected.networks[0] | head, folder / "snapshots" / "abc" / "model.safetensors")
     assert timm_state(TINY).digest == expected.digest
-
-
-def _zeros(*shape):
-    import numpy as np
-
-    return np.zeros(shape, np.float32)
 
 
 def test_a_hub_that_answers_is_asked_no_further(cache, monkeypatch):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -138,6 +140,7 @@ def fit(
             click.echo(outcome)
         from skiqa.persistence import save
 
+        _note_scale(model, rated[0], ratings)
         try:
             save(model, out)
         except OSError as error:
@@ -145,6 +148,16 @@ def fit(
     click.echo(f"{len(kept)} images, penalty {model[-1].alpha:g}: {printable(out)}")
     click.echo(f"skiqa score --model {printable(out)} PHOTOS")
     sys.exit(1 if unreadable else 0)
+
+
+def _note_scale(model: Pipeline, y: Floats, ratings: str) -> None:
+    """Write the scale of the ratings into the card of the model: lowest, highest, whose."""
+    state = model[0].state_
+    scale = [float(y.min()), float(y.max()), os.path.basename(ratings)]
+    model.steps[0] = (
+        model.steps[0][0],
+        model[0].with_state(replace(state, card={**state.card, "scale": scale})),
+    )
 
 
 def _load_rated(images: str, ratings: str, columns: dict[str, Any]) -> Bunch:

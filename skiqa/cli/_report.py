@@ -28,7 +28,7 @@ from skiqa.cli._files import (
     warnings_shown,
 )
 from skiqa.cli._page import Page
-from skiqa.cli._score import load_scorer, max_pixels_option, model_option
+from skiqa.cli._score import describe_scale, load_scorer, max_pixels_option, model_option
 from skiqa.cli._stopping import exit_status, told_to_end
 from skiqa.exceptions import ImageError
 
@@ -100,6 +100,7 @@ def report(
     }
     with warnings_shown(), told_to_end():
         scorer = load_scorer(model, max_pixels)
+        about["scale"] = describe_scale(model, scorer)
         try:
             status = _write_page(scorer, files, html, jobs, on_error, not no_maps, about)
         except OSError as error:  # the disk is full

@@ -115,15 +115,13 @@ def load_scorer(path: AnyPath | None, max_pixels: int | str | None = None) -> Pi
 
 def describe_scale(path: AnyPath | None, model: Pipeline | None) -> str:
     """Say on what scale the scores of the model in a file are."""
-    scale = "about 0 (bad) to 100 (excellent)"
-    if path is not None:
-        encoder = None if model is None else model[0]
-        known = encoder.state_.card.get("scale") if encoder is not None else None
-        scale = f"on the scale of the ratings that {printable(path)} was fitted to"
-        if known is not None:
-            low, high, name = known
-            scale = f"on the scale of {printable(str(name))}, {low:g} to {high:g}"
-    return f"Scores are {scale}; higher is better."
+    if path is None:
+        return "Scores are about 0 (bad) to 100 (excellent); higher is better."
+    which = f"the ratings that {printable(path)} was fitted to"
+    match None if model is None else model[0].state_.card.get("scale"):
+        case [int() | float() as low, int() | float() as high, str(name)]:
+            which = f"{printable(name)}, where ratings are from {low:g} to {high:g}"
+    return f"Scores are on the scale of {which}; higher is better."
 
 
 def _parse_shard(context: click.Context, parameter: click.Parameter, value: str | None) -> slice:
