@@ -28,7 +28,8 @@ def fake(monkeypatch):
     def iter_quality(model, X, *, n_jobs=None):
         for index, file in enumerate(X):
             if "bad" in file:
-                error = ImageError(f"X[{index}] = {file!r}: the file is torn; {REMEDY}")
+                message = f"X[{index}] = {file!r}: the file is torn; {REMEDY}"
+                error = ImageError(message, reason="the file is torn")
                 yield index, float("nan"), error
             else:
                 yield index, float(os.path.getsize(file)), None

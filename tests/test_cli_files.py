@@ -1,10 +1,15 @@
+import inspect
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from skiqa.cli._files import EXTENSIONS, find_images
+from skiqa._inputs.decode import to_rgb
+from skiqa._inputs.formats import READ_BY_PILLOW
+from skiqa.cli._files import Failure, find_images, reason
+from skiqa.exceptions import ImageError
 
 
 @pytest.fixture
@@ -32,14 +37,55 @@ def test_brackets_in_a_name_are_no_pattern(folder):
 def test_links(folder):
     os.symlink("nowhere.jpg", "photos/dead.jpg")
     os.symlink("..", "photos/below/up")  # a circle
+    os.symlink("itself.jpg", "photos/itself.jpg")
+    os.symlink("itself", "photos/below/itself")
     os.mkfifo("photos/pipe.jpg")
     found = find_images(["photos"], recursive=True)
-    assert "photos/dead.jpg" in found  # becomes a row with an error
-    assert "photos/pipe.jpg" not in found
-    assert len(found) == 5
+    assert len(found) == 7
+    for name, why in [  # they become rows with an error
+        ("dead", "there is no such file"),
+        ("itself", "the file cannot be read (Too many levels of symbolic links)"),
+        ("pipe", "this is not a regular file"),
+    ]:
+        assert f"photos/{name}.jpg" in found
+        with pytest.raises(ImageError) as caught:
+            to_rgb(f"photos/{name}.jpg")
+        assert reason(caught.value) == why
+
+
+def test_folder_that_cannot_be_read_is_a_line(folder, monkeypatch, capsys):
+    scandir = os.scandir
+
+    def denied(path):
+        if os.path.basename(path) == "below":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    assert len(find_images(["photos"], recursive=True)) == 3
+    assert "cannot read folder photos/below: Permission denied" in capsys.readouterr().err
+    with pytest.raises(Failure, match="cannot read folder"):
+        find_images(["photos/below"])
+
+
+def test_folders_below_deeper_than_the_stack(folder):
+    Path(*"a" * 150).mkdir(parents=True)
+    Path(*"a" * 150, "x.jpg").touch()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        assert len(find_images(["a"], recursive=True)) == 1
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_what_cannot_be_decoded_is_found(folder):
+    for suffix in (".heic", ".dng", ".NEF", ".cr3", ".arw", ".jxl"):
+        Path(f"photos/phone{suffix}").touch()
+    assert len(find_images(["photos"])) == 9
 
 
 def test_extensions_are_read_by_pillow():
     Image.init()
     optional = {".avif", ".jp2", ".j2k", ".jpx", ".webp"}  # needs a library when Pillow is built
-    assert EXTENSIONS - optional <= set(Image.registered_extensions())
+    assert READ_BY_PILLOW - optional <= set(Image.registered_extensions())

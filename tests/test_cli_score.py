@@ -38,7 +38,7 @@ def iter_quality(model, X, *, n_jobs=None):
             time.sleep(60)
         if "bad" in file:
             remedy = "remove it from X, or pass on_error='nan' to get a row of NaN"
-            error = ImageError(f"X[{index}] = {file!r}: the file is torn; {remedy}")
+            error = ImageError(f"X[{index}] = {file!r}: torn; {remedy}", reason="the file is torn")
             yield index, float("nan"), error
         elif "nan" in file:
             yield index, float("nan"), None

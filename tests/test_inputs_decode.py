@@ -11,6 +11,7 @@ from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 from sklearn.datasets import load_sample_images
 
 from skiqa._inputs import decode as module
+from skiqa._inputs import pil
 from skiqa._inputs.decode import to_rgb
 from skiqa.exceptions import ImageError
 
@@ -83,7 +84,7 @@ def test_result_can_be_written_to_and_is_contiguous(photo):
 
 
 def test_copy_in_strips_is_exact(monkeypatch, photo):
-    monkeypatch.setattr(module, "STRIP_BYTES", 3 * photo.shape[1] * 7)
+    monkeypatch.setattr(pil, "STRIP_BYTES", 3 * photo.shape[1] * 7)
     assert len(photo) % 7 != 0
     assert_array_equal(to_rgb(Image.fromarray(photo)), photo)
 

@@ -1,3 +1,4 @@
+import io
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from skiqa._inputs import prefetch
 from skiqa._inputs.containers import as_image_list
 from skiqa._inputs.prefetch import iter_decoded
 from skiqa.exceptions import ImageError
@@ -57,6 +59,9 @@ class Gated:
 
     def __len__(self):
         return self.n
+
+    def footprint(self, index, max_pixels=None):
+        return 0
 
     def load(self, index, max_pixels=None):
         self.begun.append(index)
@@ -159,6 +164,87 @@ def test_nothing_to_decode():
 def test_n_jobs_zero():
     with pytest.raises(ValueError, match="n_jobs"):
         next(iter_decoded(Gated(5), n_jobs=0))
+
+
+# Memory -------------------------------------------------------------------------------------------
+
+
+class Weighed(Gated):
+    """Images that take some bytes while they are decoded, and some, of no memory, afterwards."""
+
+    def __init__(self, footprints, results):
+        super().__init__(len(footprints))
+        self.footprints, self.results = footprints, results
+        self.lock, self.now, self.most = threading.Lock(), {}, 0
+
+    def footprint(self, index, max_pixels=None):
+        return self.footprints[index]
+
+    def load(self, index, max_pixels=None):
+        with self.lock:
+            self.now[index] = self.footprints[index]
+            if sum(map(bool, self.now.values())) > 1:
+                self.most = max(self.most, sum(self.now.values()))
+        super().load(index)
+        with self.lock:
+            self.now[index] = min(self.results[index], self.footprints[index])
+        return np.broadcast_to(np.uint8(0), self.results[index])
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(0, 12), st.integers(1, 12)), min_size=1, max_size=20),
+    n_jobs=st.sampled_from([1, 2, 3]),
+)
+@settings(database=None, deadline=None, max_examples=25)
+def test_photos_in_flight_stay_below_a_limit_or_are_one(sizes, n_jobs):
+    images = Weighed(*zip(*sizes, strict=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefetch, "BYTES_IN_FLIGHT", 10)
+        for turn, (index, _) in enumerate(iter_decoded(images, n_jobs=n_jobs, prefetch=6)):
+            assert index == turn
+            with images.lock:
+                del images.now[index]
+    assert images.most <= 10
+
+
+def test_two_huge_photos_are_not_decoded_at_once():
+    images = Weighed([7 * 10**8] * 5, [3] * 5)  # as two bombs of 170 megapixels
+    images.gate.clear()
+    decoded = iter_decoded(images, n_jobs=3)
+    first = threading.Thread(target=next, args=(decoded,))
+    first.start()
+    wait_for(lambda: images.begun == [0])
+    threading.Event().wait(0.02)
+    assert images.begun == [0]
+    images.gate.set()
+    first.join()
+    decoded.close()
+    assert not decode_threads()
+
+
+def test_stopping_ends_threads_that_wait_for_memory():
+    images = Weighed([2**31] * 5, [2**31] * 5)
+    decoded = iter_decoded(images, n_jobs=3)
+    next(decoded)
+    decoded.close()
+    assert not decode_threads()
+    assert images.begun == [0]
+
+
+def test_footprint_is_read_off_the_header(tmp_path):
+    photo = Image.new("RGB", (800, 600))
+    for format, max_pixels, pixels in [
+        ("JPEG", None, 800 * 600),
+        ("JPEG", 100 * 75, 200 * 150),
+        ("PNG", 100 * 75, 800 * 600),
+    ]:
+        photo.save(tmp_path / "a", format)
+        data = (tmp_path / "a").read_bytes()
+        for form in (str(tmp_path / "a"), data, Image.open(io.BytesIO(data))):
+            images = as_image_list([form])
+            assert pixels * 4 <= images.footprint(0, max_pixels) <= pixels * 10
+    assert as_image_list(["missing.jpg"]).footprint(0) == 0
+    assert as_image_list([np.zeros((9, 9))]).footprint(0) == 0
 
 
 # Real photos --------------------------------------------------------------------------------------

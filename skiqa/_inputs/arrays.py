@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from skiqa._inputs.depth import to_eight_bits
 from skiqa._inputs.forms import check_shape, is_tensor
 from skiqa._types import Pixels
 from skiqa.exceptions import ImageError
@@ -29,7 +30,7 @@ def array_to_rgb(image: Any) -> Pixels:
     layout = "an array is (h, w) or (h, w, c)"
     check_shape(values.shape, values.dtype.kind, layout, channel_axis=-1)
     if values.size == 0:
-        raise ImageError(f"the image has no pixels: its shape is {values.shape}")
+        raise ImageError(f"the image has no pixels: its shape is {values.shape}", kind="damaged")
     pixels = to_uint8(values)
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         return grey_to_rgb(pixels.reshape(pixels.shape[:2]))
@@ -44,7 +45,7 @@ def to_uint8(values: npt.NDArray[Any]) -> Pixels:
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind == "u" and values.dtype.itemsize == 2:  # of either byte order
-        return sixteen_to_eight_bits(values)
+        return to_eight_bits(values)
     if values.dtype.kind == "b":
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind not in "uif":
@@ -63,11 +64,6 @@ def to_uint8(values: npt.NDArray[Any]) -> Pixels:
         remedy = "; divide by 255" if low >= 0 and high <= 255 else ""
         raise ValueError(f"float values must lie in [0, 1], found {low:g}..{high:g}{remedy}")
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-
-
-def sixteen_to_eight_bits(values: npt.NDArray[Any]) -> Pixels:
-    """0..65535 to the nearest of 0..255: 65535 = 257 * 255."""
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def grey_to_rgb(grey: Pixels) -> Pixels:

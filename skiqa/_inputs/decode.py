@@ -2,70 +2,50 @@
 
 The functions here know nothing of X or of an index in it: they raise with the bare reason, and
 :class:`skiqa._inputs.images.ImageList` says which image it was and what to do.
-
-Colour profiles (ICC) are not applied: neither the databases' raters nor the published methods
-had them, and the number would depend on a library's rendering intent.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from typing import BinaryIO
 
-import numpy as np
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from skiqa._inputs.arrays import (
-    array_to_rgb,
-    grey_to_rgb,
-    lay_over_white,
-    sixteen_to_eight_bits,
-    to_uint8,
-)
+from skiqa._inputs.arrays import array_to_rgb
+from skiqa._inputs.damage import find_damage
+from skiqa._inputs.formats import develop, open_image, pillow_formats, raw_size
 from skiqa._inputs.forms import check_form, is_missing
-from skiqa._inputs.resizing import reduce_to, shrink, viewing_size
+from skiqa._inputs.pil import SIDEWAYS, Origin, pil_to_rgb, raw_mode, turn_of
+from skiqa._inputs.resizing import reduce_to, viewing_size
 from skiqa._types import Image as AnyImage
 from skiqa._types import Path as AnyPath
 from skiqa._types import Pixels
 from skiqa.exceptions import ImageError
 
-__all__ = ["check_file", "to_rgb", "upright_size"]
-
-# Files in these formats come out of Pillow as mode "I" when they hold 16-bit grey, scaled to
-# 0..65535. A mode "I" image from anywhere else (32-bit TIFF, `convert("I")`) has no agreed white.
-SIXTEEN_BIT_FORMATS = frozenset({"PPM", "PNG", "JPEG2000"})
-
-# Modes whose values Pillow can average as they are; others are converted at full size.
-RESIZED_AS_THEY_ARE = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+__all__ = ["check_file", "damage", "footprint", "to_rgb", "upright_size"]
 
 # How much larger than the viewing size a JPEG is decoded, at least. With 1 the scores of 14 photos
 # of 5 to 24 megapixels moved by 1.0 on the mean and 2.0 at most, with 2 by 0.13 and 0.48.
 DRAFT_GAP = 2
 
-# The bytes of one strip when pixels are copied out of Pillow: it fits the processor's cache.
-STRIP_BYTES = 2**18
-
-# EXIF 2.32, 4.6.4.A, tag 274.
-TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-SIDEWAYS = frozenset(TRANSPOSE[orientation] for orientation in (5, 6, 7, 8))
+# What decoding takes at its peak for each pixel of a file: Pillow keeps four bytes of colours, and
+# an array of them is three more; for values of more than eight bits there are wider arrays, too.
+BYTES_PER_PIXEL, BYTES_PER_DEEP_PIXEL = 8, 20
+BYTES_OF_RAW = 16  # for each byte of a raw file
 
 # Guards what is not safe in several threads: registering Pillow's plugins, and loading an image the
 # caller holds, which may stand in X twice.
 _LOCK = threading.Lock()
 
 
-def to_rgb(image: AnyImage, max_pixels: int | None = None) -> Pixels:
+def to_rgb(
+    image: AnyImage, max_pixels: int | None = None, *, allow_damaged: bool = False
+) -> Pixels:
     """Convert one image to RGB uint8, at its viewing size.
 
     Parameters
@@ -78,6 +58,9 @@ def to_rgb(image: AnyImage, max_pixels: int | None = None) -> Pixels:
         An image with more pixels is brought to that many. JPEGs are decoded at 1/2, 1/4 or 1/8
         where that is still large enough; colours, orientation and transparency are seen to
         afterwards, on the small image.
+    allow_damaged : bool, default=False
+        Take what the decoder makes of a damaged file, as long as it makes a picture of it; see
+        :func:`damage`.
 
     Returns
     -------
@@ -87,19 +70,19 @@ def to_rgb(image: AnyImage, max_pixels: int | None = None) -> Pixels:
     Raises
     ------
     ImageError
-        When it cannot be read or decoded, is missing, or has no pixels.
+        When it cannot be read or decoded, is missing, damaged, or has no pixels.
     ValueError, TypeError
         When an array's values, shape or dtype say nothing about a picture.
     """
     check_form(image)
     if is_missing(image):
-        raise ImageError("the value is missing")
+        raise ImageError("the value is missing", kind="missing")
     if isinstance(image, str | os.PathLike):
-        return _from_file(image, max_pixels)
+        return _from_file(image, max_pixels, allow_damaged)
     if isinstance(image, bytes | bytearray | memoryview):
-        return _from_bytes(image, max_pixels)
+        return _from_bytes(image, max_pixels, allow_damaged)
     if isinstance(image, Image.Image):
-        return _from_pil(image, max_pixels)
+        return _from_pil(image, max_pixels, allow_damaged)
     return reduce_to(array_to_rgb(image), max_pixels)
 
 
@@ -114,102 +97,162 @@ def check_file(path: AnyPath) -> None:
     try:
         status = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        raise ImageError(_reason(error)) from error
+        raise _as_image_error(error) from error
     if stat.S_ISDIR(status.st_mode):
         raise ImageError("this is a directory, pass the paths of the files in it")
     if not stat.S_ISREG(status.st_mode):
         raise ImageError("this is not a regular file")
     if status.st_size == 0:
-        raise ImageError("the file is empty")
+        raise ImageError("the file is empty", kind="damaged")
 
 
 def upright_size(path: AnyPath) -> tuple[int, int]:
     """Return the (height, width) of a photo in a file, as it is shown; nothing is decoded."""
-    with Image.open(path, formats=_formats()) as image:
-        sideways = _turn(image) in SIDEWAYS
+    with open(path, "rb") as file:
+        image = open_image(file)
+        if image is None:
+            return raw_size(file)
+        sideways = turn_of(image) in SIDEWAYS
         return (image.width, image.height) if sideways else (image.height, image.width)
+
+
+def damage(image: AnyImage) -> str | None:
+    """Return what is wrong with the data of an encoded image that decodes all the same, or None.
+
+    Nothing is known, and None returned, of formats without a second look (`_inputs/damage.py`), of
+    pixels, and of files that do not even open.
+    """
+    with contextlib.suppress(Exception), _opened(image) as (file, opened):
+        return None if opened is None else find_damage(opened, file)
+    return None
+
+
+def footprint(image: AnyImage, max_pixels: int | None = None) -> int:
+    """Return about how many bytes decoding an image takes at its peak, to judge by its header.
+
+    0 where that cannot be told: decoding will say why. Arrays are in memory already.
+    """
+    if isinstance(image, Image.Image) and not getattr(image, "tile", None):
+        return 0
+    with contextlib.suppress(Exception), _opened(image) as (file, opened):
+        if opened is None:
+            return BYTES_OF_RAW * file.seek(0, os.SEEK_END)
+        _draft(opened, max_pixels)
+        deep = opened.mode[0] in "IF" or "16" in raw_mode(opened)
+        each = BYTES_PER_DEEP_PIXEL if deep else BYTES_PER_PIXEL
+        return opened.width * opened.height * each
+    return 0
+
+
+@contextlib.contextmanager
+def _opened(image: AnyImage) -> Iterator[tuple[BinaryIO, Image.Image | None]]:
+    """Open the encoded file behind an image, for a look at it; whatever goes wrong is raised."""
+    if isinstance(image, str | os.PathLike):
+        check_file(image)
+        with open(image, "rb") as file:
+            yield file, open_image(file)
+        return
+    data = _reopened(image) if isinstance(image, Image.Image) else None
+    if isinstance(image, bytes | bytearray | memoryview):
+        data = io.BytesIO(image)
+    if data is None:
+        raise TypeError("there is no file behind this image")
+    yield data, open_image(data)
 
 
 # Encoded images -----------------------------------------------------------------------------------
 
 
-def _from_file(path: AnyPath, max_pixels: int | None) -> Pixels:
+def _from_file(path: AnyPath, max_pixels: int | None, allow_damaged: bool) -> Pixels:
     check_file(path)
     try:
         with open(path, "rb") as file:
-            return _decode(file, max_pixels)
+            return _decode(file, max_pixels, allow_damaged)
     except OSError as error:
-        raise ImageError(_reason(error)) from error
+        raise _as_image_error(error) from error
 
 
-def _from_bytes(data: bytes | bytearray | memoryview, max_pixels: int | None) -> Pixels:
+def _from_bytes(
+    data: bytes | bytearray | memoryview, max_pixels: int | None, allow_damaged: bool
+) -> Pixels:
     if len(data) == 0:
-        raise ImageError("there are no bytes")
+        raise ImageError("there are no bytes", kind="damaged")
     try:
-        return _decode(io.BytesIO(data), max_pixels)
+        return _decode(io.BytesIO(data), max_pixels, allow_damaged)
     except ImageError as error:
-        if isinstance(error.__cause__, UnidentifiedImageError):
-            raise ImageError(
-                f"{error} (bytes are an encoded file; a path is a str)"
-            ) from error.__cause__
+        if error.kind == "format" and isinstance(error.__cause__, UnidentifiedImageError):
+            message = f"{error} (bytes are an encoded file; a path is a str)"
+            raise ImageError(message, kind="format") from error.__cause__
         raise
 
 
-def _decode(file: BinaryIO, max_pixels: int | None) -> Pixels:
+def _decode(file: BinaryIO, max_pixels: int | None, allow_damaged: bool) -> Pixels:
     """Decode the first frame of an open, seekable binary file."""
     with _LOCK:
         # Image.open registers plugins as it goes and, in several threads, may miss those that
         # another thread is registering. After the first time this costs nothing.
         Image.init()
     try:
-        with Image.open(file, formats=_formats()) as image:
-            if max_pixels is not None:
-                height, width = viewing_size(image.height, image.width, max_pixels)
-                image.draft(None, (DRAFT_GAP * width, DRAFT_GAP * height))  # JPEGs alone know it
+        image = open_image(file)
+        if image is None:
+            return reduce_to(develop(file, max_pixels), max_pixels)
+        with image:
+            origin = Origin(image, file, raw_mode(image))
+            size = _draft(image, max_pixels)
             image.load()
-            return _pil_to_rgb(image, (height, width) if max_pixels is not None else None)
+            if not allow_damaged and (problem := find_damage(image, file)):
+                raise ImageError(f"the file is damaged ({problem})", kind="damaged")
+            return pil_to_rgb(image, size, origin)
     except Warning:  # the caller has made Pillow's warnings errors, and means it
         raise
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever their parsing stumbled over
-        raise ImageError(_reason(error)) from error
+        raise _as_image_error(error) from error
 
 
-def _formats() -> list[str]:
-    """Pillow's formats but EPS: reading that starts Ghostscript on the program in the file."""
-    return [name for name in Image.ID if name != "EPS"]
+def _draft(image: Image.Image, max_pixels: int | None) -> tuple[int, int] | None:
+    """Have a JPEG decoded smaller, if it may; return the viewing (height, width), None: whole."""
+    if max_pixels is None:
+        return None
+    height, width = viewing_size(image.height, image.width, max_pixels)
+    if image.format != "HEIF":  # that takes a thumbnail, which another encoder made
+        image.draft(None, (DRAFT_GAP * width, DRAFT_GAP * height))  # JPEGs alone know it
+    return height, width
 
 
-def _reason(error: Exception) -> str:
+def _as_image_error(error: Exception) -> ImageError:
     """Say in the user's words why a file cannot be read."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return "there is no such file"
+        return ImageError("there is no such file", kind="missing")
     if isinstance(error, PermissionError):
-        return "permission to read the file is denied"
+        return ImageError("permission to read the file is denied")
     if isinstance(error, UnidentifiedImageError):
-        return "this is not an image in a format that Pillow can read"
+        message = "this is not an image in a format that Pillow can read"
+        return ImageError(message, kind="format")
     if isinstance(error, Image.DecompressionBombError):
-        return (
-            f"the image is too big to be safe: {error} (PIL.Image.MAX_IMAGE_PIXELS sets the limit)"
-        )
+        message = f"the image is too big to be safe: {error}"
+        advice = "(PIL.Image.MAX_IMAGE_PIXELS sets the limit)"
+        return ImageError(f"{message} {advice}", kind="too_large")
     if isinstance(error, MemoryError):
-        return "the decoded image does not fit into memory"
+        return ImageError("the decoded image does not fit into memory", kind="too_large")
+    if isinstance(error, OSError) and error.errno is not None:
+        return ImageError(f"the file cannot be read ({error.strerror})")
     text = str(error) or type(error).__name__
     if "truncated" in text.lower() or isinstance(error, EOFError):
-        return f"the file is truncated ({text})"
-    return f"the file is damaged or of an unsupported kind ({text})"
+        return ImageError(f"the file is truncated ({text})", kind="damaged")
+    return ImageError(f"the file is damaged or of an unsupported kind ({text})", kind="damaged")
 
 
 # PIL images ---------------------------------------------------------------------------------------
 
 
-def _from_pil(image: Image.Image, max_pixels: int | None) -> Pixels:
+def _from_pil(image: Image.Image, max_pixels: int | None, allow_damaged: bool) -> Pixels:
     """Convert an image the caller holds, without changing it."""
     try:
         fresh = _reopened(image)
         if fresh is not None:
-            return _decode(fresh, max_pixels)
+            return _decode(fresh, max_pixels, allow_damaged)
         with _LOCK:
             image.load()
             # Converting writes transparency into the palette of the image being converted.
@@ -219,8 +262,8 @@ def _from_pil(image: Image.Image, max_pixels: int | None) -> Pixels:
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(_reason(error)) from error
-    return _pil_to_rgb(image, viewing_size(image.height, image.width, max_pixels))
+        raise _as_image_error(error) from error
+    return pil_to_rgb(image, viewing_size(image.height, image.width, max_pixels), Origin(image))
 
 
 def _reopened(image: Image.Image) -> io.BytesIO | None:
@@ -237,7 +280,7 @@ def _reopened(image: Image.Image) -> io.BytesIO | None:
             image.fp.seek(0)
             data = io.BytesIO(image.fp.read())
             image.fp.seek(place)
-            same = Image.open(data, formats=_formats())
+            same = Image.open(data, formats=pillow_formats())
             # Another frame, a draft, or EXIF that the caller has looked at and may have edited.
             untouched = image.tell() == 0 and getattr(image, "_exif", None) is None
             if untouched and (same.size, same.mode) == (image.size, image.mode):
@@ -245,69 +288,3 @@ def _reopened(image: Image.Image) -> io.BytesIO | None:
         except Exception:  # whatever it is, loading the image itself will say it better
             pass
     return None
-
-
-def _pil_to_rgb(image: Image.Image, size: tuple[int, int] | None) -> Pixels:
-    """Convert a loaded PIL image to an array of (height, width): upright, 8 bits, over white."""
-    if 0 in image.size:
-        raise ImageError(f"the image has no pixels: its size is {image.size}")
-    kind = image.format  # lost by what follows
-    turn = _turn(image)
-    height, width = size or (image.height, image.width)
-    if (width, height) != image.size and image.mode in RESIZED_AS_THEY_ARE:
-        image = shrink(image, (width, height))
-    pixels = _eight_bits(image, kind)
-    if pixels.shape[:2] != (height, width):
-        pixels = np.array(shrink(Image.fromarray(pixels), (width, height)))
-    if turn is None:
-        return pixels
-    return _copy_out(Image.fromarray(pixels).transpose(turn))
-
-
-def _eight_bits(image: Image.Image, kind: str | None) -> Pixels:
-    """Convert a loaded PIL image of a format to an array: RGB, 8 bits, over white."""
-    mode = image.mode
-    if mode.startswith("I;16"):
-        grey = np.asarray(image)
-        pixels = grey_to_rgb(sixteen_to_eight_bits(grey))
-        if isinstance(image.info.get("transparency"), int):
-            pixels[grey == image.info["transparency"]] = 255
-        return pixels
-    if mode == "I":
-        grey = np.asarray(image)
-        if kind in SIXTEEN_BIT_FORMATS and grey.min() >= 0 and grey.max() <= 65535:
-            return grey_to_rgb(sixteen_to_eight_bits(grey))
-        return grey_to_rgb(to_uint8(grey))
-    if mode == "F":
-        return grey_to_rgb(to_uint8(np.asarray(image)))
-    if mode == "La":  # premultiplied; Pillow knows the way back to LA only
-        image = image.convert("LA")
-    if image.has_transparency_data:
-        return lay_over_white(np.asarray(image.convert("RGBA")))
-    return _copy_out(image if mode == "RGB" else image.convert("RGB"))
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return how to turn an image, as its EXIF (or XMP) orientation says."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Warning:
-        raise
-    except Exception:  # damaged metadata: the pixels are fine, and viewers show them as stored
-        orientation = 1
-    return TRANSPOSE.get(orientation)
-
-
-def _copy_out(image: Image.Image) -> Pixels:
-    """Copy an RGB image into a writable array, strip by strip.
-
-    numpy.array(image) holds the picture three times and walks memory as often: at 12 MP this takes
-    a third of its time, at 0.25 MP the same.
-    """
-    width, height = image.size
-    pixels = np.empty((height, width, 3), np.uint8)
-    rows = max(1, STRIP_BYTES // (3 * width))
-    for top in range(0, height, rows):
-        bottom = min(height, top + rows)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
-    return pixels

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from skiqa._inputs.decode import check_file, to_rgb
+from skiqa._inputs.decode import check_file, damage, footprint, to_rgb
 from skiqa._inputs.digests import bytes_digest, file_digest, pixels_digest
 from skiqa._inputs.forms import check_form, describe
 from skiqa._types import Pixels
@@ -32,6 +32,9 @@ class ImageList:
     images : sequence
         Paths, bytes, PIL images, arrays and tensors, in any mixture; or one array of images.
 
+    allow_damaged : bool, default=False
+        Whether a damaged file is an image as long as it decodes; else it is an ImageError.
+
     Notes
     -----
     Making one looks at types and shapes only; it opens no file. ``load`` and ``digest`` may be
@@ -46,8 +49,9 @@ class ImageList:
     (2, (4, 6, 3), '<array (2, 2, 3) uint8>')
     """
 
-    def __init__(self, images: Indexed) -> None:
+    def __init__(self, images: Indexed, allow_damaged: bool = False) -> None:
         self._images = images
+        self.allow_damaged = allow_damaged
         alike = getattr(images, "ndim", 1) > 1  # one array: what holds for the first holds for all
         for index in range(1 if alike else len(images)):
             with self.naming_errors(index):
@@ -82,7 +86,15 @@ class ImageList:
             When an array's values are out of range or its dtype is not a picture's.
         """
         with self.naming_errors(index):
-            return to_rgb(self._images[index], max_pixels)
+            return to_rgb(self._images[index], max_pixels, allow_damaged=self.allow_damaged)
+
+    def footprint(self, index: int, max_pixels: int | None = None) -> int:
+        """Return about how many bytes ``load`` takes at its peak, to judge by the header."""
+        return footprint(self._images[index], max_pixels)
+
+    def damage(self, index: int) -> str | None:
+        """Return what is wrong with a file that decodes all the same; see `decode.damage`."""
+        return damage(self._images[index])
 
     def digest(self, index: int) -> bytes:
         """Return 32 bytes that identify the image X[index].
@@ -98,7 +110,7 @@ class ImageList:
                 try:
                     return file_digest(image)
                 except OSError as error:
-                    raise ImageError(f"the file cannot be read ({error})") from error
+                    raise ImageError(f"the file cannot be read ({error.strerror})") from error
             if isinstance(image, bytes | bytearray | memoryview):
                 return bytes_digest(image)
             return pixels_digest(to_rgb(image))
@@ -123,7 +135,7 @@ class ImageList:
             yield
         except ImageError as error:
             message = f"X[{index}] = {self.source(index)}: {error}; {REMEDY}"
-            raise ImageError(message) from error.__cause__
+            raise ImageError(message, kind=error.kind, reason=error.reason) from error.__cause__
         except (ValueError, TypeError) as error:
             message = f"X[{index}] = {self.source(index)}: {error}"
             kind = TypeError if isinstance(error, TypeError) else ValueError

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from joblib import effective_n_jobs
@@ -14,6 +15,10 @@ from skiqa._types import Pixels
 from skiqa.exceptions import ImageError
 
 Result = TypeVar("Result")
+
+# What photos may take together while they are decoded and wait for the consumer. One photo alone
+# may take more.
+BYTES_IN_FLIGHT = 2**30
 
 
 def iter_decoded(
@@ -35,7 +40,8 @@ def iter_decoded(
         decoders release Python's lock. Even one decodes while the consumer computes.
     prefetch : int
         How many images are kept decoded or in decoding beyond the one the consumer holds; at
-        least one for each thread.
+        least one for each thread. Fewer where photos are so large that together they would take
+        more than BYTES_IN_FLIGHT, to judge by their headers.
     on_error : {"raise", "nan"}
         "raise": an ImageError is raised when its turn comes, after the images before it were
         yielded. "nan": it is yielded in the image's place. Other errors are always raised.
@@ -70,6 +76,7 @@ def iter_decoded(
         n_threads=n_threads,
         n_ahead=max(prefetch, n_threads),
         on_error=on_error,
+        footprint=lambda index: images.footprint(index, max_pixels),
     )
 
 
@@ -80,6 +87,7 @@ def iter_ahead(
     n_threads: int,
     n_ahead: int,
     on_error: str,
+    footprint: Callable[[int], int] | None = None,
 ) -> Generator[tuple[int, Result | ImageError]]:
     """Do some work for each of some images in threads, and yield its results in order.
 
@@ -93,27 +101,37 @@ def iter_ahead(
         How many results are kept, or are being worked for, beyond the one the consumer holds.
     on_error : {"raise", "nan"}
         As for `iter_decoded`, which also says how it ends.
+    footprint : callable, optional
+        From an index to about how many bytes its work takes, asked in the thread that does it;
+        it must not raise. None: memory is not looked at.
 
     Yields
     ------
     index : int
     result : what `work` returns, or ImageError
     """
-    remaining = iter(indices)
+    remaining = enumerate(indices)
     executor = ThreadPoolExecutor(n_threads, thread_name_prefix="skiqa-decode")
-    waiting: deque[tuple[int, Future[Result]]] = deque()
+    waiting: deque[tuple[int, int, Future[Result]]] = deque()
+    memory = _Memory(BYTES_IN_FLIGHT)
+
+    def work_within_memory(turn: int, index: int) -> Result:
+        memory.take(turn, footprint(index) if footprint is not None else 0)
+        result = work(index)
+        memory.shrink(turn, getattr(result, "nbytes", 0))
+        return result
 
     def top_up() -> None:
         while len(waiting) < n_ahead:
-            index = next(remaining, None)
-            if index is None:
+            turn, index = next(remaining, (None, None))
+            if turn is None or index is None:
                 return
-            waiting.append((index, executor.submit(work, index)))
+            waiting.append((turn, index, executor.submit(work_within_memory, turn, index)))
 
     try:
         top_up()
         while waiting:
-            index, future = waiting.popleft()
+            turn, index, future = waiting.popleft()
             result: Result | ImageError
             try:
                 result = future.result()
@@ -125,8 +143,59 @@ def iter_ahead(
             top_up()
             yield index, result
             del result
+            memory.give_back(turn)
     finally:
+        memory.close()
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+class _Memory:
+    """Bytes that are handed to turns 0, 1, 2, ... in this order, up to a limit.
+
+    A turn waits for nothing but earlier ones, and the consumer takes results in the same order: so
+    whatever it waits for is, at the latest, alone and let through.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: dict[int, int] = {}
+        self._next = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def take(self, turn: int, n_bytes: int) -> None:
+        """Wait until there is room; CancelledError once nobody wants the result any more."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or (turn == self._next and self._has_room(n_bytes))
+            )
+            if self._closed:
+                raise CancelledError
+            self._held[turn] = n_bytes
+            self._next += 1
+            self._changed.notify_all()
+
+    def _has_room(self, n_bytes: int) -> bool:
+        held = sum(self._held.values())
+        return not held or held + n_bytes <= self._limit
+
+    def shrink(self, turn: int, n_bytes: int) -> None:
+        """Keep of a turn's bytes no more than its result takes."""
+        with self._changed:
+            self._held[turn] = min(self._held[turn], n_bytes)
+            self._changed.notify_all()
+
+    def give_back(self, turn: int) -> None:
+        """Take all of a turn's bytes back."""
+        with self._changed:
+            del self._held[turn]
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End all waiting."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
 
 def _without_frames(error: ImageError) -> ImageError:

@@ -257,7 +257,7 @@ def _write_variants(
         for p, photo in photos:
             file, variants = plan[p]
             if isinstance(photo, ImageError):
-                errors.append(f"{printable(file)}: {printable(reason(photo, p, file))}")
+                errors.append(f"{printable(file)}: {printable(reason(photo))}")
                 advance(len(variants))
                 continue
             for variant in variants:

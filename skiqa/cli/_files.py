@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from skiqa._inputs.formats import EXTENSIONS
 from skiqa.exceptions import ImageError
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ __all__ = [
     "unwritable",
     "warnings_shown",
 ]
-
-# What a folder is searched for; Pillow may be built without some of them. Files named one by one
-# may have any extension.
-_EXTENSIONS = """.apng .avif .bmp .dib .gif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pgm .png .pnm
-    .ppm .qoi .tga .tif .tiff .webp"""
-EXTENSIONS = frozenset(_EXTENSIONS.split())
 
 
 class Failure(click.ClickException):
@@ -69,21 +64,39 @@ def warnings_shown(who: str = "") -> Iterator[None]:
 
 
 def _images_in(folder: str, recursive: bool) -> Iterator[str]:
+    """Yield the image files in a folder, in the order of their names; a line for what is barred."""
+    waiting = [_entries(folder, first=True)]
+    while waiting:
+        entry = next(waiting[-1], None)
+        if entry is None:
+            waiting.pop()
+        elif entry.name.startswith("."):  # hidden, and the ._*.jpg that macOS leaves about
+            continue
+        elif _is_folder(entry):
+            if recursive and not entry.is_symlink():
+                waiting.append(_entries(entry.path))
+        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+            yield entry.path  # a dead link, a circle or a pipe, too: a row with an error
+
+
+def _entries(folder: str, first: bool = False) -> Iterator[os.DirEntry[str]]:
+    """Return what is in a folder; one that cannot be read ends the command only as an argument."""
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            return iter(sorted(found, key=lambda entry: entry.name))
     except OSError as error:
-        raise Failure(f"cannot read folder {printable(folder)}: {error.strerror}") from None
-    for entry in entries:
-        if entry.name.startswith("."):  # hidden, and the ._*.jpg that macOS leaves about
-            continue
-        if entry.is_dir():
-            if recursive and not entry.is_symlink():
-                yield from _images_in(entry.path, recursive)
-        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and (
-            entry.is_file() or not os.path.exists(entry.path)  # a dead link: a row with an error
-        ):
-            yield entry.path
+        message = f"cannot read folder {printable(folder)}: {error.strerror}"
+        if first:
+            raise Failure(message) from None
+        click.echo(f"Warning: {message}", err=True)
+        return iter(())
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into a folder without permission
+        return False
 
 
 def _read_list(stream: BinaryIO) -> list[str]:
@@ -147,10 +160,6 @@ def in_the_way(out: str, overwrite: bool, option: str = "--out") -> str | None:
     return None
 
 
-def reason(error: ImageError, index: int, file: str) -> str:
-    """Say what is wrong with a file without the words meant for Python programs."""
-    from skiqa._inputs.forms import describe
-    from skiqa._inputs.images import REMEDY
-
-    text = str(error).removeprefix(f"X[{index}] = {describe(file)}: ").removesuffix(f"; {REMEDY}")
-    return " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+def reason(error: ImageError) -> str:
+    """Say what is wrong with a file, in one line."""
+    return " ".join(error.reason.encode("utf-8", "backslashreplace").decode().split())

@@ -334,6 +334,5 @@ def _in_one_line(error: Exception, files: Sequence[str]) -> str:
     if isinstance(error, ImageError) and text.startswith("X["):
         index = int(text[2 : text.index("]")])
         if index < len(files):
-            text = reason(error, index, files[index])
-            return f"{printable(files[index])}: {text}; leave it out, or --on-error nan"
+            return f"{printable(files[index])}: {reason(error)}; leave it out, or --on-error nan"
     return " ".join(text.split())

@@ -144,7 +144,7 @@ def _write_page(
                         shown["thumbnail"], shown["size"] = photos.take_thumbnail(index)
                         problem = None if math.isfinite(score) else f"the model gave {score}"
                     except ImageError as error:
-                        problem = reason(error, index, file)
+                        problem = reason(error)
                     if problem is None:
                         page.add(shown | {"score": round(score, 6)} | _encode_map(cells))
                     elif on_error == "raise":

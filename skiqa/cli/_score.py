@@ -93,7 +93,7 @@ def scores_of_files(
     with contextlib.closing(iter_quality(model, files, n_jobs=jobs)) as rows:
         for index, score, error in rows:
             if error is not None:
-                yield files[index], None, reason(error, index, files[index])
+                yield files[index], None, reason(error)
             elif not math.isfinite(score):
                 yield files[index], None, f"the model gave {score}"
             else:
