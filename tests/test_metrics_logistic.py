@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 
-from skiqa.metrics import fit_logistic, plcc_score, rmse_error
+from skiqa.metrics import fit_logistic, plcc_score, rmse_error, srocc_score
 
 each_mapping = pytest.mark.parametrize("mapping", ["logistic4", "logistic5"])
 
@@ -74,7 +74,7 @@ def _hard_cases():
 def test_hard_cases_against_an_exhaustive_search(case, mapping):
     y, x = _hard_cases()[case]
     found, reference = plcc_score(y, x, mapping=mapping), _reference_plcc(y, x, mapping)
-    assert found == pytest.approx(reference, abs=1e-6)
+    assert abs(found) == pytest.approx(reference, abs=1e-6)
     # RMSE after the mapping is that of the same fit, whose PLCC² is the explained variance
     rmse = rmse_error(y, x, mapping=mapping)
     assert rmse == pytest.approx(y.std() * np.sqrt(1 - found**2), rel=1e-6)
@@ -95,8 +95,8 @@ def test_mapping_never_lowers_plcc(mapping, pairs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         mapped = plcc_score(y, p, mapping=mapping)
-        assert mapped >= abs(plcc_score(y, p)) - 1e-12
-        assert plcc_score(y, -p, mapping=mapping) == pytest.approx(mapped, abs=1e-9)
+        assert abs(mapped) >= abs(plcc_score(y, p)) - 1e-12
+        assert abs(plcc_score(y, -p, mapping=mapping)) == pytest.approx(abs(mapped), abs=1e-9)
         assert rmse_error(y, p, mapping=mapping) <= y.std() * (1 + 1e-12) + 1e-12
 
 
@@ -115,7 +115,35 @@ def test_finds_the_best_of_all_steps():
     y = rng.normal(size=80)
     y[7] = 100
     best_step = max(abs(stats.pearsonr(x > t, y).statistic) for t in x[:-1])
-    assert plcc_score(y, x, mapping="logistic4") >= best_step - 1e-9
+    assert abs(plcc_score(y, x, mapping="logistic4")) >= best_step - 1e-9
+
+
+@each_mapping
+@pytest.mark.parametrize("case", sorted(_hard_cases().keys() - {"no relation"}))
+def test_a_falling_curve_shows(mapping, case):
+    """The sign is that of SROCC, and turns with the predictions; the error does not see it."""
+    y, x = _hard_cases()[case]
+    curve, turned = fit_logistic(y, x, mapping), fit_logistic(y, -x, mapping)
+    assert curve.falls == (case == "falling") == (not turned.falls)
+    mapped = plcc_score(y, x, mapping=mapping)
+    assert np.sign(mapped) == np.sign(srocc_score(y, x))
+    assert plcc_score(y, -x, mapping=mapping) == pytest.approx(-mapped, abs=1e-12)
+    assert rmse_error(y, -x, mapping=mapping) == pytest.approx(rmse_error(y, x, mapping=mapping))
+
+
+@each_mapping
+def test_noise_is_not_flattered_by_its_sign(mapping):
+    """Twelve random ratings: SROCC -.5 stood beside PLCC +.683."""
+    rng = np.random.default_rng(0)
+    found = [
+        (srocc_score(y, x), plcc_score(y, x, mapping=mapping))
+        for y, x in (rng.standard_normal((2, 12)) for _ in range(40))
+    ]
+    srocc, plcc = np.array(found).T
+    falling = srocc < -0.4
+    assert falling.sum() >= 3
+    assert (plcc[falling] < 0).all()
+    assert abs(np.mean(plcc)) < 0.25  # .5 on the mean without the sign
 
 
 @each_mapping

@@ -3,6 +3,7 @@ import pytest
 from made_database import database
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
+from sklearn.utils import Bunch
 
 from skiqa.model_selection import cross_database, evaluate
 
@@ -24,3 +25,12 @@ def test_cross_database():
         cross_database(Ridge(), [first, first])
     with pytest.raises(ValueError, match="two or more"):
         cross_database(Ridge(), [first])
+
+
+def test_databases_of_few_images_are_named():
+    many = database()
+    few = Bunch(data=many.data[:29], target=many.target[:29])
+    found = cross_database(Ridge(), {"few": few, "many": many}, n_repeats=0)
+    assert repr(found).endswith("\n\nOf fewer than 30 images (few) nothing can be told.")
+    same = cross_database(Ridge(), {"one": many, "two": many}, n_repeats=0)
+    assert "nothing" not in repr(same)

@@ -1,4 +1,5 @@
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from joblib import parallel_config
 from made_database import database
 from scipy.stats import spearmanr
 from sklearn.dummy import DummyRegressor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, GroupShuffleSplit, KFold
 from sklearn.neighbors import KNeighborsRegressor
@@ -160,6 +162,43 @@ def test_parallel_is_the_same():
     np.testing.assert_array_equal(one.predictions, two.predictions)
     again = pickle.loads(pickle.dumps(two))
     assert repr(again) == repr(one)
+
+
+def test_warnings_of_folds_are_one_line_each():
+    """Twelve images, a search in ten splits: there were 70 warnings."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((12, 5)), rng.standard_normal(12)
+    grid = {"alpha": [0.01, 0.1, 1, 10, 100]}
+    search = GridSearchCV(Ridge(), grid, scoring=srocc_scorer, cv=GroupKFold(5))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        evaluate(search, X, y, np.arange(12))
+    texts = [str(warning.message) for warning in said]
+    assert len(texts) == len({warning.category for warning in said}) == 3
+    assert all(text.endswith(" (10 of 10 splits)") and "\n" not in text for text in texts)
+    assert {warning.filename for warning in said} == {__file__}
+    # folds that skiqa chooses hold two images each, and nothing is undefined
+    with pytest.warns(ConvergenceWarning, match="10 of 10 splits"):
+        evaluate(search.set_params(cv=None), X, y, np.arange(12))
+
+
+def test_failures_of_fits_are_one_line():
+    class Picky(Ridge):
+        def fit(self, X, y, sample_weight=None):
+            if self.alpha > 1:
+                raise ValueError("no alpha above 1")
+            return super().fit(X, y)
+
+    search = GridSearchCV(Picky(), {"alpha": [0.1, 10]}, scoring=srocc_scorer)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        evaluate(search, database(), n_repeats=3)
+    failed, undefined = sorted(str(warning.message) for warning in said)
+    assert (
+        failed
+        == "5 fits failed out of a total of 10. ... ValueError: no alpha above 1 (3 of 3 splits)"
+    )
+    assert undefined.startswith("One or more of the test scores are non-finite")
 
 
 def test_what_is_wrong_is_said():

@@ -24,6 +24,42 @@ def test_predictions_are_scored_as_those_of_a_split():
         Evaluation.from_predictions(opinions, predicted)
 
 
+def test_of_few_images_the_interval_stands_below_the_table():
+    rng = np.random.default_rng(0)
+    y, scores = rng.standard_normal((2, 29))
+    found = Evaluation.from_predictions(y, scores)
+    interval = srocc_interval(found)
+    last = repr(found).splitlines()[-1]
+    assert last == (
+        "Of fewer than 30 images (29) nothing can be told: SROCC, 95 % interval "
+        f"{interval.low:.3f} to {interval.high:.3f}."
+    )
+    assert interval.low < 0 < interval.high
+    alone = Evaluation.from_predictions(y, scores, groups=np.zeros(29))
+    assert repr(alone).endswith("Of fewer than 30 images (29) nothing can be told.")
+    rated = np.append(np.full(9, np.nan), rng.standard_normal(30))  # 39 images, 30 with a score
+    assert "nothing can" not in repr(Evaluation.from_predictions(rated, np.arange(39.0)))
+    data = database(10, 10)
+    assert "nothing can be told" not in repr(evaluate(Ridge(), data, n_repeats=3))  # 60 of them
+
+
+def test_plcc_is_negative_where_the_curve_falls():
+    data = database()
+    predicted = Ridge().fit(data.data, data.target).predict(data.data)
+    right, turned = (
+        Evaluation.from_predictions(data.target, p, degradation=data.degradation)
+        for p in (predicted, -predicted)
+    )
+    for of_right, of_turned in [
+        (right.scores, turned.scores),
+        *zip(right.by_degradation.values(), turned.by_degradation.values(), strict=True),
+    ]:
+        assert of_right["plcc"] > 0.5
+        assert of_turned["plcc"] == pytest.approx(-of_right["plcc"])
+        assert of_turned["srocc"] == pytest.approx(-of_right["srocc"])
+        assert of_turned["rmse"] == pytest.approx(of_right["rmse"])
+
+
 def test_tables():
     pd = pytest.importorskip("pandas")
     found = evaluate(Ridge(), database(), n_repeats=3)

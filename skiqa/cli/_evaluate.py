@@ -82,8 +82,9 @@ def evaluate(
     MODEL is a file of skiqa.persistence.save, such as skiqa fit writes, or "default", the scorer
     that comes with skiqa. Prints a Markdown table: SROCC and how far it would move with other
     photos (95 % bootstrap interval, contents drawn as wholes), KROCC, and PLCC and RMSE after a
-    logistic fitted to each database. Only photos that MODEL was not fitted to tell how good it
-    is.
+    logistic fitted to each database (PLCC is negative where that falls). Of fewer than 30 photos
+    nothing can be told, and the table says so. Only photos that MODEL was not fitted to tell how
+    good it is.
 
     Exit status: 0 if all images were scored, 1 if one could not be read (it is left out), 2 if the
     command could not be carried out.
@@ -218,6 +219,7 @@ def _measure(
     import numpy as np
 
     from skiqa.model_selection import Evaluation, srocc_interval
+    from skiqa.model_selection._evaluation import FEW
 
     if np.isfinite(scores).sum() < 2:
         raise Failure(f"{printable(name)}: fewer than two of its images can be read")
@@ -238,15 +240,17 @@ def _measure(
                 scores[of_kind], y[of_kind], groups=data.groups[of_kind], confidence=CONFIDENCE
             )
             low, high = interval.low, interval.high
+        few = int(of_kind.sum()) < FEW
         what = {"database": name, "degradation": kind, "images": int(of_kind.sum())}
         measured = {
             key: None if math.isnan(value[0]) else float(value[0]) for key, value in values.items()
         }
-        rows.append(what | measured | {"srocc_low": low, "srocc_high": high})
+        rows.append(what | measured | {"srocc_low": low, "srocc_high": high, "few": few})
     return rows
 
 
 def _format_table(rows: Sequence[dict[str, Any]], mapping: str) -> str:
+    from skiqa.model_selection._evaluation import FEW
     from skiqa.model_selection._tables import format_score, markdown_table
 
     def cell(metric: str, value: float | None) -> str:
@@ -258,7 +262,10 @@ def _format_table(rows: Sequence[dict[str, Any]], mapping: str) -> str:
         interval = " to ".join(cell("srocc", row[key]) for key in ("srocc_low", "srocc_high"))
         interval = "-" if row["srocc_low"] is None else interval
         srocc, *others = (cell(key, row[key]) for key in ("srocc", "plcc", "krocc", "rmse"))
-        lines.append([printable(name), f"{row['images']:,}", srocc, interval, *others])
+        images = f"{row['images']:,}{' *' * row['few']}"
+        lines.append([printable(name), images, srocc, interval, *others])
     header = ["", "images", "SROCC", f"{100 * CONFIDENCE:g} % interval", "PLCC", "KROCC", "RMSE"]
-    note = "" if mapping == "none" else f"\n\nPLCC and RMSE after {mapping}."
-    return markdown_table(header, lines) + note
+    notes = [] if mapping == "none" else [f"PLCC and RMSE after {mapping}."]
+    if any(row["few"] for row in rows):
+        notes.append(f"* Of fewer than {FEW} images nothing can be told.")
+    return "\n\n".join([markdown_table(header, lines), *notes])

@@ -206,19 +206,20 @@ def _fit_ridge(
 ) -> tuple[Pipeline, Evaluation]:
     """Return (encoder and ridge in a pipeline, how well a search does on unseen contents)."""
     from sklearn.linear_model import Ridge
-    from sklearn.model_selection import GridSearchCV, GroupKFold
+    from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
 
     from skiqa.metrics import srocc_scorer
     from skiqa.model_selection import evaluate
+    from skiqa.model_selection._fitting import fit_by_content, warned_once, warnings_told
 
     if len(set(groups)) < MIN_CONTENTS:
         raise Failure(f"only {len(set(groups))} contents can be read; {MIN_CONTENTS} are needed")
     grid = {"alpha": list(ALPHAS)}
-    search = GridSearchCV(Ridge(), grid, scoring=srocc_scorer, cv=GroupKFold(5))
+    search = GridSearchCV(Ridge(), grid, scoring=srocc_scorer)  # folds of contents
     evaluation = evaluate(search, X, y, groups)
-    search.fit(X, y, groups=groups)
-    return make_pipeline(encoder, search.best_estimator_), evaluation
+    ((fitted, _),) = warned_once([warnings_told(fit_by_content, search, X, y, groups)], "fits")
+    return make_pipeline(encoder, fitted.best_estimator_), evaluation
 
 
 def _fine_tune(

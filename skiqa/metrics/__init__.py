@@ -3,7 +3,8 @@
 SROCC asks whether a model puts images in the right order, PLCC whether its scores follow the
 opinions on a straight line, KROCC how many pairs it orders rightly and RMSE how far off it is. The
 Video Quality Experts Group maps the predictions by a fitted logistic before PLCC and RMSE, which
-forgives a model its non-linear scale; ``mapping="logistic4"`` does that.
+forgives a model its non-linear scale; ``mapping="logistic4"`` does that. It does not forgive a
+falling curve: PLCC is then negative.
 
 Constant input on either side has no correlation. scipy returns NaN there, these functions 0.0, as
 scikit-learn's ``r2_score`` does with ``force_finite``: a search can rank a constant model last.

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 from sklearn.exceptions import ConvergenceWarning
 
 from skiqa._types import Floats
@@ -69,10 +70,14 @@ class Mapping:
         "linear" where no curve fits better than a straight line, the limit of both families.
     parameters : tuple of float
         In the units of the data: (b1, b2, b3, b4), (b1, b2, b3, b4, b5) or (slope, intercept).
+    falls : bool
+        Whether mapped predictions fall where predictions rise; for ``logistic5``, which may do
+        both, whether their SROCC with the predictions that it was fitted to is negative.
     """
 
     name: str
     parameters: tuple[float, ...]
+    falls: bool
     _x: Affine
     _y: Affine
     _curve: Curve
@@ -123,8 +128,8 @@ def fit_logistic(
     -------
     fitted : callable
         ``fitted(y_pred)`` maps predictions; ``fitted.name`` and ``fitted.parameters`` describe the
-        curve. ``name`` is "linear", with parameters (slope, intercept), where no curve is better
-        than a straight line.
+        curve, ``fitted.falls`` says that the model is upside down. ``name`` is "linear", with
+        parameters (slope, intercept), where no curve is better than a straight line.
 
     Raises
     ------
@@ -187,11 +192,11 @@ def fit_mapping(y_true: Floats, y_pred: Floats, name: str) -> Mapping:
     if n_distinct == 1 or (y == y[0]).all():
         same = Affine(0, 0.0, 0.0, 1.0)
         mean = float(y[0]) if (y == y[0]).all() else float(y.mean())
-        return Mapping("linear", (0.0, mean), same, same, Curve(mean, 0.0))
+        return Mapping("linear", (0.0, mean), False, same, same, Curve(mean, 0.0))
     to_u, to_v = Affine.standardising(x), Affine.standardising(y)
     u, v = to_u(x), to_v(y)
     slope = float(u @ v / (u @ u))
-    linear = _in_units("linear", to_u, to_v, Curve(0.0, slope))
+    linear = _in_units("linear", slope < 0, to_u, to_v, Curve(0.0, slope))
     if n_distinct < MAPPINGS[name]:
         warnings.warn(
             f"{name} has {MAPPINGS[name]} parameters but y_pred has only {n_distinct} distinct "
@@ -205,7 +210,8 @@ def fit_mapping(y_true: Floats, y_pred: Floats, name: str) -> Mapping:
     means = np.bincount(group, weights=v) / weight
     line = name == "logistic5"
     sign = _orientation(t, means)  # so that p and -p are mapped alike, to the last digit
-    centre, width, explained = best_sigmoid(*(v[::sign] for v in (sign * t, means, weight)), line)
+    x, y, w = (v[::sign] for v in (sign * t, means, weight))
+    centre, width, explained = best_sigmoid(x, y, w, line)
     centre *= sign
     by_line = float(slope**2 * (u @ u))
     if line:
@@ -220,7 +226,11 @@ def fit_mapping(y_true: Floats, y_pred: Floats, name: str) -> Mapping:
     solution = np.linalg.lstsq(root * design / norm, root[:, 0] * means, rcond=1e-15)[0] / norm
     intercept, *of_line, height = map(float, solution)
     curve = Curve(intercept, of_line[0] if line else 0.0, height, centre, width, offset)
-    return _in_units(name, to_u, to_v, curve)
+    falls = height < 0
+    if line:
+        ranks = rankdata((design @ solution)[group])
+        falls = bool(rankdata(u) @ (ranks - ranks.mean()) < 0)
+    return _in_units(name, falls, to_u, to_v, curve)
 
 
 def _orientation(t: Floats, means: Floats) -> int:
@@ -235,7 +245,7 @@ def _orientation(t: Floats, means: Floats) -> int:
     return -1 if (first < 0).any() else 1
 
 
-def _in_units(name: str, to_u: Affine, to_v: Affine, curve: Curve) -> Mapping:
+def _in_units(name: str, falls: bool, to_u: Affine, to_v: Affine, curve: Curve) -> Mapping:
     """Make the Mapping, its parameters translated to the units of the data."""
     intercept, slope, height, centre, width, offset = curve
     with np.errstate(over="ignore", under="ignore"):  # 1 / 1e-310 has no float; __call__ needs none
@@ -253,4 +263,4 @@ def _in_units(name: str, to_u: Affine, to_v: Affine, curve: Curve) -> Mapping:
             parameters = (height * y_scale, 1 / s, c, slope * ratio, constant)
         else:
             parameters = (slope * ratio, to_v.inverse(intercept + slope * at_zero))
-    return Mapping(name, tuple(map(float, parameters)), to_u, to_v, curve)
+    return Mapping(name, tuple(map(float, parameters)), falls, to_u, to_v, curve)

@@ -1,4 +1,4 @@
-"""The field's protocols: content-separated splits, cross-database tables, differences or noise.
+"""The field's protocols: content-separated splits, cross-database tables, differences or chance.
 
 Images of one content (degraded copies of one photograph, frames of one scene) must not stand on
 both sides of a split: a model that recognizes the content then looks better than it is. Here every

@@ -14,8 +14,13 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skiqa._types import Floats
 from skiqa.model_selection._evaluate import CONSTRAINTS, evaluate
-from skiqa.model_selection._evaluation import apply_mapping, score_predictions
-from skiqa.model_selection._fitting import features_cached, fit_by_content
+from skiqa.model_selection._evaluation import FEW, apply_mapping, score_predictions
+from skiqa.model_selection._fitting import (
+    features_cached,
+    fit_by_content,
+    warned_once,
+    warnings_told,
+)
 from skiqa.model_selection._samples import Samples, check_samples
 from skiqa.model_selection._tables import (
     METRICS,
@@ -104,9 +109,11 @@ def cross_database(
     samples = {name: check_samples(data) for name, data in _by_name(datasets).items()}
     splitting = {"n_repeats": n_repeats, "test_size": test_size, "random_state": random_state}
     with features_cached(estimator, [of_one.X for of_one in samples.values()]) as prepared:
-        rows = Parallel(n_jobs=n_jobs)(
-            delayed(_scores_on_others)(prepared, samples, name, mapping) for name in samples
+        told = Parallel(n_jobs=n_jobs)(
+            delayed(warnings_told)(_scores_on_others, prepared, samples, name, mapping)
+            for name in samples
         )
+        rows = warned_once(told, "databases")
         for (name, own), row in zip(samples.items(), rows, strict=True):
             row[name] = dict.fromkeys(METRICS, np.nan)
             if n_repeats:
@@ -117,7 +124,10 @@ def cross_database(
         metric: np.array([[row[name][metric] for name in samples] for row in rows])
         for metric in METRICS
     }
-    return CrossDatabase(names=list(samples), **table, n_repeats=n_repeats, mapping=mapping)
+    few = [name for name, of_one in samples.items() if np.isfinite(of_one.y).sum() < FEW]
+    return CrossDatabase(
+        names=list(samples), **table, n_repeats=n_repeats, mapping=mapping, few=few
+    )
 
 
 class CrossDatabase(Bunch):
@@ -134,6 +144,8 @@ class CrossDatabase(Bunch):
         Splits behind each number on the diagonal.
     mapping : str or None
         Curve before PLCC and RMSE.
+    few : list of str
+        Names of databases of fewer than 30 images: of those nothing can be told.
     """
 
     names: list[str]
@@ -143,6 +155,7 @@ class CrossDatabase(Bunch):
     rmse: Floats
     n_repeats: int
     mapping: str | None
+    few: list[str]
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -179,7 +192,10 @@ class CrossDatabase(Bunch):
         title = "SROCC, a row for each database trained on, a column for each tested on"
         if self.n_repeats:
             title += f";\non the diagonal the median of {self.n_repeats} splits within the database"
-        return f"{title}\n\n" + aligned_table(["", *self.names], self._cells("srocc"))
+        text = f"{title}\n\n" + aligned_table(["", *self.names], self._cells("srocc"))
+        if self.few:
+            text += f"\n\nOf fewer than {FEW} images ({', '.join(self.few)}) nothing can be told."
+        return text
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), "frame", "to_markdown"]
@@ -211,5 +227,5 @@ def _scores_on_others(
             labelled = np.flatnonzero(~np.isnan(tested.y))
             y, X = tested.y[labelled], _safe_indexing(tested.X, labelled)
             predicted = np.asarray(model.predict(X), dtype=np.float64)
-            row[other] = score_predictions(y, predicted, apply_mapping(y, predicted, mapping))
+            row[other] = score_predictions(y, predicted, *apply_mapping(y, predicted, mapping))
     return row

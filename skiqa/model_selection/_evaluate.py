@@ -28,7 +28,12 @@ from skiqa.model_selection._evaluation import (
     gather,
     score_split,
 )
-from skiqa.model_selection._fitting import features_cached, fit_by_content
+from skiqa.model_selection._fitting import (
+    features_cached,
+    fit_by_content,
+    warned_once,
+    warnings_told,
+)
 from skiqa.model_selection._samples import Samples, check_samples
 
 #: Parameters that evaluate and cross_database share.
@@ -92,7 +97,7 @@ def evaluate(
         Share, or number, of *contents* to test on.
     mapping : {"logistic4", "logistic5"} or None, default="logistic4"
         Curve from predictions to scores, fitted to the test images of each split, before PLCC and
-        RMSE; see :func:`skiqa.metrics.fit_logistic`.
+        RMSE; see :func:`skiqa.metrics.fit_logistic`. Where it falls, PLCC is negative.
     random_state : int, RandomState instance or None, default=0
         Decides the splits. A number, so that models evaluated by two calls meet the same splits
         and :func:`compare` can compare them. The randomness of `estimator` is its own.
@@ -114,11 +119,12 @@ def evaluate(
     -----
     UserWarning
         By scikit-learn, if a search has a splitter of its own that ignores groups: its folds then
-        leak content. A search with ``cv=None`` or a number gets folds of contents.
+        leak content. A search with ``cv=None`` or a number gets folds of contents. Of warnings of
+        one kind there is one, which says in how many splits it came.
 
     See Also
     --------
-    compare : Is the difference between two evaluations more than noise?
+    compare : Can two evaluations be told apart?
 
     Notes
     -----
@@ -150,10 +156,11 @@ def evaluate(
     else:
         splits = _splits(samples, cv, n_repeats, test_size, random_state)
     with features_cached(estimator, [samples.X]) as prepared:
-        outcomes = Parallel(n_jobs=n_jobs)(
-            delayed(_fit_and_score)(prepared, samples, train, test, mapping)
+        told = Parallel(n_jobs=n_jobs)(
+            delayed(warnings_told)(_fit_and_score, prepared, samples, train, test, mapping)
             for train, test in splits
         )
+    outcomes = warned_once(told, "splits")
     return gather(outcomes, splits, samples, mapping)
 
 

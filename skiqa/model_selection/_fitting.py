@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +23,9 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._reference_difference import ReferenceDifference
 from skiqa._types import Images, Integers
+
+_T = TypeVar("_T")
+Told: TypeAlias = list[tuple[type[Warning], str]]  # category and text of warnings
 
 
 @contextlib.contextmanager
@@ -64,7 +70,10 @@ def _encoders_in_front(
 def fit_by_content(
     estimator: BaseEstimator, X: Images, y: npt.ArrayLike, groups: Integers
 ) -> tuple[BaseEstimator, dict[str, Any] | None]:
-    """Fit a clone; a search in it splits by content. Returns it and what the search chose."""
+    """Fit a clone; a search in it splits by content. Returns it and what the search chose.
+
+    A fold of a search holds two images or more, where there are four: one alone has no order.
+    """
     estimator = clone(estimator)
     search, name = estimator, "groups"
     while isinstance(search, Pipeline):
@@ -73,10 +82,35 @@ def fit_by_content(
     params = {}
     if isinstance(search, BaseSearchCV):
         if search.cv is None or isinstance(search.cv, Integral):
-            search.set_params(cv=GroupKFold(min(search.cv or 5, len(np.unique(groups)))))
+            n_folds = min(search.cv or 5, len(np.unique(groups)), max(2, len(groups) // 2))
+            search.set_params(cv=GroupKFold(n_folds))
         params = {"groups" if get_config()["enable_metadata_routing"] else name: groups}
     estimator.fit(X, y, **params)
     fitted = estimator
     while isinstance(fitted, Pipeline):
         fitted = fitted[-1]
     return estimator, getattr(fitted, "best_params_", None)  # of searches not scikit-learn's, too
+
+
+def warnings_told(function: Callable[..., _T], *args: Any) -> tuple[_T, Told]:
+    """Call a function; return its result, and its warnings instead of showing them."""
+    if threading.current_thread() is not threading.main_thread():  # whose warnings, none can tell
+        return function(*args), []
+    with warnings.catch_warnings(record=True) as caught:
+        result = function(*args)
+    return result, [(warning.category, str(warning.message)) for warning in caught]
+
+
+def warned_once(told: Iterable[tuple[_T, Told]], of_what: str) -> list[_T]:
+    """Return results; of warnings that differ only in numbers show one, in a line, and how many."""
+    told = list(told)
+    kinds: dict[tuple[type[Warning], str], dict[int, str]] = {}
+    for n, (_, of_one) in enumerate(told):
+        for category, text in of_one:
+            kinds.setdefault((category, re.sub(r"\d+", "0", text)), {}).setdefault(n, text)
+    for (category, _), found in kinds.items():
+        text = next(iter(found.values()))
+        lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+        line = lines[0] if len(lines) == 1 else f"{lines[0]} ... {lines[-1]}"
+        warnings.warn(f"{line} ({len(found)} of {len(told)} {of_what})", category, stacklevel=4)
+    return [result for result, _ in told]

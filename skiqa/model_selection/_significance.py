@@ -1,4 +1,4 @@
-"""Differences or noise: bootstrap intervals of SROCC, for one model and for two on one ground."""
+"""Differences or chance: bootstrap intervals of SROCC, for one model and for two on one ground."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def compare(
     confidence: float = 0.95,
     random_state: int | np.random.RandomState | None = 0,
 ) -> Comparison:
-    """Is one model better than another, or is the difference noise? A paired bootstrap of SROCC.
+    """Is one model better, or can the two not be told apart? A paired bootstrap of SROCC.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def compare(
     n_resamples : int in [100, inf), default=1000
         Draws with replacement, the same for both models.
     confidence : float in (0, 1), default=0.95
-        Of the interval; a difference is noise if the interval holds 0.
+        Of the interval. If it holds 0, the two cannot be told apart.
     random_state : int, RandomState instance or None, default=0
         Decides the draws.
 
@@ -123,7 +123,8 @@ def compare(
     -------
     Comparison
         `difference`: SROCC of `first` less that of `second`, with Evaluations medians over splits;
-        `low`, `high`: its interval; `p_value`: two-sided; `noise`: bool. Prints as a sentence.
+        `low`, `high`: its interval; `p_value`: two-sided; `noise`: bool, whether the
+        interval holds 0. Prints as a sentence.
 
     Raises
     ------
@@ -146,8 +147,8 @@ def compare(
     >>> compare(good, bad, mos)
     The first is better by 0.182 SROCC (95 % interval 0.107 to 0.260, p = 0.002).
     >>> compare(good, good + rng.normal(0, 5, 200), mos)
-    The difference of 0.003 SROCC (95 % interval -0.003 to 0.011, p = 0.304) is noise: these images
-    do not tell the two apart.
+    The two cannot be told apart on these images: the difference of 0.003 SROCC
+    (95 % interval -0.003 to 0.011, p = 0.304) may be chance.
     """
     tests = _tests([first, second], y_true, groups)
     draws = _draws(tests, n_resamples, random_state)
@@ -181,8 +182,8 @@ class Comparison(Bunch):
         size = f"{abs(self.difference):.3f} SROCC"
         if self.noise:
             return (
-                f"The difference of {size} {found} is noise: these images\n"
-                "do not tell the two apart."
+                f"The two cannot be told apart on these images: the difference of {size}\n"
+                f"{found} may be chance."
             )
         better = "first" if self.low > 0 else "second"
         return f"The {better} is better by {size} {found}."
