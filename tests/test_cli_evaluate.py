@@ -63,8 +63,9 @@ def run(*arguments, status=0):
 def test_a_database_as_a_table(kadid, tmp_path):
     root, y, scores, groups = kadid
     done = run("--on", f"kadid10k={root}", "--by", "degradation", "--csv", tmp_path / "s.csv")
-    table, note = done.stdout.rstrip("\n").split("\n\n")
-    assert note == "PLCC and RMSE after logistic4."
+    table, *notes = done.stdout.rstrip("\n").split("\n\n")
+    few = "* Of fewer than 30 images nothing can be told."
+    assert notes == ["PLCC and RMSE after logistic4.", few]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert lines[0] == ["", "images", "SROCC", "95 % interval", "PLCC", "KROCC", "RMSE"]
     assert {cell.strip("-:") for cell in lines[1]} == {""}
@@ -77,7 +78,7 @@ def test_a_database_as_a_table(kadid, tmp_path):
     assert len(lines) == 3 + 25
     blur = np.arange(250) // 5 % 25 == 0
     row = next(line for line in lines if line[0] == "- gaussian_blur")
-    assert row[1:3] == ["10", f"{spearmanr(y[blur], scores[blur]).statistic:.3f}"]
+    assert row[1:3] == ["10 *", f"{spearmanr(y[blur], scores[blur]).statistic:.3f}"]
 
     with open(tmp_path / "s.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -97,6 +98,7 @@ def test_as_json_without_a_mapping(kadid):
     assert row["plcc"] == pytest.approx(np.corrcoef(y, scores)[0, 1])
     assert row["rmse"] == pytest.approx(np.sqrt(np.mean((y - scores) ** 2)))
     assert row["srocc_low"] < row["srocc"] < row["srocc_high"]
+    assert row["few"] is False
     assert len(json.loads(run(*arguments, "--by", "degradation").stdout)) == 26
 
 
@@ -177,7 +179,7 @@ def test_several_databases_and_few_contents(kadid, rated):
     assert [row["database"] for row in rows] == ["kadid10k", "ours"]
     table.write_text("file,mos,scene\n0.png,1,a\n1.png,2,a\n2.png,3,a\n3.png,4,a\n4.png,9,a\n")
     done = run("--on", table, "--images", folder)
-    assert "| 5 | 1.000 | - |" in done.stdout  # one content: nothing to draw from
+    assert "| 5 * | 1.000 | - |" in done.stdout  # one content: nothing to draw from
 
 
 @pytest.mark.usefixtures("fake")
