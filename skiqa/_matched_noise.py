@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,8 +26,11 @@ def matched_pairs(
     n_candidates: int = 8,
     groups: npt.ArrayLike | None = None,
     y_std: npt.ArrayLike | None = None,
+    sample_weight: Floats | None = None,
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
     """Give every sample a partner of nearly equal y and distant features.
+
+    The order of the samples decides nothing, and equal ones count as one of their joint weight.
 
     Parameters
     ----------
@@ -42,14 +46,17 @@ def matched_pairs(
         Samples of one group share their content and are never matched.
     y_std : array of shape (n_samples,) or None, default=None
         Standard deviation of each y, in units of y.
+    sample_weight : array of shape (n_samples,) or None, default=None
+        How many times each sample stands there, above 0. None: once.
 
     Returns
     -------
     partners : intp array of shape (n_samples,)
         Index of the partner.
     weights : float64 array of shape (n_samples,)
-        Weights of the pairs, in [0, 1]: the product of the reliabilities of their two y, which is
-        ``Var(quality) / (Var(quality) + y_std**2)``; 0 where there is no partner.
+        Weights of the pairs: that of the sample, times the product, in [0, 1], of the reliabilities
+        of their two y, which is ``Var(quality) / (Var(quality) + y_std**2)``; 0 where there is no
+        partner.
 
     Raises
     ------
@@ -70,13 +77,14 @@ def matched_pairs(
     array([1, 0, 1, 4, 3])
     """
     X, y = np.asarray(X), np.asarray(y, np.float64)
-    n = len(y)
-    weights = _reliabilities(y, y_std)
-    order = np.argsort(y, kind="stable")
-    sorted_y = y[order]
+    mass = np.ones(len(y)) if sample_weight is None else sample_weight
+    reliability = _reliabilities(y, y_std, mass)
+    order, number = _distinct(X, y, groups, y_std)
+    n, sorted_y, weight = len(order), y[order], np.bincount(number, mass)
     # equal y are at one quantile, the middle of theirs
     first, last = (np.searchsorted(sorted_y, sorted_y, side) for side in ("left", "right"))
-    quantile = (first + last) / (2 * n)
+    below = np.append(0.0, np.cumsum(weight))
+    quantile = (below[first] + below[last]) / (2 * below[-1])
     low = np.searchsorted(quantile, quantile - tolerance)
     high = np.searchsorted(quantile, quantile + tolerance, side="right")
     place = np.arange(n)
@@ -86,23 +94,23 @@ def matched_pairs(
 
     width = high - low
     n_candidates = min(n_candidates, int(width.max()) - 1)
-    scale = _inverse(np.sqrt(moments(X).variance)).astype(X.dtype)
-    partners, farthest = order.copy(), np.full(n, -1.0)
+    scale = _inverse(np.sqrt(moments(X, sample_weight=sample_weight).variance)).astype(X.dtype)
+    partners, farthest = place.copy(), np.full(n, -1.0)
     for k in range(n_candidates):
         step = 1 + k * (width - 1) // n_candidates  # 1..width - 1: never the sample itself
-        candidate = order[low + (place - low + step) % width]
+        candidate = low + (place - low + step) % width
         distance = np.empty(n)
-        for rows in blocks(X):
-            difference = (X[order[rows]] - X[candidate[rows]]) * scale
+        for rows in blocks(X):  # those behind the last distinct one are empty
+            difference = (X[order[rows]] - X[order[candidate[rows]]]) * scale
             distance[rows] = np.einsum("ij,ij->i", difference, difference)
         if groups is not None:
-            distance[np.asarray(groups)[order] == np.asarray(groups)[candidate]] = -1
+            distance[np.asarray(groups)[order] == np.asarray(groups)[order[candidate]]] = -1
         nearer = distance <= farthest
         partners = np.where(nearer, partners, candidate)
         farthest = np.where(nearer, farthest, distance)
-    result, found = np.empty(n, np.intp), np.empty(n, bool)
-    result[order], found[order] = partners, farthest >= 0
-    weights = weights * weights[result] * found
+    result = order[partners][number]
+    found = (farthest >= 0)[number] | (n == 1 and groups is None)  # all equal: nothing differs
+    weights = mass * reliability * reliability[result] * found
     if not weights.any():
         raise ValueError(
             f"No two samples of different groups have a y within tolerance={tolerance} (quantiles "
@@ -111,17 +119,38 @@ def matched_pairs(
     return result, weights
 
 
+def _distinct(X: Floats, y: Floats, *others: npt.ArrayLike | None) -> tuple[Integers, Integers]:
+    """Return one index for each distinct sample, by rising y, and the number of each sample's.
+
+    Where y is equal digests decide, so that the order of the samples does not.
+    """
+    columns = [np.unique(other, return_inverse=True)[1] for other in others if other is not None]
+    labels = np.stack([*columns, np.zeros(len(y), np.intp)], axis=1)
+    hashed = (
+        hashlib.blake2b(row.tobytes() + label.tobytes(), digest_size=8).digest()
+        for row, label in zip(X, labels, strict=True)
+    )
+    digest = np.array([int.from_bytes(h) for h in hashed], np.uint64)
+    order = np.lexsort((digest, y))
+    new = np.append(True, (np.diff(y[order]) != 0) | (np.diff(digest[order]) != 0))
+    number = np.empty(len(y), np.intp)
+    number[order] = np.cumsum(new) - 1
+    return order[new], number
+
+
 def _reliabilities(
-    y: npt.NDArray[np.float64], y_std: npt.ArrayLike | None
+    y: npt.NDArray[np.float64], y_std: npt.ArrayLike | None, mass: Floats
 ) -> npt.NDArray[np.float64]:
     if y_std is None:
         return np.ones(len(y))
     errors = np.square(np.asarray(y_std, np.float64))
-    quality = np.var(y) - np.mean(errors)
+    error = np.average(errors, weights=mass)
+    spread = np.average(np.square(y - np.average(y, weights=mass)), weights=mass)
+    quality = spread - error
     if quality <= 0:
         raise ValueError(
-            f"The mean square of y_std, {np.mean(errors):.3g}, is not below the variance of y, "
-            f"{np.var(y):.3g}: then y says nothing about quality. y_std is in units of y."
+            f"The mean square of y_std, {error:.3g}, is not below the variance of y, "
+            f"{spread:.3g}: then y says nothing about quality. y_std is in units of y."
         )
     return quality / (quality + errors)
 
@@ -141,17 +170,18 @@ class Moments(NamedTuple):
     covariance: npt.NDArray[np.float64]
 
 
-def moments(X: Floats, y: Floats | None = None) -> Moments:
+def moments(X: Floats, y: Floats | None = None, sample_weight: Floats | None = None) -> Moments:
     """Return the moments of features (n_samples, n_features); the covariance is 0 without y."""
     n, d = X.shape
+    share = np.full(n, 1 / n) if sample_weight is None else sample_weight / sample_weight.sum()
     mean, variance, covariance = np.zeros(d), np.zeros(d), np.zeros(d)
     for rows in blocks(X):
-        mean += X[rows].sum(axis=0, dtype=np.float64) / n
-    centered_y = np.zeros(n) if y is None else np.asarray(y, np.float64) - np.mean(y)
+        mean += share[rows] @ X[rows]
+    centered_y = np.zeros(n) if y is None else np.asarray(y, np.float64) - share @ y
     for rows in blocks(X):
         centered = X[rows] - mean
-        variance += np.einsum("ij,ij->j", centered, centered) / n
-        covariance += centered_y[rows] @ centered / n
+        variance += np.einsum("i,ij,ij->j", share[rows], centered, centered)
+        covariance += (share * centered_y)[rows] @ centered
     # rounding of the mean alone: the feature is constant
     variance[variance <= (16 * np.finfo(X.dtype).eps * np.abs(mean)) ** 2] = 0
     covariance[variance == 0] = 0
@@ -194,17 +224,24 @@ def noise_ratio(X: Floats, y: Floats, partners: Integers, weights: Floats) -> Fl
 
 
 def penalized_weights(
-    X: Floats, y: Floats, partners: Integers, penalties: Floats, alpha: float
+    X: Floats,
+    y: Floats,
+    partners: Integers,
+    penalties: Floats,
+    alpha: float,
+    sample_weight: Floats | None = None,
 ) -> npt.NDArray[np.float64]:
     """Return argmin |y - Xw|**2 + alpha |w|**2 + sum(penalties * ((X - X[partners]) @ w)**2).
 
-    X is centered on the way.
+    X is centered on the way; the first term counts each sample by its weight.
     """
     n, d = X.shape
-    mean, roots = moments(X).mean, np.sqrt(penalties)
+    mean, roots = moments(X, sample_weight=sample_weight).mean, np.sqrt(penalties)
+    of_sample = np.ones(n) if sample_weight is None else np.sqrt(sample_weight)
+    y = y * of_sample
 
     def samples(rows: slice) -> Floats:
-        return (X[rows] - mean).astype(X.dtype)
+        return ((X[rows] - mean) * of_sample[rows, None]).astype(X.dtype)
 
     def differences(rows: slice) -> Floats:
         return ((X[rows] - X[partners[rows]]) * roots[rows, None]).astype(X.dtype)

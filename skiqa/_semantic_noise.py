@@ -73,6 +73,17 @@ class _MatchingEstimator(BaseEstimator):
         ValueError
             If `groups` leaves no pair, or `y_std` nothing of the spread of y.
         """
+        return self._match_and_fit(X, y, groups, y_std)
+
+    def _match_and_fit(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        groups: npt.ArrayLike | None,
+        y_std: npt.ArrayLike | None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Match samples, and learn from the pairs; samples of weight 0 are not there."""
         rows, quality = validate_data(
             self, X, y, dtype=[np.float64, np.float32], y_numeric=True, ensure_min_samples=2
         )
@@ -82,6 +93,14 @@ class _MatchingEstimator(BaseEstimator):
             check_consistent_length(quality, groups)
         if y_std is not None:
             y_std = _check_sample_weight(y_std, rows, dtype=np.float64, ensure_non_negative=True)
+        counts: Floats | None = None
+        if sample_weight is not None:
+            counts = _check_sample_weight(
+                sample_weight, rows, dtype=np.float64, ensure_non_negative=True
+            )
+            there = counts > 0
+            rows, quality, counts = rows[there], quality[there], counts[there]
+            groups, y_std = (None if v is None else np.asarray(v)[there] for v in (groups, y_std))
         partners, weights = matched_pairs(
             rows,
             quality,
@@ -89,11 +108,14 @@ class _MatchingEstimator(BaseEstimator):
             n_candidates=self.n_candidates,
             groups=groups,
             y_std=y_std,
+            sample_weight=counts,
         )
-        self._fit_pairs(rows, quality, partners, weights)
+        self._fit_pairs(rows, quality, partners, weights, counts)
         return self
 
-    def _fit_pairs(self, X: Floats, y: Floats, partners: Integers, weights: Floats) -> None:
+    def _fit_pairs(
+        self, X: Floats, y: Floats, partners: Integers, weights: Floats, counts: Floats | None
+    ) -> None:
         raise NotImplementedError
 
 
@@ -217,7 +239,9 @@ class SemanticNoiseSelector(SelectorMixin, _MatchingEstimator):
         self.batch_size = batch_size
         self.random_state = random_state
 
-    def _fit_pairs(self, X: Floats, y: Floats, partners: Integers, weights: Floats) -> None:
+    def _fit_pairs(
+        self, X: Floats, y: Floats, partners: Integers, weights: Floats, counts: Floats | None
+    ) -> None:
         self.noise_ratio_ = noise_ratio(X, y, partners, weights)
         if hasattr(self, "loss_curve_"):
             del self.loss_curve_
@@ -369,11 +393,55 @@ class SemanticNoiseRidge(RegressorMixin, _MatchingEstimator):
         self.tolerance = tolerance
         self.n_candidates = n_candidates
 
-    def _fit_pairs(self, X: Floats, y: Floats, partners: Integers, weights: Floats) -> None:
-        penalties = self.noise_penalty * len(X) * weights / weights.sum() / 2
-        coef = penalized_weights(X, y - y.mean(), partners, penalties, self.alpha)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        groups: npt.ArrayLike | None = None,
+        y_std: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Match samples, and learn from the pairs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features, two samples or more.
+        y : array-like of shape (n_samples,)
+            Quality.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How many times each sample counts, in the error and as one of a pair; 0: it is not
+            there. ``1 / y_std**2`` weighs the error by the certainty of the opinions. None: once.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Which samples share their content: they are never matched.
+        y_std : array-like of shape (n_samples,) or None, default=None
+            Standard deviation of each y, in units of y: pairs of uncertain y count less, by the
+            product of their reliabilities ``Var(quality) / (Var(quality) + y_std**2)``.
+
+        Returns
+        -------
+        self : object
+            Fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If `groups` leaves no pair, `y_std` nothing of the spread of y, or `sample_weight` no
+            sample.
+        """
+        return self._match_and_fit(X, y, groups, y_std, sample_weight)
+
+    def _fit_pairs(
+        self, X: Floats, y: Floats, partners: Integers, weights: Floats, counts: Floats | None
+    ) -> None:
+        level = np.average(y, weights=counts)
+        total = len(X) if counts is None else counts.sum()
+        penalties = self.noise_penalty * total * weights / weights.sum() / 2
+        coef = penalized_weights(X, y - level, partners, penalties, self.alpha, counts)
         self.coef_ = coef.astype(X.dtype)
-        self.intercept_ = float(y.mean() - moments(X).mean @ coef)
+        self.intercept_ = float(level - moments(X, sample_weight=counts).mean @ coef)
 
     def predict(self, X: npt.ArrayLike) -> Floats:
         """Predict quality.

@@ -43,9 +43,27 @@ def test_partners_are_other_samples_of_nearly_equal_y(y, tolerance, n_candidates
     has_other = near.sum(axis=1) > 1
     assert near[np.arange(n), partners][has_other].all()
     # without any, one of the next in y
-    order = np.argsort(y, kind="stable")
-    place = np.argsort(order)
-    assert (np.abs(place - place[partners])[~has_other] == 1).all()
+    for one, other in zip(y[~has_other], y[partners[~has_other]], strict=True):
+        assert not ((y > min(one, other)) & (y < max(one, other))).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    counts=hnp.arrays(np.int64, st.integers(3, 12), elements=st.integers(1, 3)),
+    seed=st.integers(0, 99),
+)
+def test_a_weight_is_a_number_of_copies(counts, seed):
+    """Partners are equal whether a sample is repeated or weighted, in whatever order."""
+    rng = np.random.default_rng(seed)
+    n = len(counts)
+    X, y, y_std = rng.normal(size=(n, 2)), rng.integers(0, 3, n).astype(float), np.full(n, 0.1)
+    y[:2] = 0, 2  # not all equal
+    how = {"tolerance": 0.2, "n_candidates": 2}
+    one, weights = matched_pairs(X, y, y_std=y_std, sample_weight=counts * 1.0, **how)
+    again = rng.permutation(np.repeat(np.arange(n), counts))
+    many, each = matched_pairs(X[again], y[again], y_std=y_std[again], **how)
+    np.testing.assert_array_equal(X[again][many], X[one[again]])
+    np.testing.assert_allclose(np.bincount(again, each), weights)
 
 
 def test_with_every_candidate_the_partner_is_the_most_distant():

@@ -200,12 +200,12 @@ def test_groups_and_uncertainty_reach_the_pairs():
     generator = np.random.default_rng(1)
     groups = np.repeat(np.arange(60), 2)  # two versions of each scene, equally good
     y, content = generator.random(60)[groups], generator.normal(size=60)[groups]
-    X = np.column_stack([y + content, content])
+    X = np.column_stack([y + content, content]) + 1e-9 * generator.normal(size=(120, 2))
     # only versions of a scene are so close in y, and between them nothing moves
     parameters = {"noise_penalty": 100, "tolerance": 0.001, "n_candidates": 1}
     blind = SemanticNoiseRidge(**parameters).fit(X, y)
     told = SemanticNoiseRidge(**parameters | {"tolerance": 0.05}).fit(X, y, groups=groups)
-    np.testing.assert_allclose(blind.coef_, Ridge().fit(X, y).coef_)
+    np.testing.assert_allclose(blind.coef_, Ridge().fit(X, y).coef_, rtol=1e-6)
     assert abs(told.coef_.sum()) < 0.1 * abs(blind.coef_.sum())
     for estimator in (SemanticNoiseRidge(), SemanticNoiseSelector()):
         with pytest.raises(ValueError, match="No two samples of different groups"):
@@ -216,6 +216,29 @@ def test_groups_and_uncertainty_reach_the_pairs():
             estimator.fit(X, y, y_std=np.full(120, 9.0))
         with pytest.raises(ValueError, match=r"[Nn]egative"):
             estimator.fit(X, y, y_std=np.full(120, -1.0))
+
+
+@pytest.mark.parametrize("d", [3, 200])
+def test_sample_weight(d):
+    X, y = _data(40, d)
+    counts = np.random.default_rng(0).integers(0, 4, 40)
+    again = np.repeat(np.arange(40), counts)
+    groups, errors = np.arange(40) // 2, np.full(40, 0.5)
+    how = {"groups": groups, "y_std": errors}
+    weighted = SemanticNoiseRidge().fit(X, y, sample_weight=counts, **how)
+    how = {name: values[again] for name, values in how.items()}
+    repeated = SemanticNoiseRidge().fit(X[again], y[again], **how)
+    np.testing.assert_allclose(weighted.coef_, repeated.coef_, rtol=1e-8, atol=1e-10)
+    assert weighted.intercept_ == pytest.approx(repeated.intercept_)
+    # certainties of opinions, without the noise: scikit-learn's ridge
+    certain = 1 / np.random.default_rng(1).uniform(0.2, 2, 40) ** 2
+    ours = SemanticNoiseRidge(noise_penalty=0).fit(X, y, certain)
+    np.testing.assert_allclose(
+        ours.predict(X), Ridge().fit(X, y, certain).predict(X), rtol=1e-7, atol=1e-9
+    )
+    for weight, message in [(0, "at least one non-zero"), (-1, r"[Nn]egative"), (np.nan, "NaN")]:
+        with pytest.raises(ValueError, match=message):
+            SemanticNoiseRidge().fit(X, y, sample_weight=np.full(40, float(weight)))
 
 
 # ---------------------------------------------------------------- scikit-learn
