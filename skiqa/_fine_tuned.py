@@ -38,7 +38,7 @@ from skiqa._fine_tuning.loop import FineTuningRun, start_record
 from skiqa._fine_tuning.sources import Photos
 from skiqa._fine_tuning.start import starting_encoder
 from skiqa._fine_tuning.tuner import FineTuner, FineTuningPlan
-from skiqa._inputs.containers import as_image_list, is_rows
+from skiqa._inputs.containers import as_image_list, is_rows, refuse_lone_numbers
 from skiqa._inputs.estimators import open_images, rows_dtype
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
@@ -417,6 +417,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
                 "This FineTunedQualityRegressor requires y to be passed, but the target y is None."
             )
         if is_rows(X):
+            refuse_lone_numbers(X)
             rows, scores = validate_data(self, X, y, dtype=rows_dtype(self), y_numeric=True)
             return rows_as_images(rows, self.image_shape), scores.astype(np.float64)
         images = open_images(self, X, reset=True)

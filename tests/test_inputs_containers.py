@@ -1,4 +1,5 @@
 import io
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 from scipy import sparse
 
+from skiqa import ContrastiveQualityEncoder
 from skiqa._inputs.containers import as_image_list, is_rows
 
 
@@ -224,3 +226,37 @@ def test_numbers_in_fewer_dimensions_are_rows():
     gaps = [[np.nan, 1.0], [np.nan, np.nan]]
     for X in (*lines, *gaps, [True, False], np.float64(3), 3):
         assert is_rows(X), X
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        [5],
+        (1.0, 2.0),
+        [None, 3],
+        [np.nan, np.nan],
+        [True],
+        5,
+        np.float32(5),
+        np.arange(3),
+        np.array(2.0),
+        array("d", [1, 2]),
+    ],
+    ids=repr,
+)
+def test_lone_numbers_are_no_images(X):
+    _refused(X)
+
+
+def test_lone_numbers_of_other_libraries():
+    _refused(pytest.importorskip("pandas").Series([1, 2]))
+    _refused(pytest.importorskip("polars").Series([1, 2]))
+    _refused(pytest.importorskip("torch").arange(3))
+
+
+def _refused(X):
+    message = "lone numbers, where each entry must be an image.*Reshape your data"
+    with pytest.raises(ValueError, match=message):
+        as_image_list(X)
+    with pytest.raises(ValueError, match=message):
+        ContrastiveQualityEncoder().fit(X)

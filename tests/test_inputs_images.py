@@ -30,7 +30,8 @@ def test_error_names_index_source_and_remedy(png_paths, tmp_path):
         images.load(2)
     message = str(caught.value)
     assert message.startswith(f"X[2] = {str(broken)!r}: the file is truncated")
-    assert message.endswith("; remove it from X, or pass on_error='nan' to get a row of NaN")
+    assert "; remove it from X; or, to go on without it, skiqa.predict_quality(" in message
+    assert message.endswith("the encoder's on_error='nan' a row of NaN for its features")
     assert isinstance(caught.value.__cause__, Exception)
     with pytest.raises(
         ValueError, match=r"X\[3\] = <array \(2, 2\) float64>: float values"

@@ -20,8 +20,8 @@ def is_rows(X: object) -> bool:
     """Is X a table of numbers, one image a row, that scikit-learn should check first?
 
     True for 2-D numbers in any container (array, list of lists, data frame, sparse matrix, anything
-    with ``__array__``), for a table of objects, and for numbers in fewer dimensions: scikit-learn
-    rejects the last with its own message. False for everything else, `X` empty included.
+    with ``__array__``), for a table of objects, and for numbers in fewer dimensions, which
+    `refuse_lone_numbers` refuses. False for everything else, `X` empty included.
 
     Examples
     --------
@@ -43,6 +43,30 @@ def is_rows(X: object) -> bool:
     if values.ndim == 1:
         return values.size > 0 and (values.dtype.kind in "buifc" or _holds_numbers(values))
     return values.size == 0 or not _is_image_like(_first_present(values[:, 0]))
+
+
+def refuse_lone_numbers(X: object) -> None:
+    """Raise ValueError for numbers in fewer than two dimensions: they are no images, and no rows.
+
+    Raises
+    ------
+    ValueError
+    """
+    if issparse(X):
+        return
+    if is_array_like(X) and not is_tensor(X):
+        lone = np.asarray(X).ndim < 2
+    elif hasattr(X, "ndim"):
+        lone = X.ndim < 2
+    else:
+        number = _first_present(X) if isinstance(X, Sequence) else X
+        lone = isinstance(number, Number | np.bool_) or number is None
+    if lone:
+        raise ValueError(
+            "X holds lone numbers, where each entry must be an image: a path, the bytes of an "
+            "encoded file, a PIL image, an array or a torch tensor. Reshape your data if they are "
+            "the pixels of one image: a row for each image, X.reshape(1, -1)"
+        )
 
 
 def as_image_list(
@@ -93,6 +117,7 @@ def as_image_list(
             raise TypeError(f"X is a directory, {os.fspath(X)!r}: pass a list of its files' paths")
         raise TypeError(f"X is a single image, {describe(X)}: pass [image], a list of one")
     if is_rows(X):
+        refuse_lone_numbers(X)
         return rows_as_images(X, image_shape)
     if not (is_tensor(X) or is_array_like(X) or isinstance(X, Sequence)):
         raise TypeError(

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from skiqa._inputs.containers import as_image_list, is_rows
+from skiqa._inputs.containers import as_image_list, is_rows, refuse_lone_numbers
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.rows import rows_as_images
 from skiqa._types import Images
@@ -23,6 +23,7 @@ class TakesImages(Protocol):
 def open_images(estimator: TakesImages, X: Images, *, reset: bool) -> ImageList:
     """Return X as an ImageList; `reset`: set what `fit` knows of its columns, else check it."""
     if is_rows(X):
+        refuse_lone_numbers(X)
         rows = validate_data(estimator, X, dtype=rows_dtype(estimator), reset=reset)
         return rows_as_images(rows, estimator.image_shape)
     if reset:

@@ -13,7 +13,10 @@ from skiqa._inputs.forms import check_form, describe
 from skiqa._types import Pixels
 from skiqa.exceptions import ImageError
 
-REMEDY = "remove it from X, or pass on_error='nan' to get a row of NaN"
+REMEDY = (
+    "remove it from X; or, to go on without it, skiqa.predict_quality(model, X) gives NaN for its "
+    "score, and the encoder's on_error='nan' a row of NaN for its features"
+)
 
 
 class Indexed(Protocol):
