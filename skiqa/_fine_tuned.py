@@ -28,8 +28,7 @@ from skiqa._fine_tuning.callbacks import SklearnCallbacks, StartingPipeline
 from skiqa._fine_tuning.data import (
     RatedImages,
     TrainingSet,
-    distinct_labels,
-    level_and_spread,
+    rate,
     ridge_of_largest,
 )
 from skiqa._fine_tuning.held_out import HeldOut, split_by_content
@@ -242,6 +241,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
         self,
         X: Images,
         y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
         *,
         groups: npt.ArrayLike | None = None,
         datasets: npt.ArrayLike | None = None,
@@ -254,9 +254,13 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
             As for :class:`~skiqa.ContrastiveQualityEncoder`.
         y : array-like of float of shape (n_samples,)
             Opinion scores, higher is better.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How many times each image counts: in the ridge, the loss, and the ranking of the
+            held-out part; 0: it is not there, and not read. Such as ``1 / std**2`` of the opinions.
+            None: once.
         groups : array-like of shape (n_samples,) or None, default=None
             Images of one group share their content: never on both sides of the held-out part,
-            never partners. None: each its own.
+            never partners. None: each its own, copies of one together.
         datasets : array-like of shape (n_samples,) or None, default=None
             Each has its own scale and level of y; `ranking` compares only within one, and the
             held-out SROCC is their mean, weighted by size. None: all are of one.
@@ -279,11 +283,8 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
                 "another seed at each call, no fit would go on where one was killed."
             )
         images, scores = self._open_rated(X, y)
-        n = len(images)
-        _, groups = distinct_labels(groups, n, "groups", np.arange(n))
-        names, datasets = distinct_labels(datasets, n, "datasets", np.zeros(n, np.intp))
-        level, spread = level_and_spread(scores, datasets)
-        rated = RatedImages(images, (scores - level[datasets]) / spread[datasets], groups, datasets)
+        rated, level, spread, names = rate(images, scores, sample_weight, groups, datasets)
+        images, groups = rated.images, rated.groups
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         train, test = split_by_content(groups, self.validation_fraction, seed)
         common = {name: getattr(self, name) for name in ("image_shape", "device", "n_jobs")}
@@ -348,6 +349,7 @@ class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstima
             "y": rated.y.tolist(),
             "groups": rated.groups.tolist(),
             "datasets": rated.datasets.tolist(),
+            "weights": rated.weights.tolist(),
         }
         return TrainingFolder(self.checkpoint_dir, identity)
 

@@ -28,6 +28,35 @@ def rated(photo_paths):
     return rated_crops(photo_paths)
 
 
+def test_a_weight_is_a_number_of_copies(rated):
+    """Bit for bit, in the ridge, the training, the choice of the epoch and the partners."""
+    images, y, _ = rated
+    images, y = images[:12], y[:12]
+    rng = np.random.default_rng(0)
+    counts, database = rng.integers(0, 4, 12), np.arange(12) % 2
+    again = rng.permutation(np.repeat(np.arange(12), counts))
+    for parameters in ({}, {"semantic_noise": 1.0, "ranking": 0.5}):
+        model = tiny(epochs=1, scales=(1.0,), **parameters)
+        weighted = clone(model).fit(images, y, counts, datasets=database)
+        twice = clone(model).fit([images[k] for k in again], y[again], datasets=database[again])
+        np.testing.assert_array_equal(weighted.predict(images), twice.predict(images))
+        assert weighted.dataset_scales_ == twice.dataset_scales_
+        assert weighted.history_[1]["loss"] == twice.history_[1]["loss"]
+    plain = clone(model).fit(images, y, datasets=database)
+    assert np.abs(plain.predict(images) - weighted.predict(images)).max() > 1e-3
+
+
+def test_weights_reach_the_ridge_and_what_weighs_nothing_is_not_read(rated, tmp_path):
+    images, y, _ = rated
+    weight = np.random.default_rng(0).uniform(0.2, 2, len(y))
+    model = tiny(epochs=0).fit([*images, tmp_path / "gone.png"], [*y, 9.0], [*weight, 0.0])
+    encoder = model.pipeline_[0]
+    ridge = Ridge(1e-3).fit(encoder.transform(images).astype(float), y, weight)
+    ours = model.predict(images)
+    # alpha is of y in units of its standard deviation, which a ridge does not see
+    np.testing.assert_allclose(ours, ridge.predict(encoder.transform(images)), rtol=1e-4)
+
+
 def test_start_is_the_frozen_pipeline(rated):
     images, y, groups = rated
     model = tiny(epochs=0).fit(images, y, groups=groups)

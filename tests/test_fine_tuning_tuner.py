@@ -22,7 +22,8 @@ def arrays(run):
 def targets(y, width):
     coef = np.random.default_rng(1).normal(size=width)
     coef = torch.tensor(coef, dtype=torch.float32).expand(len(y), -1)
-    return BatchTargets(torch.tensor(y), torch.zeros(len(y)).long(), coef, torch.zeros(len(y)))
+    zeros, ones = torch.zeros(len(y)), torch.ones(len(y))
+    return BatchTargets(torch.tensor(y), zeros.long(), ones, coef, zeros)
 
 
 @pytest.mark.parametrize("backbone", ["test_efficientnet", "test_vit"])

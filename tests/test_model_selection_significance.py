@@ -4,8 +4,8 @@ from made_database import database
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
+from skiqa.metrics._scores import weighted_srocc
 from skiqa.model_selection import compare, evaluate, srocc_interval
-from skiqa.model_selection._significance import weighted_srocc
 
 
 def test_weighted_srocc_is_that_of_the_repeated_sample():

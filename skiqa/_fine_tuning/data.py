@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import _GeneratorContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.linear_model import Ridge
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from skiqa._fine_tuning.heads import Heads, cross_fitted, ridge_within
 from skiqa._inputs.images import ImageList
 from skiqa._matched_noise import matched_pairs
 from skiqa._ridge import fitted_ridge
 from skiqa._training.schedule import epoch_order
-from skiqa._types import Floats, Integers
+from skiqa._types import Floats, Integers, Pixels
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class RatedImages:
     y: Floats  # standardised within datasets
     groups: Integers  # content groups
     datasets: Integers
+    weights: Floats  # how many times each counts
 
     @property
     def n_datasets(self) -> int:
@@ -34,12 +36,8 @@ class RatedImages:
         return int(self.datasets.max()) + 1
 
 
-def distinct_labels(
-    labels: npt.ArrayLike | None, n: int, name: str, default: Integers
-) -> tuple[list[Any], Integers]:
+def distinct_labels(labels: npt.ArrayLike, n: int, name: str) -> tuple[list[Any], Integers]:
     """Return the distinct labels, and of each image its place among them."""
-    if labels is None:
-        return [], default
     column: npt.NDArray[Any] = column_or_1d(labels)
     if len(column) != n:
         raise ValueError(f"{name} has {len(column)} entries for {n} images.")
@@ -47,11 +45,109 @@ def distinct_labels(
     return distinct.tolist(), places
 
 
-def level_and_spread(y: Floats, datasets: Integers) -> tuple[Floats, Floats]:
+class PartOfImages(ImageList):
+    """Some images of a list; errors call them by their places in the whole."""
+
+    def __init__(self, whole: ImageList, places: Integers) -> None:
+        self.whole, self.places = whole, places
+        self.allow_damaged = whole.allow_damaged
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def source(self, index: int) -> str:
+        return self.whole.source(self.places[index])
+
+    def load(self, index: int, max_pixels: int | None = None) -> Pixels:
+        return self.whole.load(self.places[index], max_pixels)
+
+    def footprint(self, index: int, max_pixels: int | None = None) -> int:
+        return self.whole.footprint(self.places[index], max_pixels)
+
+    def damage(self, index: int) -> str | None:
+        return self.whole.damage(self.places[index])
+
+    def digest(self, index: int) -> bytes:
+        return self.whole.digest(self.places[index])
+
+    def naming_errors(self, index: int) -> _GeneratorContextManager[None]:
+        return self.whole.naming_errors(self.places[index])
+
+
+class Counted(NamedTuple):
+    """Rows that count, each once."""
+
+    places: Integers  # of the rows
+    weights: Floats
+    groups: Integers  # content groups
+
+
+def count_copies(
+    images: ImageList,
+    y: Floats,
+    groups: Integers | None,
+    datasets: Integers,
+    sample_weight: npt.ArrayLike | None,
+) -> Counted:
+    """Return rows that are not there twice; copies are one row of their joint weight.
+
+    Rows of weight 0 are not there, and not read. A photo is a content of its own where no groups
+    say otherwise. All rows stay as they are where none is a copy and all weights are 1; else they
+    come in an order that does not depend on that of X, so that weights are numbers of copies.
+    """
+    n = len(y)
+    counts = np.ones(n)
+    if sample_weight is not None:
+        how: dict[str, Any] = {"dtype": np.float64, "ensure_non_negative": True}
+        counts = _check_sample_weight(sample_weight, y, **how)
+    there = np.flatnonzero(counts)
+    digests = PartOfImages(images, there).digests()
+    names = [str(i) if d is None else d.hex() for i, d in zip(there, digests, strict=True)]
+    photo, ratings = (np.unique(v, return_inverse=True)[1] for v in (names, y[there]))
+    own = photo if photo.any() else ratings  # all one photo, as [[0.0], [1.0]]: nothing is known
+    contents = own if groups is None else groups[there]
+    columns = np.stack([photo, ratings, contents, datasets[there]])
+    _, rows, number = np.unique(columns, axis=1, return_index=True, return_inverse=True)
+    if len(rows) == n and (counts == 1).all():
+        _, first, own = np.unique(own, return_index=True, return_inverse=True)
+        return Counted(there, counts, first[own] if groups is None else groups)
+    weights = np.bincount(number, counts[there]).astype(np.float64)
+    return Counted(there[rows], weights, contents[rows])
+
+
+def level_and_spread(y: Floats, datasets: Integers, weights: Floats) -> tuple[Floats, Floats]:
     """Return mean and standard deviation of each dataset's y, (n_datasets,); 1 where it is 0."""
-    parts = [y[datasets == d] for d in range(datasets.max() + 1)]
-    spread = [p.std() if np.ptp(p) else 1.0 for p in parts]
-    return np.array([p.mean() for p in parts]), np.array(spread)
+    levels, spreads = [], []
+    for d in range(datasets.max() + 1):
+        part, of_part = y[datasets == d], weights[datasets == d]
+        levels.append(np.average(part, weights=of_part))
+        variance = np.average(np.square(part - levels[-1]), weights=of_part)
+        spreads.append(np.sqrt(variance) if np.ptp(part) else 1.0)
+    return np.array(levels), np.array(spreads)
+
+
+def rate(
+    images: ImageList,
+    y: Floats,
+    sample_weight: npt.ArrayLike | None,
+    groups: npt.ArrayLike | None,
+    datasets: npt.ArrayLike | None,
+) -> tuple[RatedImages, Floats, Floats, list[Any]]:
+    """Return what is fitted; level and spread of each dataset's y; names of datasets, if any."""
+    n = len(images)
+    names, places = (
+        ([], np.zeros(n, np.intp)) if datasets is None else distinct_labels(datasets, n, "datasets")
+    )
+    contents = None if groups is None else distinct_labels(groups, n, "groups")[1]
+    kept = count_copies(images, y, contents, places, sample_weight)
+    if len(kept.places) < n or (kept.places != np.arange(n)).any():
+        images = PartOfImages(images, kept.places)
+    y = y[kept.places]
+    present, places = np.unique(places[kept.places], return_inverse=True)
+    level, spread = level_and_spread(y, places, kept.weights)
+    standard = (y - level[places]) / spread[places]
+    rated = RatedImages(images, standard, kept.groups, places, kept.weights)
+    return rated, level, spread, [names[k] for k in present] if names else []
 
 
 def ridge_of_largest(
@@ -65,8 +161,9 @@ def ridge_of_largest(
     scales : list of (slope, offset)
         Of each dataset's scale, from that one.
     """
-    coef, intercept = ridge_within(rows, rated.y, rated.datasets, rated.n_datasets, alpha)
-    largest = np.bincount(rated.datasets).argmax()
+    of_all = (rows, rated.y, rated.datasets, rated.weights)
+    coef, intercept = ridge_within(*of_all, rated.n_datasets, alpha)
+    largest = np.bincount(rated.datasets, rated.weights).argmax()
     slope = spread / spread[largest]
     offset = level + spread * (intercept - intercept[largest]) - slope * level[largest]
     base = float(level[largest] + spread[largest] * intercept[largest])
@@ -79,6 +176,7 @@ class BatchTargets(NamedTuple):
 
     y: torch.Tensor  # (n,) float32, in units of the standard deviation of its dataset
     datasets: torch.Tensor  # (n,) int
+    weights: torch.Tensor  # (n,) float32, 1 on the mean over what is trained on
     coef: torch.Tensor  # (n, d) float32, of the image's head
     intercept: torch.Tensor  # (n,) float32
 
@@ -96,6 +194,8 @@ class TrainingSet:
     heads : Heads
     partners : intp ndarray of shape (n,) or None
         Places in this set: images of nearly equal quality and distant features.
+    weights : ndarray of shape (n,)
+        How many times each counts, over the mean of that.
     """
 
     indices: Integers
@@ -103,6 +203,7 @@ class TrainingSet:
     datasets: Integers
     heads: Heads
     partners: Integers | None
+    weights: Floats
 
     @classmethod
     def of(
@@ -118,13 +219,15 @@ class TrainingSet:
         """Fit the heads of some rated images to the features of all, and look for partners."""
         rows, y = rows[indices], rated.y[indices]
         groups, datasets = rated.groups[indices], rated.datasets[indices]
-        heads = cross_fitted(rows, y, groups, datasets, rated.n_datasets, alpha, seed)
+        counts = rated.weights[indices]
+        heads = cross_fitted(rows, y, groups, datasets, counts, rated.n_datasets, alpha, seed)
         partners = None
         if with_partners:
             # of equal quality: equal y in two datasets may stand on different levels of it
-            _, level = ridge_within(rows, y, datasets, rated.n_datasets, alpha)
-            partners, _ = matched_pairs(rows, y - level[datasets], groups=groups)
-        return cls(indices, y, datasets, heads, partners)
+            _, level = ridge_within(rows, y, datasets, counts, rated.n_datasets, alpha)
+            how: dict[str, Any] = {"groups": groups, "sample_weight": counts}
+            partners, _ = matched_pairs(rows, y - level[datasets], **how)
+        return cls(indices, y, datasets, heads, partners, counts / counts.mean())
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -144,8 +247,9 @@ class TrainingSet:
     def targets(self, places: Integers, device: torch.device) -> BatchTargets:
         """Return what images at some places in this set are trained to."""
         head, datasets = self.heads.of_image[places], self.datasets[places]
-        arrays = (self.y[places], self.heads.coef[head], self.heads.intercept[head, datasets])
-        y, coef, intercept = (
-            torch.as_tensor(a, dtype=torch.float32, device=device) for a in arrays
+        arrays = (self.y[places], self.weights[places], self.heads.coef[head])
+        y, weights, coef, intercept = (
+            torch.as_tensor(a, dtype=torch.float32, device=device)
+            for a in (*arrays, self.heads.intercept[head, datasets])
         )
-        return BatchTargets(y, torch.as_tensor(datasets, device=device), coef, intercept)
+        return BatchTargets(y, torch.as_tensor(datasets, device=device), weights, coef, intercept)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 
@@ -21,7 +20,7 @@ class Heads(NamedTuple):
 
 
 def ridge_within(
-    rows: Floats, y: npt.ArrayLike, datasets: npt.ArrayLike, n_datasets: int, alpha: float
+    rows: Floats, y: Floats, datasets: Integers, weights: Floats, n_datasets: int, alpha: float
 ) -> tuple[Floats, Floats]:
     """Fit one ridge to several datasets, each of which has an intercept of its own.
 
@@ -30,6 +29,8 @@ def ridge_within(
     rows : ndarray of shape (n, d), float
     y : ndarray of shape (n,), float
     datasets : ndarray of shape (n,), int in [0, n_datasets)
+    weights : ndarray of shape (n,), float above 0
+        How many times each sample counts.
     n_datasets : int
     alpha : float
 
@@ -43,18 +44,20 @@ def ridge_within(
     --------
     >>> import numpy as np
     >>> from skiqa._fine_tuning.heads import ridge_within
-    >>> rows = np.array([[0.0], [1.0], [5.0], [6.0]])
-    >>> coef, intercept = ridge_within(rows, np.array([0.0, 2, 0, 2]), [0, 0, 1, 1], 2, 1e-9)
+    >>> rows, y = np.array([[0.0], [1.0], [5.0], [6.0]]), np.array([0.0, 2, 0, 2])
+    >>> coef, intercept = ridge_within(rows, y, np.array([0, 0, 1, 1]), np.ones(4), 2, 1e-9)
     >>> print(coef.round(3), intercept.round(3))
     [2.] [  0. -10.]
     """
-    rows, y, datasets = rows.astype(np.float64), np.asarray(y, np.float64), np.asarray(datasets)
-    mean = np.tile(rows.mean(axis=0), (n_datasets, 1))
-    level = np.full(n_datasets, y.mean())
+    rows = rows.astype(np.float64)
+    mean = np.tile(np.average(rows, axis=0, weights=weights), (n_datasets, 1))
+    level = np.full(n_datasets, np.average(y, weights=weights))
     for d in np.unique(datasets):
-        mean[d], level[d] = rows[datasets == d].mean(axis=0), y[datasets == d].mean()
+        part = datasets == d
+        mean[d] = np.average(rows[part], axis=0, weights=weights[part])
+        level[d] = np.average(y[part], weights=weights[part])
     ridge = Ridge(alpha, fit_intercept=False)
-    coef = ridge.fit(rows - mean[datasets], y - level[datasets]).coef_
+    coef = ridge.fit(rows - mean[datasets], y - level[datasets], sample_weight=weights).coef_
     return coef, level - mean @ coef
 
 
@@ -63,6 +66,7 @@ def cross_fitted(
     y: Floats,
     groups: Integers,
     datasets: Integers,
+    weights: Floats,
     n_datasets: int,
     alpha: float,
     seed: int,
@@ -75,14 +79,14 @@ def cross_fitted(
     """
     n_groups = len(np.unique(groups))
     if n_groups < 2:  # nothing can be left out
-        coef, intercept = ridge_within(rows, y, datasets, n_datasets, alpha)
+        coef, intercept = ridge_within(rows, y, datasets, weights, n_datasets, alpha)
         return Heads(coef[None], intercept[None], np.zeros(len(y), np.intp))
     folds = GroupKFold(min(n_folds, n_groups), shuffle=True, random_state=seed)
     of_image = np.empty(len(y), np.intp)
     ridges: list[tuple[Floats, Floats]] = []
     for fitted, left_out in folds.split(rows, groups=groups):
         of_image[left_out] = len(ridges)
-        part = (rows[fitted], y[fitted], datasets[fitted])
+        part = (rows[fitted], y[fitted], datasets[fitted], weights[fitted])
         ridges.append(ridge_within(*part, n_datasets, alpha))
     coefs, intercepts = zip(*ridges, strict=True)
     return Heads(np.stack(coefs), np.stack(intercepts), of_image)

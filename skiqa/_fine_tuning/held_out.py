@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from skiqa._fine_tuning.data import RatedImages
 from skiqa._fine_tuning.heads import ridge_within
 from skiqa._types import Floats, Integers
-from skiqa.metrics import srocc_score
+from skiqa.metrics._scores import dense_order, weighted_srocc
 
 _RESAMPLES = 200  # of the bootstrap that says how much two SROCC may differ by chance
 
@@ -59,10 +59,11 @@ class HeldOut:
     def __init__(
         self, rows: Floats, rated: RatedImages, train: Integers, indices: Integers, alpha: float
     ) -> None:
-        y, datasets = rated.y, rated.datasets
-        of_train = (rows[train], y[train], datasets[train])
+        y, datasets, weights = rated.y, rated.datasets, rated.weights
+        of_train = (rows[train], y[train], datasets[train], weights[train])
         self.coef, _ = ridge_within(*of_train, rated.n_datasets, alpha)
         self.indices, self.y, self.datasets = indices, y[indices], datasets[indices]
+        self.weights = weights[indices]
         _, groups = np.unique(rated.groups[indices], return_inverse=True)
         self.groups = [np.flatnonzero(groups == g) for g in range(groups.max() + 1)]
         self.best_scores = self.scores(rows[indices])
@@ -74,7 +75,7 @@ class HeldOut:
 
     def srocc(self, scores: Floats) -> float:
         """Return the SROCC of scores, the weighted mean over datasets."""
-        return mean_srocc(self.y, scores, self.datasets)
+        return mean_srocc(self.y, scores, self.datasets, self.weights)
 
     def is_better(self, scores: Floats) -> bool:
         """Whether scores rank the images better than any before."""
@@ -111,12 +112,12 @@ class HeldOut:
 
     def _lead_of_best(self, scores: Floats, images: Integers | slice = slice(None)) -> float:
         """Return by how much the best scores so far rank some of the images better than these."""
-        y, datasets = self.y[images], self.datasets[images]
-        best = mean_srocc(y, self.best_scores[images], datasets)
-        return best - mean_srocc(y, scores[images], datasets)
+        y, datasets, weights = self.y[images], self.datasets[images], self.weights[images]
+        best = mean_srocc(y, self.best_scores[images], datasets, weights)
+        return best - mean_srocc(y, scores[images], datasets, weights)
 
 
-def mean_srocc(y: Floats, predicted: Floats, datasets: Integers) -> float:
+def mean_srocc(y: Floats, predicted: Floats, datasets: Integers, weights: Floats) -> float:
     """Return the mean SROCC of the datasets, weighted by their sizes.
 
     -1 where predictions are all equal: a network that ranks nothing is the worst.
@@ -124,6 +125,10 @@ def mean_srocc(y: Floats, predicted: Floats, datasets: Integers) -> float:
     parts = [datasets == d for d in np.unique(datasets)]
     parts = [part for part in parts if np.ptp(y[part])]
     values = [
-        srocc_score(y[part], predicted[part]) if np.ptp(predicted[part]) else -1.0 for part in parts
+        weighted_srocc(dense_order(y[part]), dense_order(predicted[part]), weights[part])
+        if np.ptp(predicted[part])
+        else -1.0
+        for part in parts
     ]
-    return float(np.average(values, weights=[part.sum() for part in parts])) if parts else -1.0
+    sizes = [weights[part].sum() for part in parts]
+    return float(np.average(values, weights=sizes)) if parts else -1.0

@@ -9,7 +9,7 @@ from torch.nn.functional import smooth_l1_loss
 
 
 def fidelity_loss(
-    predictions: torch.Tensor, y: torch.Tensor, datasets: torch.Tensor
+    predictions: torch.Tensor, y: torch.Tensor, datasets: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
     """Return the fidelity loss of all pairs within a dataset.
 
@@ -20,6 +20,8 @@ def fidelity_loss(
     y : tensor of shape (n,)
         Opinion scores; only their order within a dataset matters, ties are left out.
     datasets : tensor of shape (n,), int
+    weights : tensor of shape (n,)
+        How many times each counts; a pair counts their product.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def fidelity_loss(
     >>> import torch
     >>> from skiqa._fine_tuning.losses import fidelity_loss
     >>> y, datasets = torch.tensor([1.0, 2.0, 9.0]), torch.tensor([0, 0, 1])
-    >>> fidelity_loss(torch.tensor([0.0, 0.0, 5.0]), y, datasets)  # 1 - sqrt(1 / 2)
+    >>> fidelity_loss(torch.tensor([0.0, 0.0, 5.0]), y, datasets, torch.ones(3))  # 1 - sqrt(1 / 2)
     tensor(0.2929)
     """
     better = (y[:, None] > y) & (datasets[:, None] == datasets)
@@ -43,11 +45,13 @@ def fidelity_loss(
         return predictions.sum() * 0.0
     difference = (predictions[:, None] - predictions)[better]
     # the normal distribution's log: the root of a probability of 0 has no slope
-    return (1 - (0.5 * torch.special.log_ndtr(difference / math.sqrt(2))).exp()).mean()
+    loss = 1 - (0.5 * torch.special.log_ndtr(difference / math.sqrt(2))).exp()
+    of_pair = (weights[:, None] * weights)[better]
+    return (of_pair * loss).sum() / of_pair.sum()
 
 
 def consistency_loss(
-    features: torch.Tensor, weight: torch.Tensor, gate: torch.Tensor
+    features: torch.Tensor, coef: torch.Tensor, gate: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
     """Return how far predictions move when a share of a partner's features is mixed in.
 
@@ -56,10 +60,12 @@ def consistency_loss(
     features : tensor of shape (2 * n, d)
         n images, then for each a partner of equal quality and other content. Their difference
         is semantic noise.
-    weight : tensor of shape (n, d)
+    coef : tensor of shape (n, d)
         Of the linear head that predicts each image.
     gate : tensor of shape (d,)
         Share of the difference that is added to each feature, in [0, 1].
+    weights : tensor of shape (n,)
+        How many times each image counts, 1 on the mean.
 
     Returns
     -------
@@ -67,5 +73,12 @@ def consistency_loss(
         Smooth-L1 between predictions with and without the noise.
     """
     images, partners = features.chunk(2)
-    moved = torch.einsum("nd,nd->n", gate * (partners - images), weight)
-    return smooth_l1_loss(moved, torch.zeros_like(moved))
+    moved = torch.einsum("nd,nd->n", gate * (partners - images), coef)
+    return weighted_loss(moved, torch.zeros_like(moved), weights)
+
+
+def weighted_loss(
+    predictions: torch.Tensor, y: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Return the mean smooth-L1 loss of images of some weights, 1 on the mean."""
+    return (weights * smooth_l1_loss(predictions, y, reduction="none")).mean()

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import smooth_l1_loss
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skiqa._fine_tuning.data import BatchTargets
-from skiqa._fine_tuning.losses import consistency_loss, fidelity_loss
+from skiqa._fine_tuning.losses import consistency_loss, fidelity_loss, weighted_loss
 from skiqa._fine_tuning.sources import Source
 from skiqa._network.batchnorm import absorb_batchnorm
 from skiqa._network.build import build
@@ -109,12 +108,13 @@ class FineTuner:
             group["lr"] = plan.learning_rate * group["factor"] * factor
         rows = self.source.features(self.network, inputs)
         predictions = torch.einsum("nd,nd->n", rows, targets.coef) + targets.intercept
-        loss = smooth_l1_loss(predictions, targets.y)
+        loss = weighted_loss(predictions, targets.y, targets.weights)
         if plan.ranking:
-            loss = loss + plan.ranking * fidelity_loss(predictions, targets.y, targets.datasets)
+            of_batch = (predictions, targets.y, targets.datasets, targets.weights)
+            loss = loss + plan.ranking * fidelity_loss(*of_batch)
         if plan.semantic_noise:
-            coef, _ = targets.coef.chunk(2)
-            moved = consistency_loss(rows, coef, self.gate.sigmoid())
+            (coef, _), (weights, _) = targets.coef.chunk(2), targets.weights.chunk(2)
+            moved = consistency_loss(rows, coef, self.gate.sigmoid(), weights)
             loss = loss + plan.semantic_noise * moved
         self.optimizer.zero_grad()
         self.gate_optimizer.zero_grad()

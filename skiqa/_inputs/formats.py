@@ -55,6 +55,7 @@ HEAD_BYTES = 64
 # Tags of TIFF 6.0, TIFF/EP and DNG
 SUBFILE, PHOTOMETRIC, SUB_DIRECTORIES, DNG_VERSION = 254, 262, 330, 50706
 REDUCED = 1  # the bit of NewSubfileType for a smaller copy of another picture
+SRGB_CURVE = (2.4, 12.92)  # its power, and the slope at black
 SENSOR = frozenset((32803, 34892))  # colour filter array, linear raw
 
 
@@ -116,10 +117,14 @@ def open_image(file: BinaryIO) -> Image.Image | None:
     try:
         image = Image.open(file, formats=pillow_formats())
     except UnidentifiedImageError as error:
-        if head[:4] in (b"II*\0", b"MM\0*") and _is_sensor(file):
-            return None
-        if avif or head.startswith(READ_HEADS):
-            raise ImageError("the file is damaged at its beginning", kind="damaged") from error
+        damaged = avif or head.startswith(READ_HEADS)
+        if head.startswith((b"II*\0", b"MM\0*")):
+            tags = _first_directory(file)
+            if {DNG_VERSION, SUB_DIRECTORIES} & tags.keys() or tags.get(PHOTOMETRIC) in SENSOR:
+                return None
+            damaged = not tags
+        if damaged:
+            raise ImageError("the file is damaged where it begins", kind="damaged") from error
         raise
     return image if image.format != "TIFF" or _find_whole_page(image) else None
 
@@ -146,10 +151,13 @@ def _find_whole_page(image: Image.Image) -> bool:
     tags = image.tag_v2  # type: ignore[attr-defined]
     if DNG_VERSION in tags:
         return False
-    for page in range(image.n_frames):  # type: ignore[attr-defined]
-        image.seek(page)
-        if not tags_of(image).get(SUBFILE, 0) & REDUCED:
-            return True
+    while tags_of(image).get(SUBFILE, 0) & REDUCED:
+        try:
+            image.seek(image.tell() + 1)
+        except EOFError:
+            break
+    else:
+        return True
     image.seek(0)
     if SUB_DIRECTORIES in tags:  # where NEF and its like keep what the sensor saw
         return False
@@ -161,18 +169,21 @@ def tags_of(image: Image.Image) -> dict[int, int]:
     return getattr(image, "tag_v2", {})
 
 
-def _is_sensor(file: BinaryIO) -> bool:
-    """Does the first directory of a TIFF that Pillow cannot read hold what a sensor saw?"""
+def _first_directory(file: BinaryIO) -> dict[int, int]:
+    """Return the tags of a TIFF's first directory, of each the first number or a place in the file.
+
+    For TIFFs that Pillow cannot read. Empty where the file ends before.
+    """
     file.seek(0)
     order = "<" if file.read(4)[:2] == b"II" else ">"
-    file.seek(*struct.unpack(order + "I", file.read(4)))
-    count = int.from_bytes(file.read(2), "little" if order == "<" else "big")
+    file.seek(*struct.unpack(order + "I", file.read(4).ljust(4, b"\0")))
+    (count,) = struct.unpack(order + "H", file.read(2).ljust(2, b"\0"))
     entries = file.read(12 * count)
     tags = {}
     for at in range(0, len(entries) - 11, 12):
         tag, kind = struct.unpack_from(order + "HH", entries, at)
-        tags[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), entries, at + 8)[0]
-    return DNG_VERSION in tags or SUB_DIRECTORIES in tags or tags.get(PHOTOMETRIC) in SENSOR
+        (tags[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), entries, at + 8)
+    return tags
 
 
 def _rawpy() -> Any:
@@ -211,7 +222,7 @@ def develop(file: BinaryIO, max_pixels: int | None) -> Pixels:
         with rawpy.imread(file) as raw:
             size = raw.sizes.height * raw.sizes.width
             half = max_pixels is not None and size >= 16 * max_pixels
-            return raw.postprocess(use_camera_wb=True, half_size=half)
+            return raw.postprocess(use_camera_wb=True, half_size=half, gamma=SRGB_CURVE)
     except rawpy.LibRawFileUnsupportedError as error:
         raise ImageError("LibRaw does not know this raw file", kind="format") from error
     except rawpy.LibRawError as error:

@@ -37,11 +37,15 @@ def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 def coding_of(image: Image.Image, file: BinaryIO) -> Coding | None:
     """Return how an opened picture's colours are coded, where its file says it by numbers.
 
-    By the chunk cICP of a PNG, and the box colr of an AVIF or HEIC. None: it does not.
+    By the chunks cICP of a PNG, or gAMA if that says linear light, and by the box colr of an AVIF
+    or HEIC. None: it does not.
     """
     if image.format == "PNG":
         data = _png_chunk(file, b"cICP")
-        return (data[0], data[1]) if len(data) == 4 else None
+        if len(data) == 4:
+            return data[0], data[1]
+        linear = image.info.get("gamma") == 1 and not {"icc_profile", "srgb"} & image.info.keys()
+        return (1, 8) if linear else None
     if image.format == "HEIF":
         nclx: dict[str, Any] = image.info.get("nclx_profile") or {}
         if {"color_primaries", "transfer_characteristics"} <= nclx.keys():

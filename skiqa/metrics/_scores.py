@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.stats import kendalltau, rankdata
 from sklearn.exceptions import UndefinedMetricWarning
 
-from skiqa._types import Floats
+from skiqa._types import Floats, Integers
 from skiqa.metrics._checks import check_scores
 from skiqa.metrics._logistic import Affine, check_mapping, fit_mapping
 
@@ -214,6 +214,38 @@ def rmse_error(
     if largest == 0 or np.isinf(largest):
         return float(largest)
     return float(largest * np.sqrt(np.mean((error / largest) ** 2)))  # no under- or overflow
+
+
+def dense_order(values: Floats) -> Integers:
+    """Return integers in the order of the values: what ranks are made from, sorted once."""
+    return np.unique(values, return_inverse=True)[1]
+
+
+def weighted_srocc(x: Integers, y: Integers, weights: Floats) -> float:
+    """SROCC of a sample in which the i-th pair stands weights[i] times, in O(n).
+
+    Parameters
+    ----------
+    x, y : ndarray of shape (n,), int
+        Values, as small integers in their order.
+    weights : ndarray of shape (n,), float
+
+    Returns
+    -------
+    float
+        NaN if there is no pair, 0 if a side is constant.
+    """
+    total = weights.sum()
+    if total == 0:
+        return np.nan
+    centered = []
+    for values in (x, y):
+        counts = np.bincount(values, weights)
+        rank = np.cumsum(counts) - counts / 2  # the mean of a value's ranks, less 1/2
+        centered.append((rank - total / 2)[values])
+    a, b = centered
+    norm = np.sqrt((weights @ a**2) * (weights @ b**2))
+    return float(weights @ (a * b) / norm) if norm > 0 else 0.0
 
 
 def _pearson(x: Floats, y: Floats) -> float:

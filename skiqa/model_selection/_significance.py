@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, validate_params
 
 from skiqa._types import Floats, Integers
 from skiqa.metrics import srocc_score
+from skiqa.metrics._scores import dense_order, weighted_srocc
 from skiqa.model_selection._evaluation import Evaluation
 from skiqa.model_selection._samples import check_samples
 
@@ -229,7 +230,9 @@ def _tests(
         raise ValueError("at least two contents are needed to draw from")
     content = np.searchsorted(contents, content)
     return [
-        _Test([(_dense(target[test]), _dense(of[n])) for of in predictions], content[test])
+        _Test(
+            [(dense_order(target[test]), dense_order(of[n])) for of in predictions], content[test]
+        )
         for n, test in enumerate(tests)
     ]
 
@@ -257,11 +260,6 @@ def _draws(
         yield random.multinomial(n_contents, even)
 
 
-def _dense(values: Floats) -> Integers:
-    """Return integers in the order of the values: what ranks are made from, sorted once."""
-    return np.unique(values, return_inverse=True)[1]
-
-
 def _srocc_of_models(test: _Test, weights: Floats) -> list[float]:
     return [weighted_srocc(x, y, weights) for x, y in test.pairs]
 
@@ -270,33 +268,6 @@ def _median_srocc(tests: Sequence[_Test]) -> Floats:
     """Return the median over splits of each model's SROCC, shape (n_models,)."""
     once = [_srocc_of_models(test, np.ones(len(test.content))) for test in tests]
     return np.asarray(np.median(once, axis=0))
-
-
-def weighted_srocc(x: Integers, y: Integers, weights: Floats) -> float:
-    """SROCC of a sample in which the i-th pair stands weights[i] times, in O(n).
-
-    Parameters
-    ----------
-    x, y : ndarray of shape (n,), int
-        Values, as small integers in their order.
-    weights : ndarray of shape (n,), float
-
-    Returns
-    -------
-    float
-        NaN if there is no pair, 0 if a side is constant.
-    """
-    total = weights.sum()
-    if total == 0:
-        return np.nan
-    centered = []
-    for values in (x, y):
-        counts = np.bincount(values, weights)
-        rank = np.cumsum(counts) - counts / 2  # the mean of a value's ranks, less 1/2
-        centered.append((rank - total / 2)[values])
-    a, b = centered
-    norm = np.sqrt((weights @ a**2) * (weights @ b**2))
-    return float(weights @ (a * b) / norm) if norm > 0 else 0.0
 
 
 def _resampled(tests: Sequence[_Test], draws: Iterable[Integers]) -> Floats:
