@@ -93,10 +93,8 @@ def agreement():
     print("| --- |" + " --- |" * len(SIZES))
     worst = 0.0
     for name in NETWORKS:
-        extraction = Extraction(
-            random_state(name), (1.0, 0.5), "stages", torch.device("cpu"), "float32"
-        )
-        if any(runner.engine is None for runner in extraction.runners()):
+        extraction = Extraction(random_state(name), (1.0, 0.5), "stages", "cpu", "float32")
+        if None in module.live_engines(extraction.state, "stages"):
             print(f"| {name} | runs in PyTorch |", flush=True)
             continue
         cells = []

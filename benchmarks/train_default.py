@@ -240,13 +240,10 @@ def main():
         if gain > error and srocc_score(y, p) > srocc_score(y, predictions[best]):
             best = name
     state = states[best]
-    state.card = {
-        "name": "skiqa default",
-        "encoder": best,
-        "epochs": args.epochs,
-        "seed": args.seed,
-        "val_srocc": round(float(srocc_score(y, predictions[best])), 4),
-    }
+    start = "EfficientNet-Lite0 trained on ImageNet-1k (Apache-2.0)"
+    card = {"name": "skiqa default", "made_of": best, "weights": start}
+    card |= {"epochs": args.epochs, "seed": args.seed}
+    state = replace(state, card=card)
     steps = steps_down(as_encoder(state, cache_dir=work / "cache"))
     held = np.arange(steps.shape[1]) % 4 == 0  # photos that tell whether the order is learned
     train_X, train_y = features[best][~val], 100 * mos[~val]
@@ -259,6 +256,13 @@ def main():
         p = ridge.predict(features[best][val])
         print(f"{name}: val SROCC {srocc_score(y, p):.4f}, steps in order on unseen photos: {each}")
     ridge = ordered_ridge(features[best], 100 * mos, steps)
+    ridge.card_ = {
+        "name": "skiqa default",
+        "ratings": f"{len(mos):,} photos of BIQ2021's training split",
+        "scale": [0, 100, "100 x mean opinion score"],
+        "val_srocc": round(float(srocc_score(y, predictions[best])), 4),
+        "val": "800 of them, by a ridge fitted to the other 3,200",
+    }
     out = Path(args.out) / "default.skiqa"
     save(make_pipeline(as_encoder(state), ridge), out, half=True)
     print(f"{best} ships: {out}, {out.stat().st_size / 1e6:.1f} MB")

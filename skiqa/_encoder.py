@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import platform
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -35,11 +35,12 @@ from skiqa._inputs.estimators import open_images
 from skiqa._inputs.images import ImageList
 from skiqa._network.accelerator import extraction_device
 from skiqa._network.starting_state import starting_state
-from skiqa._network.state import EncoderState, current_versions
+from skiqa._network.state import EncoderState, current_versions, warn_of_versions
 from skiqa._progress import progress_bar
 from skiqa._training.marks import authentic_marks
 from skiqa._types import Images
 from skiqa._types import Path as AnyPath
+from skiqa._unpickling import DefaultsWhenUnpickled
 from skiqa.objectives import NAMES
 
 if TYPE_CHECKING:
@@ -54,7 +55,11 @@ if TYPE_CHECKING:
 
 
 class ContrastiveQualityEncoder(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    DefaultsWhenUnpickled,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Features of image quality from a network trained by contrast between degraded images.
 
@@ -434,10 +439,13 @@ class ContrastiveQualityEncoder(
         TypeError, ValueError
             If X, `scales` or `image_shape` are of no use; the message says why.
         """
+        self._check_scales()
+        return open_images(self, X, reset=reset)
+
+    def _check_scales(self) -> None:
         scales = self.scales
         if not len(scales) or not all(isinstance(s, Real) and 0 < s <= 1 for s in scales):
             raise ValueError(f"scales={scales!r}: give one or more numbers in (0, 1].")
-        return open_images(self, X, reset=reset)
 
     def iter_features(
         self, images: ImageList, *, on_error: str = "raise", n_jobs: int | None = None
@@ -649,19 +657,19 @@ class ContrastiveQualityEncoder(
 
     def __getstate__(self) -> dict[str, Any]:
         # where it was pickled, not where its weights were made: bundled ones are opened anywhere
-        return super().__getstate__() | {"_pickled_with": current_versions()}
+        where = {"_pickled_with": current_versions(), "_pickled_on": platform.node()}
+        return super().__getstate__() | where
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        versions = state.pop("_pickled_with")
+        state = dict(state)
+        versions, machine = state.pop("_pickled_with", {}), state.pop("_pickled_on", None)
+        for name in ("cache_dir", "checkpoint_dir"):
+            # a folder of another machine is not made here, but it may be one that both share
+            if machine != platform.node() and not os.path.isdir(state.get(name) or ""):
+                state[name] = None
         super().__setstate__(state)
-        if "state_" in state and versions != current_versions():
-            warnings.warn(
-                f"This encoder was pickled with {versions} and is used with "
-                f"{current_versions()}. Its weights load strictly, but features may differ in "
-                "their last digits.",
-                UserWarning,
-                stacklevel=2,
-            )
+        if "state_" in state:
+            warn_of_versions("This encoder was pickled", versions, stacklevel=3)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

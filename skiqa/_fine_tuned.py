@@ -48,9 +48,12 @@ from skiqa._progress import progress_bar
 from skiqa._training.checkpoints import NoFolder, TrainingFolder
 from skiqa._training.schedule import cut_window, sample_seeds
 from skiqa._types import Floats, Images, Path, Pixels
+from skiqa._unpickling import DefaultsWhenUnpickled
 
 
-class FineTunedQualityRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
+class FineTunedQualityRegressor(
+    DefaultsWhenUnpickled, CallbackSupportMixin, RegressorMixin, BaseEstimator
+):
     """Scores of images from a network that is trained to them, end to end.
 
     It starts as ``make_pipeline(encoder, Ridge(alpha))``. The ridge stays, and the network learns

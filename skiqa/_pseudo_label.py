@@ -28,9 +28,12 @@ from sklearn.utils.validation import (
 )
 
 from skiqa._types import Floats, Images, Integers
+from skiqa._unpickling import DefaultsWhenUnpickled
 
 
-class PseudoLabelRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
+class PseudoLabelRegressor(
+    DefaultsWhenUnpickled, MetaEstimatorMixin, RegressorMixin, BaseEstimator
+):
     """A student that learns from rated samples, and from others as a teacher rates them.
 
     The teacher, large and slow, is fitted to the samples with a y. It rates the others, and how

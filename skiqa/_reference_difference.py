@@ -23,12 +23,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from skiqa._inputs.forms import describe, is_tensor
 from skiqa._types import Floats, Image, Integers, SupportsArray
+from skiqa._unpickling import DefaultsWhenUnpickled
 
 # (reference, degraded) a row: a list of tuples, a table of two columns, an array (n, 2, ...)
 Pairs: TypeAlias = "Sequence[Sequence[Image]] | SupportsArray"
 
 
-class ReferenceDifference(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class ReferenceDifference(
+    DefaultsWhenUnpickled, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Absolute differences between the features of a reference and of its degraded version.
 
     With a regressor behind it this is full-reference quality, as CONTRIQUE-FR. Where reference and

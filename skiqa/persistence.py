@@ -24,16 +24,18 @@ from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._network.authors_regressors import load_regressor
 from skiqa._network.engine import with_graphs
 from skiqa._network.graph import Graph
-from skiqa._network.state import EncoderState
+from skiqa._network.state import EncoderState, current_versions, warn_of_versions
 from skiqa._network.weight_files import (
     BUNDLED,
     encoder_tensors,
     read_file,
+    reading,
     state_to_tensors,
     tensors_to_state,
     write_file,
 )
 from skiqa._ridge import fitted_ridge
+from skiqa._types import Arrays
 from skiqa.exceptions import ImageError
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ __all__ = [
     "load",
     "load_model",
     "load_regressor",
+    "model_card",
     "predict_quality",
     "save",
     "to_onnx",
@@ -56,6 +59,10 @@ TRUSTED: list[str]
 
 # The encoder's parameters that decide features.
 _FEATURE_PARAMETERS = ("max_pixels", "scales", "pooling", "precision", "image_shape")
+
+# A model in a skops file is refused if its description is longer (bytes), or if it unpacks to more
+# than so many times the file: arrays hardly shrink.
+_LARGEST_SCHEMA, _LARGEST_FACTOR = 2**25, 100
 
 
 def __getattr__(name: str) -> list[str]:
@@ -103,7 +110,7 @@ def load_model(path: _types.Path | None = None) -> Pipeline:
     """
     if path is None:
         return _load_bundle(BUNDLED, weights="default")
-    model = load(path)
+    model = _load(Path(path), ())
     if not _is_scorer(model):
         raise ValueError(
             f"{os.fspath(path)!r} holds a {type(model).__name__}, not a scorer: a Pipeline that "
@@ -156,7 +163,9 @@ def save(model: BaseEstimator, path: _types.Path, *, half: bool = False) -> None
     tensors = {f"encoder.{name}": array for name, array in tensors.items()}
     header = {"encoder": header}
     header["parameters"] = {name: getattr(encoder, name) for name in _FEATURE_PARAMETERS}
+    header["saved_with"] = current_versions()
     if regressor is not None:
+        header["scorer"] = getattr(regressor, "card_", {})
         tensors["regressor.coef"] = np.asarray(regressor.coef_)
         tensors["regressor.intercept"] = np.atleast_1d(regressor.intercept_)
         header["regressor"] = {"alpha": float(regressor.alpha)}
@@ -214,7 +223,7 @@ def to_onnx(model: Pipeline, path: _types.Path) -> None:
     scorer = _exportable(model)
     encoder = model[0]
     graph = onnx.load_model_from_string(scorer_graph(scorer))
-    about = {"skiqa": __version__, "card": json.dumps(encoder.state_.card)}
+    about = {"skiqa": __version__, "card": json.dumps(model_card(model))}
     max_pixels = encoder.extraction("cpu").max_pixels
     if max_pixels is not None:
         about["max_pixels"] = str(max_pixels)
@@ -285,7 +294,10 @@ def load(path: _types.Path, *, trusted: Iterable[str] = ()) -> Any:
     ValueError
         If it is neither kind of file, is damaged, or holds types that are not trusted.
     """
-    path = Path(path)
+    return _load(Path(path), trusted)
+
+
+def _load(path: Path, trusted: Iterable[str]) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"There is no model file {os.fspath(path)!r}.")
     with open(path, "rb") as file:
@@ -299,41 +311,115 @@ def load(path: _types.Path, *, trusted: Iterable[str] = ()) -> Any:
             f"{os.fspath(path)!r} is a pickle, which can run any code when it is loaded. If you "
             "trust it, load it in Python with joblib.load and save it with skiqa.persistence.save."
         )
-    return _load_bundle(path, weights=os.fspath(path))
+    return _load_bundle(path, os.fspath(path))
 
 
 def _load_skops(path: Path, trusted: Iterable[str]) -> Any:
     import skops.io
 
-    with zipfile.ZipFile(path) as archive:
-        if "schema.json" not in archive.namelist():
-            raise ValueError(
-                f"{os.fspath(path)!r} holds no model of skops. If it holds the weights of "
-                "CONTRIQUE, ARNIQA or Re-IQA, pass it to ContrastiveQualityEncoder as weights=."
-            )
     known = {*_trusted_types(), *trusted}
-    if unknown := sorted(set(skops.io.get_untrusted_types(file=path)) - known):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_skops(path, archive)
+        if unknown := sorted(set(skops.io.get_untrusted_types(file=path)) - known):
+            raise ValueError(
+                f"{os.fspath(path)!r} holds types that are not trusted: {unknown}. If you know "
+                "them, pass them as trusted=."
+            )
+        return skops.io.load(path, trusted=sorted(known))
+    except ValueError as error:
+        if os.fspath(path) in str(error):
+            raise
+        raise ValueError(f"{os.fspath(path)!r} is damaged: {error}") from error
+    except Exception as error:  # of any kind: skops follows the file wherever it leads
+        raise ValueError(f"{os.fspath(path)!r} is damaged: {error!r}") from error
+
+
+def _check_skops(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise ValueError if an archive is no model, damaged, or unpacks to far more than it is."""
+    name = os.fspath(path)
+    if "schema.json" not in archive.namelist():
         raise ValueError(
-            f"{os.fspath(path)!r} holds types that are not trusted: {unknown}. If you know them, "
-            "pass them as trusted=."
+            f"{name!r} holds no model of skops. If it holds the weights of CONTRIQUE, ARNIQA or "
+            "Re-IQA, pass it to ContrastiveQualityEncoder as weights=."
         )
-    return skops.io.load(path, trusted=sorted(known))
+    members = archive.infolist()
+    unpacked = sum(member.file_size for member in members)
+    schema = archive.getinfo("schema.json").file_size
+    if schema > _LARGEST_SCHEMA or unpacked > _LARGEST_FACTOR * max(path.stat().st_size, 2**20):
+        raise ValueError(
+            f"{name!r} unpacks to {unpacked / 2**20:.0f} MiB, {schema / 2**20:.0f} of them schema: "
+            "no model does."
+        )
+    if (damaged := archive.testzip()) is not None:
+        raise ValueError(f"{name!r} is damaged: the checksum of {damaged!r} in it is another")
 
 
 def _load_bundle(path: Path, weights: str) -> ContrastiveQualityEncoder | Pipeline:
     """Rebuild an encoder, or a pipeline, from the arrays of a file."""
     tensors, header = read_file(path)
-    state = tensors_to_state(encoder_tensors(path, tensors), header["encoder"])
-    parameters: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in header["parameters"].items()
-    }
-    encoder = ContrastiveQualityEncoder(weights=weights, **parameters).with_state(state)
-    if "regressor.coef" not in tensors:
-        return encoder
+    arrays = encoder_tensors(path, tensors)
+    with reading(path):
+        state = tensors_to_state(arrays, header["encoder"])
+        # nothing else: a file decides what a photo's features are, not what this machine does
+        parameters = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in header["parameters"].items()
+            if name in _FEATURE_PARAMETERS
+        }
+        encoder = ContrastiveQualityEncoder(weights=weights, **parameters)
+        encoder._validate_params()
+        encoder._check_scales()
+        encoder = encoder.with_state(state)
+        model = encoder
+        if "regressor.coef" in tensors:
+            model = make_pipeline(encoder, _ridge(tensors, header, encoder))
+        saved_with = dict(header["saved_with"])
+    if path != BUNDLED:
+        warn_of_versions(f"{os.fspath(path)!r} was saved", saved_with, stacklevel=4)
+    return model
+
+
+def _ridge(tensors: Arrays, header: dict[str, Any], encoder: ContrastiveQualityEncoder) -> Ridge:
+    """Return the regressor of a file, which must fit the encoder."""
     coef, intercept = tensors["regressor.coef"], tensors["regressor.intercept"]
-    intercept = intercept if coef.ndim > 1 else intercept[0]
-    return make_pipeline(encoder, fitted_ridge(coef, intercept, header["regressor"]["alpha"]))
+    width = len(encoder.get_feature_names_out())
+    if coef.shape[-1] != width or intercept.shape != (coef.size // width,):
+        raise ValueError(f"a regressor of {coef.shape} does not fit {width} features")
+    ridge = fitted_ridge(
+        coef, intercept if coef.ndim > 1 else intercept[0], header["regressor"]["alpha"]
+    )
+    ridge.card_ = header["scorer"]
+    return ridge
+
+
+def model_card(model: BaseEstimator) -> dict[str, Any]:
+    """Return what is known of a model: of its encoder's weights, and of the scorer made of them.
+
+    Parameters
+    ----------
+    model : ContrastiveQualityEncoder or Pipeline
+        Fitted.
+
+    Returns
+    -------
+    dict
+        "encoder": what the weights say of themselves. "encoder_digest": the hash of all that
+        changes a feature. "scorer": what the regressor was fitted to, and how well it does; not
+        there where nobody wrote it down, as for a pipeline fitted in Python. JSON can hold it.
+
+    Examples
+    --------
+    >>> import skiqa
+    >>> from skiqa.persistence import model_card
+    >>> model_card(skiqa.load_model())["scorer"]["scale"]
+    [0, 100, '100 x mean opinion score']
+    """
+    check_is_fitted(model)
+    encoder = model[0] if isinstance(model, Pipeline) else model
+    card = {"encoder": encoder.state_.card, "encoder_digest": encoder.state_.digest}
+    scorer = getattr(model[-1], "card_", None) if isinstance(model, Pipeline) else None
+    return card if not scorer else {"scorer": scorer, **card}
 
 
 def _is_scorer(model: Any) -> bool:

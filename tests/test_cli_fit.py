@@ -13,6 +13,7 @@ from skiqa._network.weight_files import state_to_tensors, write_file
 from skiqa.cli import main
 from skiqa.cli._score import describe_scale
 from skiqa.metrics import srocc_score
+from skiqa.persistence import model_card
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,15 @@ def test_fits_ratings_and_says_how_well(rated, tmp_path):
     mos = np.array([row[1] for row in rows], dtype=float)
     assert srocc_score(mos, predicted) > 0.9
     assert 1 < predicted.min() < predicted.max() < 6  # the scale of the ratings
-    assert load_model(out)[0].state_.card["scale"] == [2.0, 5.0, "ratings.csv"]
+    card = model_card(load_model(out))
+    assert card["scorer"]["scale"] == [2.0, 5.0, "ratings.csv"]
+    assert card["scorer"]["medians over splits by content"].keys() == {
+        "srocc",
+        "plcc",
+        "krocc",
+        "rmse",
+    }
+    assert "ratings" not in card["encoder"]  # which is the bundled one's, nested
     said = (
         "Scores are on the scale of ratings.csv, where ratings are from 2 to 5; higher is better."
     )

@@ -16,7 +16,7 @@ ESTIMATORS = {module.split(".")[1] for module in skiqa._PUBLIC.values()} - {"per
 # From the ground up. A folder is one room, within which imports are free; rooms of one floor do
 # not know each other.
 FLOORS = (
-    {"_types", "exceptions", "_fork", "_progress"},
+    {"_types", "exceptions", "_fork", "_progress", "_unpickling"},
     {"_disk", "metrics", "degradations", "datasets", "_ridge", "_matched_noise", "_inputs"},
     {"_network", "objectives"},
     {"_features"},

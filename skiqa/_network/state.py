@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from skiqa import __version__
 from skiqa._network.graph import Graph
@@ -16,12 +20,31 @@ from skiqa._types import Arrays, Floats
 
 @cache
 def _installed_versions() -> dict[str, str]:
-    return {"skiqa": __version__} | {name: version(name) for name in ("timm", "torch")}
+    names = ("timm", "torch", "numpy", "pillow", "scikit-learn")
+    return {"skiqa": __version__} | {name: version(name) for name in names}
 
 
 def current_versions() -> dict[str, str]:
     """Return the versions that decide what a saved state means."""
     return dict(_installed_versions())
+
+
+def warn_of_versions(what: str, versions: Mapping[str, str], *, stacklevel: int) -> None:
+    """Warn if others than the current versions were at work; `what` begins the warning."""
+    now = current_versions()
+    if others := {name: versions.get(name) for name in now if versions.get(name) != now[name]}:
+        here = {name: now[name] for name in others}
+        warnings.warn(
+            f"{what} with {others} and is used with {here}. Its weights load strictly, but "
+            "features may differ in their last digits.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def _hash_array(h: hashlib._Hash, name: str, array: npt.NDArray[Any]) -> None:
+    h.update(f"{name} {array.dtype.str} {array.shape}".encode())
+    h.update(np.ascontiguousarray(array).data)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -89,6 +112,29 @@ class EncoderState:
             "reference_scales": tuple(self.reference_scales),
         }.items():
             object.__setattr__(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
+        """Raise ValueError if a field is of no use: states come from files as well."""
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(s > 0 for s in self.std):
+            raise ValueError(f"mean={self.mean}, std={self.std}: three numbers each, std above 0")
+        if self.max_pixels is not None and not self.max_pixels >= 1:
+            raise ValueError(f"max_pixels={self.max_pixels}: a number of pixels, or None")
+        if not all(scale > 0 for scale in self.reference_scales):
+            raise ValueError(f"reference_scales={self.reference_scales}: numbers above 0")
+        for name, constants in (("center", self.center), ("scale", self.scale)):
+            rows = (len(self.networks), len(self.reference_scales))
+            if constants is not None and (constants.ndim != 3 or constants.shape[:2] != rows):
+                raise ValueError(f"{name} has shape {constants.shape}; expected {(*rows, 'd')}")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # what was pickled before a field existed gets its default
+        for known in fields(self):
+            if known.default is not MISSING:
+                state.setdefault(known.name, known.default)
+            elif known.default_factory is not MISSING:
+                state.setdefault(known.name, known.default_factory())
+        self.__dict__.update(state)
 
     def parts(self) -> tuple[EncoderState, ...]:
         """Return this state and, if there is one, that of the content beside it."""
@@ -100,9 +146,10 @@ class EncoderState:
         for arrays in self.networks:
             h.update(b"network")
             for name in sorted(arrays):
-                h.update(name.encode() + arrays[name].tobytes())
-        for constants in (self.center, self.scale):
-            h.update(b"none" if constants is None else constants.tobytes())
+                _hash_array(h, name, arrays[name])
+        for name, constants in (("center", self.center), ("scale", self.scale)):
+            if constants is not None:
+                _hash_array(h, name, constants)
         h.update(repr(self.reference_scales).encode())
         if not self.unit_norm:
             h.update(b"not normed")

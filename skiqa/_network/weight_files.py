@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,8 +43,9 @@ _IN_HEADER = (
 
 def write_file(path: _types.Path, tensors: Arrays, header: dict[str, Any]) -> None:
     """Write named arrays and a JSON header as safetensors, in one piece or not at all."""
-    metadata = {"skiqa": json.dumps({"format": FORMAT, **header})}
-    data = save_tensors(tensors, metadata=metadata)
+    header = json.loads(json.dumps({"format": FORMAT, **header}))  # as it will be read
+    header["digest"] = _digest(tensors, header)
+    data = save_tensors(tensors, metadata={"skiqa": json.dumps(header)})
     with whole_file(path) as file:
         file.write(data)
 
@@ -54,27 +58,56 @@ def read_file(path: _types.Path) -> tuple[Arrays, dict[str, Any]]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a skiqa file, is damaged, or was written by a later version.
+        If it is not a skiqa file, was written by a later version, or is not what was written.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no file {str(path)!r} to read weights from.")
     data = Path(path).read_bytes()
-    try:
+    with reading(path):
         tensors = load_tensors(data)
         length = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["skiqa"])
-        later = header["format"] > FORMAT
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{str(path)!r} is not a file of skiqa (safetensors with a skiqa header), or it is "
-            f"damaged: {error}"
-        ) from error
+        later, written = header["format"] > FORMAT, header.pop("digest")
     if later:
         raise ValueError(
             f"{str(path)!r} has format {header['format']}; this skiqa reads up to {FORMAT}. "
             "Upgrade skiqa."
         )
+    if _digest(tensors, header) != written:
+        raise ValueError(
+            f"{str(path)!r} is damaged: what it holds is not what was written. Copy or download it "
+            "again."
+        )
     return tensors, header
+
+
+@contextmanager
+def reading(path: _types.Path) -> Iterator[None]:
+    """Turn whatever is raised by a file that does not hold what it should into a ValueError."""
+    try:
+        yield
+    except (
+        SafetensorError,
+        zlib.error,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            f"{str(path)!r} is not a file of skiqa (safetensors with a skiqa header), or it is "
+            f"damaged: {error or type(error).__name__}"
+        ) from error
+
+
+def _digest(tensors: Arrays, header: dict[str, Any]) -> str:
+    """Return the hash of all that a file holds, whatever the order in which it lies there."""
+    h = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, array in sorted(tensors.items()):
+        h.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        h.update(np.ascontiguousarray(array).data)
+    return h.hexdigest()
 
 
 def state_to_tensors(
@@ -165,7 +198,9 @@ def _read_state(path: _types.Path) -> EncoderState:
 
         return load_authors_state(path)
     tensors, header = read_file(path)
-    return tensors_to_state(encoder_tensors(path, tensors), header["encoder"])
+    arrays = encoder_tensors(path, tensors)
+    with reading(path):
+        return tensors_to_state(arrays, header["encoder"])
 
 
 def encoder_tensors(path: _types.Path, tensors: Arrays) -> Arrays:

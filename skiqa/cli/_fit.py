@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from datetime import date
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -134,13 +135,14 @@ def fit(
         rated = (data.target[kept], data.groups[kept])
         model, evaluation = _fit_ridge(encoder, X[kept], *rated)
         click.echo(evaluation)
+        outcome = ""
         if fine_tune:
             paths = data.data[kept]
             model, outcome = _fine_tune(model, paths, *rated, fine_tune, cache_dir, jobs)
             click.echo(outcome)
         from skiqa.persistence import save
 
-        _note_scale(model, rated[0], ratings)
+        model[-1].card_ = _card(*rated, ratings, evaluation, outcome)
         try:
             save(model, out)
         except OSError as error:
@@ -150,14 +152,22 @@ def fit(
     sys.exit(1 if unreadable else 0)
 
 
-def _note_scale(model: Pipeline, y: Floats, ratings: str) -> None:
-    """Write the scale of the ratings into the card of the model: lowest, highest, whose."""
-    state = model[0].state_
-    scale = [float(y.min()), float(y.max()), os.path.basename(ratings)]
-    model.steps[0] = (
-        model.steps[0][0],
-        model[0].with_state(replace(state, card={**state.card, "scale": scale})),
-    )
+def _card(
+    y: Floats, groups: npt.NDArray[Any], ratings: str, evaluation: Evaluation, fine_tuned: str
+) -> dict[str, Any]:
+    """Return what is known of a scorer: what it was fitted to, on what scale, and how well."""
+    name = os.path.basename(ratings)
+    card: dict[str, Any] = {
+        "ratings": name,
+        "scale": [float(y.min()), float(y.max()), name],
+        "images": len(y),
+        "contents": len(set(groups)),
+        "date": date.today().isoformat(),
+        "medians over splits by content": {
+            name: round(float(median(values)), 4) for name, values in evaluation.scores.items()
+        },
+    }
+    return card | ({"fine_tuned": fine_tuned} if fine_tuned else {})
 
 
 def _load_rated(images: str, ratings: str, columns: dict[str, Any]) -> Bunch:

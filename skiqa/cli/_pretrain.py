@@ -23,6 +23,7 @@ from skiqa.cli._files import (
     warnings_shown,
 )
 from skiqa.exceptions import ImageError
+from skiqa.objectives import NAMES
 
 if TYPE_CHECKING:
     from skiqa import ContrastiveQualityEncoder
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["pretrain"]
 
-OBJECTIVES = ("arniqa", "contrique", "qpt", "reiqa", "weighted")  # what torch need not say
 _CHUNK = 20  # generated images between two steps of the progress bar
 
 
@@ -40,7 +40,7 @@ _CHUNK = 20  # generated images between two steps of the progress bar
 @click.option("--out", required=True, metavar="FILE", help="Encoder to write, such as my.skiqa.")
 @click.option(
     "--objective",
-    type=click.Choice(OBJECTIVES),
+    type=click.Choice(NAMES),
     default="contrique",
     show_default=True,
     help="What is trained for.",

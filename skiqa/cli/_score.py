@@ -118,7 +118,7 @@ def describe_scale(path: AnyPath | None, model: Pipeline | None) -> str:
     if path is None:
         return "Scores are about 0 (bad) to 100 (excellent); higher is better."
     which = f"the ratings that {printable(path)} was fitted to"
-    match None if model is None else model[0].state_.card.get("scale"):
+    match None if model is None else getattr(model[-1], "card_", {}).get("scale"):
         case [int() | float() as low, int() | float() as high, str(name)]:
             which = f"{printable(name)}, where ratings are from {low:g} to {high:g}"
     return f"Scores are on the scale of {which}; higher is better."

@@ -13,6 +13,7 @@ import torch
 from sklearn.base import BaseEstimator
 
 from skiqa._types import Integers
+from skiqa._unpickling import DefaultsWhenUnpickled
 from skiqa.degradations._batching import PerSample, check_images
 from skiqa.degradations._random import uniform
 from skiqa.degradations.bank import BankLike, get_bank
@@ -35,7 +36,7 @@ Seeds: TypeAlias = Sequence[int] | torch.Tensor
 Draws: TypeAlias = npt.NDArray[np.float64]  # uniform in [0, 1), one row a sequence
 
 
-class Space(BaseEstimator, ABC):
+class Space(DefaultsWhenUnpickled, BaseEstimator, ABC):
     """A distribution over sequences of degradations: the base class of all spaces.
 
     A subclass defines

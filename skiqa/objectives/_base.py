@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
+from skiqa._unpickling import DefaultsWhenUnpickled
 from skiqa.objectives._common import PlainProjector, average
 
 # The views of a batch; with a momentum encoder those of the queries and those of the keys.
@@ -25,7 +26,7 @@ class Defaults(TypedDict):
     weight_decay: float
 
 
-class Objective(BaseEstimator, ABC):
+class Objective(DefaultsWhenUnpickled, BaseEstimator, ABC):
     """What all objectives share; an objective of one's own defines `views` and `loss`.
 
     Objectives hold parameters only: they can be cloned, pickled and searched over
