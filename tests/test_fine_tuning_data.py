@@ -9,6 +9,7 @@ from skiqa._fine_tuning.data import (
     TrainingSet,
     count_copies,
     level_and_spread,
+    rate,
 )
 from skiqa._inputs.containers import as_image_list
 from skiqa.exceptions import ImageError
@@ -86,3 +87,9 @@ def test_errors_call_images_by_their_places_in_x(tmp_path):
         raise ValueError("as any")
     np.testing.assert_array_equal(part.digests(), [images.digest(0), images.digest(2)])
     assert part.source(1) == images.source(2)
+
+
+def test_contents_without_a_name_are_each_their_own():
+    images = as_image_list([np.full((8, 8), k, np.uint8) for k in range(4)])
+    rated, *_ = rate(images, np.arange(4.0), None, [np.nan, 1, np.nan, 1], None)
+    assert rated.groups.tolist() == [1, 0, 2, 0]

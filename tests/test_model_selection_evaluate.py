@@ -2,6 +2,7 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from joblib import parallel_config
@@ -16,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch
 
 from skiqa.metrics import fit_logistic, krocc_score, plcc_score, rmse_error, srocc_scorer
-from skiqa.model_selection import evaluate
+from skiqa.model_selection import Evaluation, evaluate
 
 
 def strong_content(n_contents, seed, scale):
@@ -199,6 +200,42 @@ def test_failures_of_fits_are_one_line():
         == "5 fits failed out of a total of 10. ... ValueError: no alpha above 1 (3 of 3 splits)"
     )
     assert undefined.startswith("One or more of the test scores are non-finite")
+
+
+def test_weights_count_in_fitting():
+    data = database()
+    weights = np.random.default_rng(0).uniform(0, 2, len(data.target))
+    found = evaluate(Ridge(), data, sample_weight=weights, n_repeats=2)
+    grid = {"alpha": [1.0]}
+    searched = evaluate(
+        make_pipeline("passthrough", GridSearchCV(Ridge(), grid)),
+        data,
+        sample_weight=weights,
+        n_repeats=2,
+    )
+    for n, (train, test) in enumerate(found.splits):
+        model = Ridge().fit(data.data[train], data.target[train], weights[train])
+        predicted = model.predict(data.data[test])
+        np.testing.assert_allclose(found.predictions[n], predicted, rtol=1e-10)
+        np.testing.assert_allclose(searched.predictions[n], predicted, rtol=1e-10)
+    with pytest.raises(ValueError, match="weights must have shape"):
+        evaluate(Ridge(), data, sample_weight=[1, 2])
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        ["x", "", "x", "", "y", ""],
+        ["x", None, "x", None, "y", None],
+        [1.0, np.nan, 1.0, np.nan, 2.0, np.nan],
+        pd.Series(["x", pd.NA, "x", np.nan, "y", None]),
+        pd.Series([1, pd.NA, 1, pd.NA, 2, pd.NA], dtype="Int64"),
+    ],
+)
+def test_contents_without_a_name_are_each_their_own(groups):
+    found = Evaluation.from_predictions(np.arange(6.0), np.arange(6.0), groups=groups)
+    assert found.groups[0] == found.groups[2]
+    assert len(set(found.groups.tolist())) == 5
 
 
 def test_what_is_wrong_is_said():

@@ -18,6 +18,7 @@ from skiqa._matched_noise import matched_pairs
 from skiqa._ridge import fitted_ridge
 from skiqa._training.schedule import epoch_order
 from skiqa._types import Floats, Integers, Pixels
+from skiqa.datasets._contents import content_numbers
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,15 @@ class RatedImages:
 
 def distinct_labels(labels: npt.ArrayLike, n: int, name: str) -> tuple[list[Any], Integers]:
     """Return the distinct labels, and of each image its place among them."""
+    distinct, places = np.unique(_column(labels, n, name), return_inverse=True)
+    return distinct.tolist(), places
+
+
+def _column(labels: npt.ArrayLike, n: int, name: str) -> npt.NDArray[Any]:
     column: npt.NDArray[Any] = column_or_1d(labels)
     if len(column) != n:
         raise ValueError(f"{name} has {len(column)} entries for {n} images.")
-    distinct, places = np.unique(column, return_inverse=True)
-    return distinct.tolist(), places
+    return column
 
 
 class PartOfImages(ImageList):
@@ -138,7 +143,9 @@ def rate(
     names, places = (
         ([], np.zeros(n, np.intp)) if datasets is None else distinct_labels(datasets, n, "datasets")
     )
-    contents = None if groups is None else distinct_labels(groups, n, "groups")[1]
+    contents = None
+    if groups is not None:
+        contents = content_numbers(_column(groups, n, "groups"))
     kept = count_copies(images, y, contents, places, sample_weight)
     if len(kept.places) < n or (kept.places != np.arange(n)).any():
         images = PartOfImages(images, kept.places)

@@ -64,6 +64,7 @@ def evaluate(
     groups: npt.ArrayLike | None = None,
     *,
     degradation: npt.ArrayLike | None = None,
+    sample_weight: npt.ArrayLike | None = None,
     cv: str | int | BaseCrossValidator | Iterable[tuple[Integers, Integers]] | None = None,
     n_repeats: int = 10,
     test_size: float = 0.2,
@@ -84,9 +85,11 @@ def evaluate(
     y : array-like of float of shape (n_samples,), default=None
         Opinion scores, higher is better. Images whose score is NaN are for training only.
     groups : array-like of shape (n_samples,), default=None
-        Content of each image. None: every image is of a content of its own.
+        Content of each image; one without a name (None, NaN, "") is of its own. None: all are.
     degradation : array-like of str of shape (n_samples,), default=None
         Type of each image: scores are also given for each type.
+    sample_weight : array-like of float of shape (n_samples,), default=None
+        What each image counts in fitting, for estimators that take it. In testing each counts once.
     cv : None, "official", int, splitter or iterable of (train, test), default=None
         None: `n_repeats` random splits. "official": the one split of the database, its "train"
         and "val" images against its "test" images. Anything else as for scikit-learn's
@@ -150,7 +153,7 @@ def evaluate(
     median  0.929  0.934  0.774  0.8338
     std     0.013  0.013  0.030  0.1172
     """
-    samples = check_samples(X, y, groups, degradation)
+    samples = check_samples(X, y, groups, degradation, sample_weight)
     if isinstance(cv, str):
         splits = [_official_split(samples)]
     else:
@@ -198,8 +201,9 @@ def _fit_and_score(
     estimator: BaseEstimator, samples: Samples, train: Integers, test: Integers, mapping: str | None
 ) -> Outcome:
     X, y, groups = samples.X, samples.y, samples.groups
+    weights = None if samples.weights is None else samples.weights[train]
     model, best_params = fit_by_content(
-        estimator, _safe_indexing(X, train), y[train], groups[train]
+        estimator, _safe_indexing(X, train), y[train], groups[train], weights
     )
     test = test[~np.isnan(y[test])]
     predicted = np.asarray(model.predict(_safe_indexing(X, test)), dtype=np.float64)

@@ -22,7 +22,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._reference_difference import ReferenceDifference
-from skiqa._types import Images, Integers
+from skiqa._types import Floats, Images, Integers
 
 _T = TypeVar("_T")
 Told: TypeAlias = list[tuple[type[Warning], str]]  # category and text of warnings
@@ -68,23 +68,29 @@ def _encoders_in_front(
 
 
 def fit_by_content(
-    estimator: BaseEstimator, X: Images, y: npt.ArrayLike, groups: Integers
+    estimator: BaseEstimator,
+    X: Images,
+    y: npt.ArrayLike,
+    groups: Integers,
+    weights: Floats | None = None,
 ) -> tuple[BaseEstimator, dict[str, Any] | None]:
     """Fit a clone; a search in it splits by content. Returns it and what the search chose.
 
     A fold of a search holds two images or more, where there are four: one alone has no order.
     """
     estimator = clone(estimator)
-    search, name = estimator, "groups"
+    search, prefix = estimator, ""
     while isinstance(search, Pipeline):
         step, search = search.steps[-1]
-        name = f"{step}__{name}"
-    params = {}
+        prefix += f"{step}__"
+    if get_config()["enable_metadata_routing"]:
+        prefix = ""
+    params: dict[str, Any] = {} if weights is None else {f"{prefix}sample_weight": weights}
     if isinstance(search, BaseSearchCV):
         if search.cv is None or isinstance(search.cv, Integral):
             n_folds = min(search.cv or 5, len(np.unique(groups)), max(2, len(groups) // 2))
             search.set_params(cv=GroupKFold(n_folds))
-        params = {"groups" if get_config()["enable_metadata_routing"] else name: groups}
+        params[f"{prefix}groups"] = groups
     estimator.fit(X, y, **params)
     fitted = estimator
     while isinstance(fitted, Pipeline):

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils import Bunch
-from sklearn.utils.validation import _num_samples
+from sklearn.utils.validation import _num_samples, column_or_1d
 
 from skiqa._types import Floats, Images, Integers
+from skiqa.datasets._contents import content_numbers
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Samples:
     groups: Integers  # number of the content, from 0 on
     degradation: npt.NDArray[Any] | None
     split: npt.NDArray[Any] | None
+    weights: Floats | None = None  # that each counts in fitting
 
 
 def check_samples(
@@ -29,6 +31,7 @@ def check_samples(
     y: npt.ArrayLike | None = None,
     groups: npt.ArrayLike | None = None,
     degradation: npt.ArrayLike | None = None,
+    sample_weight: npt.ArrayLike | None = None,
 ) -> Samples:
     """Return samples of one length; what is not given is that of X, if X is a Bunch."""
     split = None
@@ -46,11 +49,12 @@ def check_samples(
     samples = Samples(
         X,
         np.asarray(y, dtype=np.float64),
-        np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1],
+        np.arange(n) if groups is None else content_numbers(column_or_1d(groups)),
         None if degradation is None else np.asarray(degradation),
         None if split is None else np.asarray(split),
+        None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64),
     )
-    for name in ("y", "groups", "degradation"):
+    for name in ("y", "groups", "degradation", "weights"):
         values = getattr(samples, name)
         if values is not None and values.shape != (n,):
             raise ValueError(f"{name} must have shape ({n},), one for each image: {values.shape}")
