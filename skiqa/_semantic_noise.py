@@ -27,9 +27,11 @@ from skiqa._matched_noise import (
     penalized_weights,
 )
 from skiqa._types import Bools, Floats, Integers
+from skiqa._unpickling import DefaultsWhenUnpickled
+from skiqa.datasets._contents import content_numbers
 
 
-class _MatchingEstimator(BaseEstimator):
+class _MatchingEstimator(DefaultsWhenUnpickled, BaseEstimator):
     """What is fitted to matched pairs; a subclass says how, in `_fit_pairs`."""
 
     _parameter_constraints: dict[str, list[Any]] = {
@@ -89,7 +91,7 @@ class _MatchingEstimator(BaseEstimator):
         )
         quality = np.asarray(quality, np.float64)
         if groups is not None:
-            groups = column_or_1d(groups)
+            groups = content_numbers(column_or_1d(groups))
             check_consistent_length(quality, groups)
         if y_std is not None:
             y_std = _check_sample_weight(y_std, rows, dtype=np.float64, ensure_non_negative=True)

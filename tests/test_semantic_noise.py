@@ -207,6 +207,8 @@ def test_groups_and_uncertainty_reach_the_pairs():
     told = SemanticNoiseRidge(**parameters | {"tolerance": 0.05}).fit(X, y, groups=groups)
     np.testing.assert_allclose(blind.coef_, Ridge().fit(X, y).coef_, rtol=1e-6)
     assert abs(told.coef_.sum()) < 0.1 * abs(blind.coef_.sum())
+    unnamed = SemanticNoiseRidge().fit(X, y, groups=[None] * 120)  # each its own
+    np.testing.assert_allclose(unnamed.coef_, SemanticNoiseRidge().fit(X, y).coef_, rtol=1e-6)
     for estimator in (SemanticNoiseRidge(), SemanticNoiseSelector()):
         with pytest.raises(ValueError, match="No two samples of different groups"):
             estimator.fit(X, y, groups=np.zeros(120))
