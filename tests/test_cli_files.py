@@ -8,7 +8,7 @@ from PIL import Image
 
 from skiqa._inputs.decode import to_rgb
 from skiqa._inputs.formats import READ_BY_PILLOW
-from skiqa.cli._files import Failure, find_images, reason
+from skiqa.cli._files import Failure, _PassedOver, find_images, reason
 from skiqa.exceptions import ImageError
 
 
@@ -89,3 +89,27 @@ def test_extensions_are_read_by_pillow():
     Image.init()
     optional = {".avif", ".jp2", ".j2k", ".jpx", ".webp"}  # needs a library when Pillow is built
     assert READ_BY_PILLOW - optional <= set(Image.registered_extensions())
+
+
+def test_what_is_passed_over_is_named(folder, capsys):
+    for name in ("a.txt", "b.xmp", "c.XMP", "d.mov", "e.pdf", "f.html", "Makefile"):
+        Path("photos", name).touch()
+    find_images(["photos"])
+    said = capsys.readouterr().err
+    assert said.startswith("Passed over: 2 .txt, 2 .xmp, ")
+    assert said.endswith(", 8 files of 6 kinds in all; 1 image below: -r\n")
+    assert "1 without extension" in said
+    find_images(["photos"], recursive=True)
+    assert "below" not in capsys.readouterr().err
+    find_images(["photos/a.jpg"])
+    assert capsys.readouterr().err == ""
+
+
+def test_counting_below_ends(folder, monkeypatch, capsys):
+    monkeypatch.setattr(_PassedOver, "LOOKED_AT", 3)
+    for k in range(5):
+        Path(f"photos/below/{k}").mkdir()
+        Path(f"photos/below/{k}/x.jpg").touch()
+    os.symlink("..", "photos/below/up")
+    find_images(["photos"])
+    assert "1 or more images below: -r" in capsys.readouterr().err

@@ -97,6 +97,7 @@ def _rows(text):
 
 
 HEADER = ("file", "score", "error")
+PASSED_OVER = b"Passed over: 1 .txt; 1 image below: -r\n"
 ABC = [("photos/a.jpg", "3.5", ""), ("photos/b.PNG", "1.5", ""), ("photos/c.webp", "2.5", "")]
 D = ("photos/below/d.jpg", "4.5", "")
 
@@ -146,8 +147,12 @@ def test_list_on_standard_input(listed):
     [
         (["nowhere"], "no such file or folder: nowhere"),
         (["photos", "photos/*.gif"], "no file matches photos/\\*.gif"),
-        (["photos/*.txt"], "no images found in photos/\\*.txt"),
-        (["."], "no images found in . .*--recursive"),
+        (["photos/*.txt"], r"no images found in photos/\*.txt \(1 .txt\)$"),
+        (["."], r"no images found in . \(4 images below: -r\)$"),
+        (["photos/*.JPG"], r"no file matches photos/\*.JPG: case counts, and there is a.jpg$"),
+        (["p*/d.jp[g]", "d.jpg"], r"no file matches p\*/d.jp\[g\]$"),
+        (["photos/d.*"], r"it does in folders below, as photos/\*\*/d.\* says$"),
+        (["phtos/*.jpg"], r"no file matches phtos/\*.jpg: there is no folder phtos$"),
         (["-"], "no images found in -"),
         ([], "Missing argument"),
         (["photos", "--shard", "0/2"], "is not of the form i/n"),
@@ -197,7 +202,7 @@ def test_unreadable_files_are_rows():
 def test_on_error_raise_keeps_the_rows_before():
     Path("photos/bad.jpg").write_bytes(b"x")
     result = _score("photos", "--csv", "s.csv", "--on-error", "raise", status=1)
-    assert result.stderr == "Error: photos/bad.jpg: the file is torn\n"
+    assert result.stderr.endswith("\nError: photos/bad.jpg: the file is torn\n")
     assert _rows(Path("s.csv").read_text()) == [HEADER, *ABC[:2]]
 
 
@@ -249,10 +254,11 @@ def test_any_file_name_survives(fake, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("fake", "folder")
 def test_csv_file():
-    assert _score("photos", "--csv", "s.csv").output == ""
+    passed = PASSED_OVER.decode()
+    assert _score("photos", "--csv", "s.csv").output == passed
     assert _rows(Path("s.csv").read_text()) == [HEADER, *ABC]
     result = _score("photos/a.jpg", "--csv", "s.csv", status=2)
-    assert result.stderr == (
+    assert result.stderr == (  # known before the folder is searched
         "Error: s.csv exists: give another file, or --overwrite to replace it, or --resume to go "
         "on with it\n"
     )
@@ -331,7 +337,8 @@ def test_resume_with_other_scores_is_refused():
 
     def refused(*options):
         stderr = _score(*how, "--resume", *options, status=2).stderr
-        assert stderr.count("\n") == 1
+        assert stderr.startswith(PASSED_OVER.decode() + "Error: ")
+        assert stderr.count("\n") == 2
         assert Path("s.csv").read_bytes() == before
         return stderr
 
@@ -380,7 +387,7 @@ def test_two_runs_on_one_file(folder):
     for option in ("--resume", "--overwrite"):
         second = _start("photos", "--csv", "s.csv", option)
         _, stderr = second.communicate(timeout=30)
-        assert stderr == (
+        assert stderr == PASSED_OVER + (
             b"Error: another run is writing s.csv: wait for it, or give another --csv file\n"
         )
         assert second.returncode == 2
@@ -539,7 +546,8 @@ def test_full_disk(folder, options):
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 2
     where = b"/dev/full" if "--csv" in options else b"the output"
-    assert stderr == b"Error: cannot write " + where + b": No space left on device\n"
+    why = b"Error: cannot write " + where + b": No space left on device\n"
+    assert stderr == PASSED_OVER + why
 
 
 def test_full_disk_keeps_the_rows_before(folder):
@@ -550,7 +558,7 @@ def test_full_disk_keeps_the_rows_before(folder):
     process = _start("photos", "--csv", "s.csv", **limit)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert stderr == b"Error: cannot write s.csv: File too large\n"
+    assert stderr == PASSED_OVER + b"Error: cannot write s.csv: File too large\n"
     kept = Path("s.csv").read_bytes()
     assert kept.endswith(b",1.5,\n")  # no torn row
     assert len(kept) > 960
@@ -592,10 +600,11 @@ def test_interrupted_run_keeps_its_rows(folder, how):
     assert _rows(Path("s.csv").read_text()) == [HEADER, *ABC[:2]]
     if how != signal.SIGKILL:
         assert process.returncode == 128 + how
-        assert stderr == b"interrupted after 2 of 4 files; --resume goes on from there\n"
+        interrupted = b"interrupted after 2 of 4 files; --resume goes on from there\n"
+        assert stderr == PASSED_OVER + interrupted
     Path("photos/c-slow.jpg").unlink()
     process = _start("photos", "--csv", "s.csv", "--resume")
-    assert process.communicate(timeout=30) == (b"", b"")
+    assert process.communicate(timeout=30) == (b"", PASSED_OVER)
     assert _rows(Path("s.csv").read_text()) == [HEADER, *ABC]
 
 
@@ -605,7 +614,7 @@ def test_reader_that_goes_away(folder):
     process = _start("photos")
     assert process.stdout.readline() == b"file,score,error\n"
     process.stdout.close()
-    assert process.stderr.read() == b""
+    assert process.stderr.read() == PASSED_OVER
     process.stderr.close()
     assert process.wait(30) == 141
 
@@ -644,7 +653,7 @@ def test_terminal_shows_a_table_worst_first(folder):
 def test_terminal_with_rows_shows_no_bar(folder):
     shown, status = _on_terminal("photos", "--csv", "-")
     assert status == 0
-    assert _rows(shown.replace("\r\n", "\n")) == [HEADER, *ABC]
+    assert _rows(shown.replace("\r\n", "\n")) == [(PASSED_OVER.decode().strip(),), HEADER, *ABC]
 
 
 # ---------------------------------------------------------------- the real model

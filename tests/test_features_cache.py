@@ -185,7 +185,7 @@ def test_unwritable_directory_warns_and_goes_on(tmp_path):
     cache = FeatureCache(tmp_path / "cache", CONFIG)
     (tmp_path / "cache").write_text("a file has taken its place")
     keys, rows = table(3)
-    with pytest.warns(UserWarning, match="make room or choose another cache_dir"):
+    with pytest.warns(UserWarning, match="make room, .* or choose another cache_dir"):
         cache.put(keys, rows)
     with pytest.warns(UserWarning, match="cannot be read"):
         assert not cache.get(keys)[1].any()
@@ -200,6 +200,18 @@ def test_permission_denied(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.warns(UserWarning, match="Permission"):
         FeatureCache(tmp_path, CONFIG).put(*table(3))
+
+
+def test_a_folder_that_may_not_be_looked_into(tmp_path, monkeypatch):
+    def denied(path, *args, **kwargs):
+        if str(path).startswith(str(tmp_path)):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *args, **kwargs)
+
+    stat = os.stat
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", denied)
+        FeatureCache(tmp_path / "cache", CONFIG)  # `put` warns
 
 
 def test_full_disk_leaves_no_shard(tmp_path, monkeypatch):

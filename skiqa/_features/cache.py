@@ -93,7 +93,7 @@ class FeatureCache:
         if not config.isalnum():
             raise ValueError(f"config must be a hexadecimal digest, not {config!r}")
         parent = Path(cache_dir).expanduser().absolute()
-        if parent.exists() and not parent.is_dir():
+        if os.path.exists(parent) and not os.path.isdir(parent):  # without permission: a warning
             raise ValueError(f"cache_dir={str(parent)!r} is a file, it must be a directory")
         self.config = config
         self.folder = parent / config
@@ -163,7 +163,8 @@ class FeatureCache:
         except OSError as error:
             warnings.warn(
                 f"Features cannot be kept in the cache {str(self.folder)!r} ({error}). They are "
-                "used, but computed again next time: make room or choose another cache_dir.",
+                "used, but computed again next time: make room, see to its permissions or choose "
+                "another cache_dir.",
                 stacklevel=2,
             )
 

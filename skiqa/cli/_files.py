@@ -7,6 +7,7 @@ import glob
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -63,7 +64,54 @@ def warnings_shown(who: str = "") -> Iterator[None]:
         yield
 
 
-def _images_in(folder: str, recursive: bool) -> Iterator[str]:
+class _PassedOver:
+    """What a search leaves out, to be said in one line."""
+
+    LOOKED_AT = 10_000  # entries of folders below: a disk full of them is not worth the wait
+
+    def __init__(self) -> None:
+        self._kinds: Counter[str] = Counter()
+        self._folders: list[str] = []
+
+    def file(self, name: str) -> None:
+        """Note a file that is no picture."""
+        self._kinds[os.path.splitext(name)[1].lower() or "without extension"] += 1
+
+    def folder(self, path: str) -> None:
+        """Note a folder that is not searched."""
+        self._folders.append(path)
+
+    def _count_below(self) -> str | None:
+        """Return how many images are in the folders that were not searched; None for none."""
+        images = looked_at = 0
+        waiting = list(self._folders)
+        while waiting and looked_at < self.LOOKED_AT:
+            with contextlib.suppress(OSError), os.scandir(waiting.pop()) as found:
+                for entry in found:
+                    looked_at += 1
+                    if entry.name.startswith("."):
+                        continue
+                    if _is_folder(entry):
+                        waiting += [] if entry.is_symlink() else [entry.path]
+                    else:
+                        images += _is_picture(entry.name)
+        if not images:
+            return None
+        number = f"{images} or more" if waiting else str(images)
+        return f"{number} image{'' if number == '1' else 's'} below: -r"
+
+    def __str__(self) -> str:
+        kinds = [f"{n} {kind}" for kind, n in self._kinds.most_common(5)]
+        if len(self._kinds) > 5:
+            kinds.append(f"{sum(self._kinds.values())} files of {len(self._kinds)} kinds in all")
+        return "; ".join(filter(None, [", ".join(kinds), self._count_below()]))
+
+
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def _images_in(folder: str, recursive: bool, passed_over: _PassedOver) -> Iterator[str]:
     """Yield the image files in a folder, in the order of their names; a line for what is barred."""
     waiting = [_entries(folder, first=True)]
     while waiting:
@@ -75,8 +123,12 @@ def _images_in(folder: str, recursive: bool) -> Iterator[str]:
         elif _is_folder(entry):
             if recursive and not entry.is_symlink():
                 waiting.append(_entries(entry.path))
-        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+            elif not recursive:
+                passed_over.folder(entry.path)
+        elif _is_picture(entry.name):
             yield entry.path  # a dead link, a circle or a pipe, too: a row with an error
+        else:
+            passed_over.file(entry.name)
 
 
 def _entries(folder: str, first: bool = False) -> Iterator[os.DirEntry[str]]:
@@ -109,30 +161,56 @@ def _read_list(stream: BinaryIO) -> list[str]:
 def find_images(paths: Sequence[str], recursive: bool = False) -> list[str]:
     """Return the image files that the arguments of a command stand for, each once, in order."""
     found: list[str] = []
+    passed_over = _PassedOver()
+    how = (recursive, passed_over)
     for path in paths:
         if path == "-":
             for line in _read_list(sys.stdin.buffer):
-                found += _images_in(line, recursive) if os.path.isdir(line) else [line]
+                found += _images_in(line, *how) if os.path.isdir(line) else [line]
         elif os.path.isdir(path):
-            found += _images_in(path, recursive)
+            found += _images_in(path, *how)
         elif os.path.exists(path):
             found.append(path)
         elif glob.has_magic(path):  # a shell that does not expand, such as cmd.exe
             matches = sorted(glob.glob(path, recursive=True))
             if not matches:
-                raise Failure(f"no file matches {printable(path)}")
+                raise Failure(f"no file matches {printable(path)}{_hint_for_pattern(path)}")
             for match in matches:
                 if os.path.isdir(match):
-                    found += _images_in(match, recursive)
-                elif os.path.splitext(match)[1].lower() in EXTENSIONS:
+                    found += _images_in(match, *how)
+                elif _is_picture(match):
                     found.append(match)
+                else:
+                    passed_over.file(match)
         else:
             raise Failure(f"no such file or folder: {printable(path)}")
+    left_out = str(passed_over)
     if not found:
         where = ", ".join(map(printable, paths))
-        hint = "" if recursive else " (folders are searched below only with --recursive)"
+        hint = f" ({printable(left_out)})" if left_out else ""
         raise Failure(f"no images found in {where}{hint}")
+    if left_out:
+        click.echo(f"Passed over: {printable(left_out)}", err=True)
     return list(dict.fromkeys(found))
+
+
+def _hint_for_pattern(pattern: str) -> str:
+    """Return why a pattern may match nothing."""
+    folder, name = os.path.split(pattern)
+    while glob.has_magic(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder or "."):
+        return f": there is no folder {printable(folder)}"
+    in_any_case = "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else c for c in name)
+    if "[" not in name:
+        where = os.path.dirname(pattern)
+        if matches := glob.glob(os.path.join(where, in_any_case)):
+            other = printable(os.path.basename(matches[0]))
+            return f": case counts, and there is {other}"
+        below = os.path.join(where, "**", name)
+        if "**" not in pattern and glob.glob(below, recursive=True):
+            return f": it does in folders below, as {printable(below)} says"
+    return ""
 
 
 def printable(name: AnyPath) -> str:
