@@ -362,7 +362,7 @@ def _load_bundle(path: Path, weights: str) -> ContrastiveQualityEncoder | Pipeli
     with reading(path):
         state = tensors_to_state(arrays, header["encoder"])
         # nothing else: a file decides what a photo's features are, not what this machine does
-        parameters = {
+        parameters: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in header["parameters"].items()
             if name in _FEATURE_PARAMETERS
