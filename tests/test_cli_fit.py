@@ -87,6 +87,34 @@ def test_fits_ratings_and_says_how_well(rated, tmp_path):
     assert "from 2 to 5;" in describe_scale(other, load_model(other))
 
 
+def test_deviations_count_only_when_they_are_named(rated, tmp_path):
+    """A rating that is far off, and known to be uncertain, moves the scorer no longer."""
+    folder, rows = rated
+    table, cache = tmp_path / "r.csv", tmp_path / "cache"
+    lines = [[*row, 0.5] for row in rows]
+    lines[0] = [rows[0][0], 500, rows[0][2], 1e4]
+    write(table, lines, ("file", "mos", "scene", "std"))
+    write(tmp_path / "without.csv", [line[:3] for line in lines])
+    paths = [str(folder / row[0]) for row in rows]
+    scores = []
+    for name, options in [("r.csv", []), ("without.csv", []), ("r.csv", ["--std-column", "std"])]:
+        options += ["--images", folder, "--cache-dir", cache, "--overwrite"]
+        done = run(tmp_path / name, "--out", tmp_path / "x.skiqa", *options)
+        assert done.exit_code == 0, done.output
+        scores.append(load_model(tmp_path / "x.skiqa").predict(paths))
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert scores[0].max() > 10
+    assert scores[2].max() < 8
+
+    lines[1][3] = 0
+    write(table, lines, ("file", "mos", "scene", "std"))
+    done = run(table, "--images", folder, "--out", tmp_path / "y.skiqa", "--std-column", "std")
+    assert done.exit_code == 2
+    assert f"the deviation of {paths[1]} is 0 (1 such)" in done.output
+    done = run(table, "--images", folder, "--out", tmp_path / "y.skiqa", "--std-column", "spread")
+    assert "has no column spread" in done.output
+
+
 def test_fine_tunes(rated, tmp_path):
     folder, rows = rated
     out, cache = tmp_path / "tuned.skiqa", tmp_path / "cache"

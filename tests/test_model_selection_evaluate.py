@@ -208,7 +208,7 @@ def test_weights_count_in_fitting():
     found = evaluate(Ridge(), data, sample_weight=weights, n_repeats=2)
     grid = {"alpha": [1.0]}
     searched = evaluate(
-        make_pipeline("passthrough", GridSearchCV(Ridge(), grid)),
+        make_pipeline("passthrough", GridSearchCV(Ridge(), grid, scoring=srocc_scorer)),
         data,
         sample_weight=weights,
         n_repeats=2,

@@ -57,6 +57,7 @@ def load_table(
     group_column: str | None,
     lower_is_better: bool,
     split: str | None = None,
+    std_column: str | None = None,
 ) -> Bunch:
     """Return the Bunch of a table of ratings, with options as people give them."""
     from skiqa.datasets import load_folder
@@ -66,6 +67,7 @@ def load_table(
         ratings,
         image=image_column,
         target=score_column,
+        target_std=std_column,
         groups=group_column,
         higher_is_better=not lower_is_better,
         split=split,
@@ -82,6 +84,12 @@ def load_table(
 )
 @click.option("--out", required=True, metavar="FILE.skiqa", help="Scorer to write.")
 @column_options
+@click.option(
+    "--std-column",
+    metavar="NAME",
+    help="Deviations of the ratings, each of which then counts 1 / deviation**2 in fitting. None "
+    "is used unless it is named.",
+)
 @click.option(
     "--weights",
     default="default",
@@ -105,6 +113,7 @@ def fit(
     ratings: str,
     images: str,
     out: str,
+    std_column: str | None,
     weights: str,
     cache_dir: str | None,
     fine_tune: int,
@@ -127,18 +136,19 @@ def fit(
     if problem := in_the_way(out, overwrite):
         raise Failure(problem)
     with warnings_shown():
-        data = _load_rated(images, ratings, columns)
+        data = _load_rated(images, ratings, columns, std_column)
         encoder, X, unreadable = _compute_features(data.data, weights, cache_dir, jobs)
         for index in unreadable:
             click.echo(f"cannot be read, left out: {printable(data.data[index])}", err=True)
         kept = [i for i in range(len(X)) if i not in unreadable]
         rated = (data.target[kept], data.groups[kept])
-        model, evaluation = _fit_ridge(encoder, X[kept], *rated)
+        counts = None if data.weights is None else data.weights[kept] / data.weights[kept].mean()
+        model, evaluation = _fit_ridge(encoder, X[kept], *rated, counts)
         click.echo(evaluation)
         outcome = ""
         if fine_tune:
             paths = data.data[kept]
-            model, outcome = _fine_tune(model, paths, *rated, fine_tune, cache_dir, jobs)
+            model, outcome = _fine_tune(model, paths, *rated, counts, fine_tune, cache_dir, jobs)
             click.echo(outcome)
         from skiqa.persistence import save
 
@@ -170,13 +180,15 @@ def _card(
     return card | ({"fine_tuned": fine_tuned} if fine_tuned else {})
 
 
-def _load_rated(images: str, ratings: str, columns: dict[str, Any]) -> Bunch:
-    """Return the rated rows of the table as a Bunch of data, target and groups."""
+def _load_rated(
+    images: str, ratings: str, columns: dict[str, Any], std_column: str | None
+) -> Bunch:
+    """Return the rated rows of the table as a Bunch of data, target, groups and weights."""
     import numpy as np
     from sklearn.utils import Bunch
 
     try:
-        table = load_table(images, ratings, **columns)
+        table = load_table(images, ratings, **columns, std_column=std_column)
     except (OSError, ValueError, ImportError) as error:
         raise Failure(str(error)) from None
     groups = np.arange(len(table.data)) if table.groups is None else table.groups
@@ -186,7 +198,24 @@ def _load_rated(images: str, ratings: str, columns: dict[str, Any]) -> Bunch:
             f"{printable(ratings)} has ratings of {len(set(groups[rated]))} contents; at least "
             f"{MIN_CONTENTS} are needed, and some hundreds to be of use"
         )
-    return Bunch(data=table.data[rated], target=table.target[rated], groups=groups[rated])
+    found = Bunch(data=table.data[rated], target=table.target[rated], groups=groups[rated])
+    found.weights = None if std_column is None else _certainties(table, rated, ratings)
+    return found
+
+
+def _certainties(table: Bunch, rated: npt.NDArray[np.bool_], ratings: str) -> Floats:
+    """Return 1 / deviation**2 of the ratings."""
+    import numpy as np
+
+    deviations: Floats = table.target_std[rated]
+    useless = np.flatnonzero(~(deviations > 0))  # NaN, too
+    if len(useless):
+        file, deviation = table.data[rated][useless[0]], deviations[useless[0]]
+        raise Failure(
+            f"{printable(ratings)}: the deviation of {printable(file)} is {deviation:g} "
+            f"({len(useless)} such): to count 1 / deviation**2, all must be above 0"
+        )
+    return 1 / deviations**2
 
 
 def _compute_features(
@@ -212,7 +241,11 @@ def _compute_features(
 
 
 def _fit_ridge(
-    encoder: ContrastiveQualityEncoder, X: Floats, y: Floats, groups: npt.NDArray[Any]
+    encoder: ContrastiveQualityEncoder,
+    X: Floats,
+    y: Floats,
+    groups: npt.NDArray[Any],
+    weights: Floats | None,
 ) -> tuple[Pipeline, Evaluation]:
     """Return (encoder and ridge in a pipeline, how well a search does on unseen contents)."""
     from sklearn.linear_model import Ridge
@@ -227,8 +260,9 @@ def _fit_ridge(
         raise Failure(f"only {len(set(groups))} contents can be read; {MIN_CONTENTS} are needed")
     grid = {"alpha": list(ALPHAS)}
     search = GridSearchCV(Ridge(), grid, scoring=srocc_scorer)  # folds of contents
-    evaluation = evaluate(search, X, y, groups)
-    ((fitted, _),) = warned_once([warnings_told(fit_by_content, search, X, y, groups)], "fits")
+    evaluation = evaluate(search, X, y, groups, sample_weight=weights)
+    told = warnings_told(fit_by_content, search, X, y, groups, weights)
+    ((fitted, _),) = warned_once([told], "fits")
     return make_pipeline(encoder, fitted.best_estimator_), evaluation
 
 
@@ -237,6 +271,7 @@ def _fine_tune(
     paths: npt.NDArray[np.str_],
     y: Floats,
     groups: npt.NDArray[Any],
+    weights: Floats | None,
     epochs: int,
     cache_dir: str | None,
     jobs: int,
@@ -264,7 +299,7 @@ def _fine_tune(
         maps_dir=maps_dir,
     )
     try:
-        tuned.fit(paths, y, groups=groups)
+        tuned.fit(paths, y, weights, groups=groups)
     except (OSError, ValueError, RuntimeError) as error:
         raise Failure(str(error)) from None
     start, best = (tuned.history_[k]["validation_srocc"] for k in (0, tuned.best_epoch_))

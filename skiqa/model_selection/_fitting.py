@@ -91,7 +91,9 @@ def fit_by_content(
             n_folds = min(search.cv or 5, len(np.unique(groups)), max(2, len(groups) // 2))
             search.set_params(cv=GroupKFold(n_folds))
         params[f"{prefix}groups"] = groups
-    estimator.fit(X, y, **params)
+    with warnings.catch_warnings():  # scikit-learn wants weights in testing, too
+        warnings.filterwarnings("ignore", "The scoring .* does not support sample_weight")
+        estimator.fit(X, y, **params)
     fitted = estimator
     while isinstance(fitted, Pipeline):
         fitted = fitted[-1]
