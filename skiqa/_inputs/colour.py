@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -90,23 +91,41 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     return transform
 
 
-def apply_coding(pixels: Pixels, coding: Coding) -> Pixels:
-    """Bring pixels (h, w, 3) that are coded for other primaries or another light to sRGB."""
+def apply_coding(codes: npt.NDArray[Any], coding: Coding) -> Pixels:
+    """Bring pictures coded for other primaries or another light to sRGB.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (h, w, 3), uint8 or float in [0, 1]
+    coding : tuple of 2 int
+        Primaries and transfer.
+
+    Returns
+    -------
+    pixels : ndarray of shape (h, w, 3), uint8
+    """
     primaries, transfer = coding
-    codes = np.arange(256) / 255
-    if transfer == PQ:
-        light = _pq_to_light(codes)[pixels] / WHITE
-    elif transfer == HLG:
-        light = _hlg_system(_hlg_to_scene(codes)[pixels], primaries) / WHITE
-    elif transfer == LINEAR:
-        light = codes[pixels]
+    if codes.dtype == np.uint8:
+        light = _to_light(np.arange(256, dtype=np.float32) / 255, transfer)[codes]
     else:
-        curve = codes ** GAMMAS[transfer] if transfer in GAMMAS else _srgb_to_light(codes)
-        light = curve[pixels]
+        light = _to_light(codes, transfer)
+    if transfer == HLG:
+        light = _hlg_system(light, primaries)
     if transfer in (PQ, HLG):
-        light = _roll_off(light)
+        light = _roll_off(light / WHITE)
     light = light @ (np.linalg.inv(_to_xyz(1)) @ _to_xyz(primaries)).T
     return np.rint(_light_to_srgb(np.clip(light, 0, 1)) * 255).astype(np.uint8)
+
+
+def _to_light(codes: Floats, transfer: int) -> Floats:
+    """Return light: of PQ in cd/m², of HLG the scene's, else in [0, 1] of white."""
+    if transfer == PQ:
+        return _pq_to_light(codes)
+    if transfer == HLG:
+        return _hlg_to_scene(codes)
+    if transfer == LINEAR:
+        return codes
+    return codes ** GAMMAS[transfer] if transfer in GAMMAS else _srgb_to_light(codes)
 
 
 def _to_xyz(primaries: int) -> Floats:

@@ -38,8 +38,7 @@ DRAFT_GAP = 2
 BYTES_PER_PIXEL, BYTES_PER_DEEP_PIXEL = 8, 20
 BYTES_OF_RAW = 16  # for each byte of a raw file
 
-# Guards what is not safe in several threads: registering Pillow's plugins, and loading an image the
-# caller holds, which may stand in X twice.
+# Guards the loading of an image the caller holds, which may stand in X twice.
 _LOCK = threading.Lock()
 
 
@@ -188,10 +187,6 @@ def _from_bytes(
 
 def _decode(file: BinaryIO, max_pixels: int | None, allow_damaged: bool) -> Pixels:
     """Decode the first frame of an open, seekable binary file."""
-    with _LOCK:
-        # Image.open registers plugins as it goes and, in several threads, may miss those that
-        # another thread is registering. After the first time this costs nothing.
-        Image.init()
     try:
         image = open_image(file)
         if image is None:

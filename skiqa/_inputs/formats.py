@@ -6,6 +6,7 @@ Kinds are told by a file's first bytes, never by its name. Imports nothing heavy
 from __future__ import annotations
 
 import struct
+import threading
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from skiqa._inputs.headers import PNG_SIGNATURE
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from skiqa._types import Pixels
 
 __all__ = ["EXTENSIONS", "camera_format", "check_readable", "develop", "open_image"]
+
+_LOCK = threading.Lock()
 
 _PILLOW = """.apng .avif .bmp .dib .gif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .mpo .pbm .pgm .png
     .pnm .ppm .psd .qoi .tga .tif .tiff .webp"""
@@ -133,6 +136,10 @@ def pillow_formats() -> list[str]:
     """Pillow's formats but EPS: reading that starts Ghostscript on the program in the file."""
     from PIL import Image
 
+    with _LOCK:
+        # Pillow registers its plugins as it goes: in several threads one may miss those that
+        # another is registering. After the first time this costs nothing.
+        Image.init()
     return [name for name in Image.ID if name != "EPS"]
 
 

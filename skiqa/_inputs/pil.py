@@ -102,8 +102,8 @@ def pil_to_rgb(image: Image.Image, size: tuple[int, int] | None, origin: Origin)
     kind = image.format  # lost by what follows
     turn = turn_of(image)
     height, width = size or (image.height, image.width)
-    if origin.raw_mode in OTHER_BYTES:
-        image = _with_few_bits(image, origin)
+    if origin.raw_mode in OTHER_BYTES and origin.file is not None:
+        image = _from_both_bytes(image, (width, height), origin)
     if (width, height) != image.size and image.mode in RESIZED_AS_THEY_ARE:
         image = shrink(image, (width, height))
     pixels = _eight_bits(image, kind, origin)
@@ -114,12 +114,37 @@ def pil_to_rgb(image: Image.Image, size: tuple[int, int] | None, origin: Origin)
     return _copy_out(Image.fromarray(pixels).transpose(turn))
 
 
-def _with_few_bits(image: Image.Image, origin: Origin) -> Image.Image:
-    """Decode 16-bit colours again, whole, if their upper bytes say that not all bits are used."""
-    colours = image.convert("RGB")
-    brightest = max(high for _, high in colours.getextrema())  # type: ignore[misc]
-    if brightest >= FEW_BITS >> 8 or origin.file is None:
+def _from_both_bytes(image: Image.Image, size: tuple[int, int], origin: Origin) -> Image.Image:
+    """Return 16-bit colours in eight bits, where their upper bytes do not say enough.
+
+    That is where these show that not all bits are used, and in wide codings, whose dark steps they
+    are too coarse for; the latter are brought to a (width, height) and to sRGB, too.
+    """
+    brightest = max(high for _, high in image.convert("RGB").getextrema())  # type: ignore[misc]
+    coding = origin.coding
+    if coding is not None and changes_colours(coding):
+        values = _sixteen_bits(image, origin)
+        planes = [Image.fromarray(plane) for plane in np.moveaxis(values.astype(np.float32), 2, 0)]
+        if size != image.size:
+            planes = [shrink(plane, size) for plane in planes]
+        codes = np.dstack([np.asarray(plane) for plane in planes]) / 65535
+        pixels = apply_coding(codes.clip(0, 1), coding)
+        origin.coding = None
+    elif brightest < FEW_BITS >> 8:
+        pixels = to_eight_bits(_sixteen_bits(image, origin), origin.white, origin.name)
+    else:
         return image
+    result = Image.fromarray(pixels)
+    if "A" in image.getbands():
+        alpha = image.getchannel("A")
+        result.putalpha(alpha if alpha.size == result.size else shrink(alpha, result.size))
+    result.info = image.info
+    return result
+
+
+def _sixteen_bits(image: Image.Image, origin: Origin) -> npt.NDArray[np.uint16]:
+    """Return the colours (h, w, 3) of a picture by decoding it again, for the lower bytes."""
+    assert origin.file is not None
     origin.file.seek(0)
     with Image.open(origin.file, formats=[str(image.format)]) as lower:
         lower.seek(image.tell())
@@ -129,12 +154,8 @@ def _with_few_bits(image: Image.Image, origin: Origin) -> Image.Image:
             for tile in lower.tile
         ]
         lower.load()
-        values = np.asarray(colours).astype(np.uint16) << 8 | np.asarray(lower.convert("RGB"))
-    result = Image.fromarray(to_eight_bits(values, origin.white, origin.name))
-    if "A" in image.getbands():
-        result.putalpha(image.getchannel("A"))
-    result.info = image.info
-    return result
+        low = np.asarray(lower.convert("RGB"))
+    return np.asarray(image.convert("RGB")).astype(np.uint16) << 8 | low
 
 
 def _eight_bits(image: Image.Image, kind: str | None, origin: Origin) -> Pixels:

@@ -112,12 +112,17 @@ def iter_ahead(
     """
     remaining = enumerate(indices)
     executor = ThreadPoolExecutor(n_threads, thread_name_prefix="skiqa-decode")
+    # glibc keeps what a thread has freed for that thread. Of photos that take more than half of the
+    # limit no two are decoded at once: one thread for all of them costs no time.
+    one_thread = ThreadPoolExecutor(1, thread_name_prefix="skiqa-decode-large")
     waiting: deque[tuple[int, int, Future[Result]]] = deque()
     memory = _Memory(BYTES_IN_FLIGHT)
 
     def work_within_memory(turn: int, index: int) -> Result:
-        memory.take(turn, footprint(index) if footprint is not None else 0)
-        result = work(index)
+        n_bytes = footprint(index) if footprint is not None else 0
+        memory.take(turn, n_bytes)
+        large = 2 * n_bytes > BYTES_IN_FLIGHT
+        result = one_thread.submit(work, index).result() if large else work(index)
         memory.shrink(turn, getattr(result, "nbytes", 0))
         return result
 
@@ -147,6 +152,7 @@ def iter_ahead(
     finally:
         memory.close()
         executor.shutdown(wait=True, cancel_futures=True)
+        one_thread.shutdown()
 
 
 class _Memory:
