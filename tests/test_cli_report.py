@@ -264,3 +264,21 @@ def test_thousands_of_photos_are_made_as_they_come_near(browser, folder, tmp_pat
         return [card.querySelector('.name').textContent, top > 0 && top < innerHeight,
             image?.naturalWidth > 0, document.images.length < 600]"""
     wait_for(lambda: browser.execute_script(last) == ["2999.png", True, True, True])
+
+
+def test_a_full_disk_leaves_nothing(tmp_path):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            _write_a_page(tmp_path / "page.html")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not os.listdir(tmp_path)
+
+
+def _write_a_page(path):
+    with Page(str(path)) as page:
+        page.add({"name": "a.jpg", "thumbnail": 20_000 * "x"})
+        page.close(notes=[])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import importlib.resources
 import json
-import os
 import re
 from types import TracebackType
 from typing import Any, Self
+
+from skiqa._disk import whole_file
 
 __all__ = ["Page"]
 
@@ -23,12 +23,14 @@ class Page:
         template = source.read_text(encoding="utf-8")
         whole = template.replace("{{policy}}", _policy(template))
         self._before, self._between, self._after = re.split(r"\{\{photos\}\}|\{\{report\}\}", whole)
-        self._html, self._temporary = html, f"{html}.{os.getpid()}.tmp"
+        self._whole = whole_file(html)
+        self._is_open = False
         self.n_photos = 0
 
     def __enter__(self) -> Self:
-        self._file = open(self._temporary, "w", encoding="utf-8", newline="\n")
-        self._file.write(self._before + "[")
+        self._file = self._whole.__enter__()
+        self._is_open = True
+        self._write(self._before + "[")
         return self
 
     def __exit__(
@@ -37,22 +39,23 @@ class Page:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._temporary)
+        if self._is_open:  # not closed: nothing is to be left of it
+            error = error or GeneratorExit()
+            self._whole.__exit__(type(error), error, traceback)
 
     def add(self, photo: dict[str, Any]) -> None:
         """Write a photo."""
-        self._file.write((",\n" if self.n_photos else "") + _json(photo))
+        self._write((",\n" if self.n_photos else "") + _json(photo))
         self.n_photos += 1
 
     def close(self, **report: Any) -> None:
         """Write what the page says of all photos, and put it in its place."""
-        self._file.write("]" + self._between + _json(report) + self._after)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._temporary, self._html)
+        self._write("]" + self._between + _json(report) + self._after)
+        self._is_open = False
+        self._whole.__exit__(None, None, None)
+
+    def _write(self, text: str) -> None:
+        self._file.write(text.encode())
 
 
 def _policy(template: str) -> str:
