@@ -590,6 +590,14 @@ def test_told_to_end_closes_the_list(folder, how, n_before):
     assert process.returncode == 128 + how
 
 
+def test_told_to_end_while_the_model_is_loaded(fake, folder, monkeypatch):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(skiqa.persistence, "load_model", interrupted)
+    assert json.loads(_score("photos", "--json", status=130).stdout) == []
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_interrupted_run_keeps_its_rows(folder, how):
     Path("photos/c-slow.jpg").write_bytes(b"x")

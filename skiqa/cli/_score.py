@@ -283,7 +283,12 @@ def _score_to_output(
     worst: Callable[[int], int] | None,
 ) -> _Ended:
     """Score to the standard output, or to a pipe or device that `csv_path` names."""
-    loaded = load_scorer(scoring.model, scoring.max_pixels) if scoring.files else None
+    try:
+        loaded = load_scorer(scoring.model, scoring.max_pixels) if scoring.files else None
+    except KeyboardInterrupt:
+        if as_json:  # a list also of nothing
+            JsonOutput(sys.stdout.buffer).close()
+        raise
     with contextlib.ExitStack() as stack:
         output: Output
         if csv_path in (None, "-"):
