@@ -3,6 +3,7 @@ import pytest
 from made_database import database
 from sklearn.linear_model import Ridge
 
+from skiqa.metrics import srocc_score
 from skiqa.model_selection import Evaluation, compare, evaluate, srocc_interval
 
 
@@ -41,6 +42,23 @@ def test_of_few_images_the_interval_stands_below_the_table():
     assert "nothing can" not in repr(Evaluation.from_predictions(rated, np.arange(39.0)))
     data = database(10, 10)
     assert "nothing can be told" not in repr(evaluate(Ridge(), data, n_repeats=3))  # 60 of them
+
+
+@pytest.mark.parametrize(("n", "seed"), [(12, 0), (6, 3)])
+def test_noise_on_few_pictures_is_not_flattered(n, seed):
+    """It was: SROCC -.500 stood beside PLCC +.683 for twelve, and PLCC reached .95 for six."""
+    rng = np.random.default_rng(seed)
+    y, scores = next(
+        pair
+        for pair in (rng.standard_normal((2, n)) for _ in range(500))
+        if srocc_score(*pair) < -0.45
+    )
+    found = Evaluation.from_predictions(y, scores)
+    assert found.scores["plcc"][0] < -0.45
+    text = repr(found)
+    assert f"Of fewer than 30 images ({n}) nothing can be told" in text
+    high = float(text.rsplit(" to ", 1)[1].rstrip("."))
+    assert high >= 0  # the interval holds what noise is worth
 
 
 def test_plcc_is_negative_where_the_curve_falls():
