@@ -235,14 +235,14 @@ def test_footprint_is_read_off_the_header(tmp_path):
     photo = Image.new("RGB", (800, 600))
     for format, max_pixels, pixels in [
         ("JPEG", None, 800 * 600),
-        ("JPEG", 100 * 75, 200 * 150),
-        ("PNG", 100 * 75, 800 * 600),
+        ("JPEG", 40 * 30, 200 * 150),  # decoded at a quarter, at least
+        ("PNG", 40 * 30, 800 * 600),
     ]:
         photo.save(tmp_path / "a", format)
         data = (tmp_path / "a").read_bytes()
         for form in (str(tmp_path / "a"), data, Image.open(io.BytesIO(data))):
             images = as_image_list([form])
-            assert pixels * 4 <= images.footprint(0, max_pixels) <= pixels * 10
+            assert pixels <= images.footprint(0, max_pixels) <= pixels * 10
     assert as_image_list(["missing.jpg"]).footprint(0) == 0
     assert as_image_list([np.zeros((9, 9))]).footprint(0) == 0
 
