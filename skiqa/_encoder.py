@@ -139,6 +139,9 @@ class ContrastiveQualityEncoder(
     on_error : {"raise", "nan"}, default="raise"
         What an unreadable image does in `transform`: stop with an
         :class:`~skiqa.exceptions.ImageError`, or give a row of NaN. In `fit`, "nan" leaves it out.
+    allow_damaged : bool, default=False
+        Whether a damaged file is taken as far as it decodes; else it is an unreadable image, even
+        where a decoder makes a picture of it.
     checkpoint_dir : str, path or None, default=None
         Folder from which a killed `fit` goes on, bit for bit, when it is called again.
     random_state : int, RandomState instance or None, default=None
@@ -240,6 +243,7 @@ class ContrastiveQualityEncoder(
         "content_backbone": [str, os.PathLike, None],
         "cache_dir": [str, os.PathLike, None],
         "on_error": [StrOptions({"raise", "nan"})],
+        "allow_damaged": ["boolean"],
         "checkpoint_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -271,6 +275,7 @@ class ContrastiveQualityEncoder(
         content_backbone: AnyPath | None = None,
         cache_dir: AnyPath | None = None,
         on_error: str = "raise",
+        allow_damaged: bool = False,
         checkpoint_dir: AnyPath | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -298,6 +303,7 @@ class ContrastiveQualityEncoder(
         self.content_backbone = content_backbone
         self.cache_dir = cache_dir
         self.on_error = on_error
+        self.allow_damaged = allow_damaged
         self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
@@ -440,7 +446,9 @@ class ContrastiveQualityEncoder(
             If X, `scales` or `image_shape` are of no use; the message says why.
         """
         self._check_scales()
-        return open_images(self, X, reset=reset)
+        images = open_images(self, X, reset=reset)
+        images.allow_damaged = self.allow_damaged
+        return images
 
     def _check_scales(self) -> None:
         scales = self.scales
@@ -591,6 +599,7 @@ class ContrastiveQualityEncoder(
             self.precision,
             self.image_shape,
             self._viewing_size(self.state_),
+            self.allow_damaged,  # whoever does not, finds no row of a damaged file
             EXTRACTION_VERSION,
             PIL.__version__,  # decodes and resizes: part of what an image file means
         )
