@@ -119,7 +119,9 @@ def matched_pairs(
     return result, weights
 
 
-def _distinct(X: Floats, y: Floats, *others: npt.ArrayLike | None) -> tuple[Integers, Integers]:
+def _distinct(
+    X: Floats, y: Floats, *others: npt.ArrayLike | None
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return one index for each distinct sample, by rising y, and the number of each sample's.
 
     Where y is equal digests decide, so that the order of the samples does not.
