@@ -30,6 +30,7 @@ from sklearn.pipeline import make_pipeline
 import skiqa
 from skiqa import ContrastiveQualityEncoder
 from skiqa._features.constants import standardising_constants
+from skiqa._features.flags import unlike_above
 from skiqa._inputs.containers import as_image_list
 from skiqa._network.build import to_arrays
 from skiqa._network.device import resolve_device
@@ -262,6 +263,7 @@ def main():
         "scale": [0, 100, "100 x mean opinion score"],
         "val_srocc": round(float(srocc_score(y, predictions[best])), 4),
         "val": "800 of them, by a ridge fitted to the other 3,200",
+        "unlike_above": round(unlike_above(features[best]), 4),
     }
     out = Path(args.out) / "default.skiqa"
     save(make_pipeline(as_encoder(state), ridge), out, half=True)

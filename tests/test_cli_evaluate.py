@@ -30,9 +30,9 @@ def fake(monkeypatch):
             if "bad" in file:
                 message = f"X[{index}] = {file!r}: the file is torn; {REMEDY}"
                 error = ImageError(message, reason="the file is torn")
-                yield index, float("nan"), error
+                yield index, float("nan"), error, ()
             else:
-                yield index, float(os.path.getsize(file)), None
+                yield index, float(os.path.getsize(file)), None, ()
 
     monkeypatch.setattr(skiqa.persistence, "load_model", lambda path=None: path)
     monkeypatch.setattr(skiqa.persistence, "iter_quality", iter_quality)

@@ -62,6 +62,7 @@ def test_fits_ratings_and_says_how_well(rated, tmp_path):
         "krocc",
         "rmse",
     }
+    assert 0.5 < card["scorer"]["unlike_above"] < 3
     assert "ratings" not in card["encoder"]  # which is the bundled one's, nested
     said = (
         "Scores are on the scale of ratings.csv, where ratings are from 2 to 5; higher is better."

@@ -141,7 +141,7 @@ def test_what_it_refuses(folder, tmp_path):
 def test_interrupted_keeps_what_is_done(folder, tmp_path, monkeypatch):
     def interrupted(model, photos, jobs, maps):
         photos.load(0)
-        yield 0, 50.0, None, None
+        yield 0, 50.0, None, None, ()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("skiqa.cli._report._iter_scores", interrupted)

@@ -21,7 +21,7 @@ import skiqa
 import skiqa.persistence
 from skiqa.cli import main
 from skiqa.cli._files import find_images
-from skiqa.cli._outputs import TableOutput, from_spreadsheet, to_spreadsheet
+from skiqa.cli._outputs import Row, TableOutput, from_spreadsheet, to_spreadsheet
 
 # A scorer that gives the length of the file; "bad" in a name makes it unreadable. It takes the
 # place of the two functions of skiqa.persistence that the command calls, without a network.
@@ -39,11 +39,12 @@ def iter_quality(model, X, *, n_jobs=None):
         if "bad" in file:
             remedy = "remove it from X, or pass on_error='nan' to get a row of NaN"
             error = ImageError(f"X[{index}] = {file!r}: torn; {remedy}", reason="the file is torn")
-            yield index, float("nan"), error
+            yield index, float("nan"), error, ()
         elif "nan" in file:
-            yield index, float("nan"), None
+            yield index, float("nan"), None, ()
         else:
-            yield index, os.path.getsize(file) + 0.5, None
+            flags = ("blank", "unlike") if "odd" in file else ()
+            yield index, os.path.getsize(file) + 0.5, None, flags
 """
 COMMAND = [
     sys.executable,
@@ -96,10 +97,14 @@ def _rows(text):
     return [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))]
 
 
-HEADER = ("file", "score", "error")
+HEADER = ("file", "score", "error", "flags")
 PASSED_OVER = b"Passed over: 1 .txt; 1 image below: -r\n"
-ABC = [("photos/a.jpg", "3.5", ""), ("photos/b.PNG", "1.5", ""), ("photos/c.webp", "2.5", "")]
-D = ("photos/below/d.jpg", "4.5", "")
+ABC = [
+    ("photos/a.jpg", "3.5", "", ""),
+    ("photos/b.PNG", "1.5", "", ""),
+    ("photos/c.webp", "2.5", "", ""),
+]
+D = ("photos/below/d.jpg", "4.5", "", "")
 
 
 # ---------------------------------------------------------------- which files
@@ -108,7 +113,7 @@ D = ("photos/below/d.jpg", "4.5", "")
 @pytest.mark.usefixtures("fake", "folder")
 def test_folder_to_csv_on_standard_output():
     assert _rows(_score("photos").stdout) == [HEADER, *ABC]
-    assert _score("photos").stdout.startswith("file,score,error\nphotos/a.jpg,3.5,\n")
+    assert _score("photos").stdout.startswith("file,score,error,flags\nphotos/a.jpg,3.5,,\n")
 
 
 @pytest.mark.usefixtures("fake", "folder")
@@ -120,7 +125,7 @@ def test_folder_to_csv_on_standard_output():
         (["photos/*.jpg"], ABC[:1]),
         (["photos/*"], [*ABC[:2], D, ABC[2]]),  # as if the shell had named the folder below
         (["photos/**/*.jpg"], [ABC[0], D]),
-        (["photos/notes.txt"], [("photos/notes.txt", "9.5", "")]),  # named: taken as it is
+        (["photos/notes.txt"], [("photos/notes.txt", "9.5", "", "")]),  # named: taken as it is
     ],
 )
 def test_paths(arguments, expected):
@@ -137,7 +142,7 @@ def test_paths(arguments, expected):
 )
 def test_list_on_standard_input(listed):
     result = _score("-", input=listed, status=1)
-    bad = ("photos/bad.jpg", "", "the file is torn")  # a list may be older than the folder
+    bad = ("photos/bad.jpg", "", "the file is torn", "")  # a list may be older than the folder
     assert _rows(result.stdout) == [HEADER, ABC[1], bad, D]
 
 
@@ -193,8 +198,8 @@ def test_unreadable_files_are_rows():
     for name in ("bad", "nan"):
         Path(f"photos/{name}.jpg").write_bytes(b"x")
     result = _score("photos", status=1)
-    assert ("photos/bad.jpg", "", "the file is torn") in _rows(result.stdout)
-    assert ("photos/nan.jpg", "", "the model gave nan") in _rows(result.stdout)
+    assert ("photos/bad.jpg", "", "the file is torn", "") in _rows(result.stdout)
+    assert ("photos/nan.jpg", "", "the model gave nan", "") in _rows(result.stdout)
     assert "2 of 5 files could not be read" in result.stderr
 
 
@@ -210,8 +215,13 @@ def test_on_error_raise_keeps_the_rows_before():
 def test_json():
     Path("photos/bad.jpg").write_bytes(b"x")
     rows = json.loads(_score("photos", "--json", status=1).stdout)
-    assert rows[0] == {"file": "photos/a.jpg", "score": 3.5, "error": None}
-    assert rows[2] == {"file": "photos/bad.jpg", "score": None, "error": "the file is torn"}
+    assert rows[0] == {"file": "photos/a.jpg", "score": 3.5, "error": None, "flags": []}
+    assert rows[2] == {
+        "file": "photos/bad.jpg",
+        "score": None,
+        "error": "the file is torn",
+        "flags": [],
+    }
     assert len(rows) == 4
     assert json.loads(_score("photos", "--json", "--shard", "9/9").stdout) == []
 
@@ -233,7 +243,7 @@ def test_any_file_name_survives(fake, tmp_path, monkeypatch):
     assert len(expected) == 8
     stdout = _score(".", status=1).stdout_bytes
     assert [row[0] for row in _rows(stdout)[1:]] == expected
-    assert b"./\xff\xfe.jpg,1.5,\n" in stdout  # byte for byte, as other tools print it
+    assert b"./\xff\xfe.jpg,1.5,,\n" in stdout  # byte for byte, as other tools print it
     rows = json.loads(_score(".", "--json", status=1).stdout)
     assert [row["file"] for row in rows] == expected
     # a file cut anywhere is gone on with to the same rows
@@ -245,7 +255,7 @@ def test_any_file_name_survives(fake, tmp_path, monkeypatch):
         assert sorted(_rows(Path("s.csv").read_bytes())) == sorted(_rows(whole)), cut
     table = TableOutput()
     for name in expected:
-        table.add(name, 1.0, None)
+        table.add(Row(name, 1.0, None))
     table.close()  # prints: neither a control character nor half a letter stops it
 
 
@@ -275,12 +285,12 @@ def test_csv_file():
         None,
         "",
         "file,sc",
-        "file,score,error\n",
-        "file,score,error\nphotos/a.jpg,7.25,\n",
-        "file,score,error\nphotos/a.jpg,7.25,\nphotos/b.PNG,1",  # torn: 1.5 was on its way
-        "file,score,error\nphotos/a.jpg,7.25,\nphotos/b.PNG,1.5",
-        'file,score,error\nphotos/a.jpg,7.25,\n"photos/b\n',  # torn within a name
-        "file,score,error\nphotos/a.jpg,7.25,\nphotos/b.PNG,,the disk was asleep\n",
+        "file,score,error,flags\n",
+        "file,score,error,flags\nphotos/a.jpg,7.25,,\n",
+        "file,score,error,flags\nphotos/a.jpg,7.25,,\nphotos/b.PNG,1",  # torn: 1.5 was on its way
+        "file,score,error,flags\nphotos/a.jpg,7.25,,\nphotos/b.PNG,1.5",
+        'file,score,error,flags\nphotos/a.jpg,7.25,,\n"photos/b\n',  # torn within a name
+        "file,score,error,flags\nphotos/a.jpg,7.25,,\nphotos/b.PNG,,the disk was asleep,\n",
     ],
 )
 def test_resume(before):
@@ -288,10 +298,33 @@ def test_resume(before):
         Path("s.csv").write_text(before)
     _score("photos", "--csv", "s.csv", "--resume")
     kept = before is not None and "7.25" in before  # an earlier score is not computed again
-    first = ("photos/a.jpg", "7.25" if kept else "3.5", "")
+    first = ("photos/a.jpg", "7.25" if kept else "3.5", "", "")
     assert _rows(Path("s.csv").read_text()) == [HEADER, first, *ABC[1:]]
     left = set(os.listdir()) - {"s.csv.skiqa.json"}  # a file that came without one gets none
     assert left == {"s.csv", "photos"}
+
+
+@pytest.mark.usefixtures("fake", "folder")
+def test_flags():
+    Path("photos/odd.jpg").write_bytes(b"1234")
+    odd = ("photos/odd.jpg", "4.5", "", "blank; unlike")
+    _score("photos", "--csv", "s.csv", "--sort")
+    assert _rows(Path("s.csv").read_text()) == [HEADER, *sorted(ABC, key=lambda row: row[1]), odd]
+    with open("s.csv", "a") as file:
+        file.write("photos/torn")
+    Path("photos/odd.jpg").write_bytes(b"")  # not looked at again
+    Path("photos/z-odd.jpg").write_bytes(b"12345")
+    shown = _score("photos", "--csv", "s.csv", "--resume", "--worst", "5").stdout
+    new = ("photos/z-odd.jpg", "5.5", "", "blank; unlike")
+    assert _rows(Path("s.csv").read_text())[-2:] == _rows(shown)[-2:] == [odd, new]
+    assert json.loads(_score("photos", "--json").stdout)[-1]["flags"] == ["blank", "unlike"]
+
+
+def test_flags_in_a_table(capsys):
+    table = TableOutput()
+    table.add(Row("a.jpg", 1.0, None, ("tiny", "unlike")))
+    table.close()
+    assert "1.0  a.jpg  tiny; unlike" in capsys.readouterr().out
 
 
 def test_resume_loads_no_model_when_all_is_done(fake, folder, monkeypatch):
@@ -303,7 +336,7 @@ def test_resume_loads_no_model_when_all_is_done(fake, folder, monkeypatch):
 
 
 @pytest.mark.usefixtures("fake", "folder")
-@pytest.mark.parametrize("text", ["name,mos\na.jpg,3\n", "hello", "file,score,error\na,b\n"])
+@pytest.mark.parametrize("text", ["name,mos\na.jpg,3\n", "hello", "file,score,error\na.jpg,3,\n"])
 def test_resume_leaves_other_files_alone(text):
     Path("s.csv").write_text(text)
     result = _score("photos", "--csv", "s.csv", "--resume", status=2)
@@ -358,26 +391,26 @@ def test_resume_with_other_scores_is_refused():
 @pytest.mark.usefixtures("fake", "folder")
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}"])
 def test_a_file_whose_companion_is_lost_or_damaged(text):
-    Path("s.csv").write_text("file,score,error\nphotos/a.jpg,7.25,\n")
+    Path("s.csv").write_text("file,score,error,flags\nphotos/a.jpg,7.25,,\n")
     if text is not None:
         Path("s.csv.skiqa.json").write_text(text)
     result = _score("photos", "--csv", "s.csv", "--resume")
     assert "s.csv.skiqa.json does not say which model" in result.stderr
-    assert _rows(Path("s.csv").read_text())[1] == ("photos/a.jpg", "7.25", "")
+    assert _rows(Path("s.csv").read_text())[1] == ("photos/a.jpg", "7.25", "", "")
 
 
 @pytest.mark.usefixtures("fake", "folder")
 def test_duplicates_in_a_file_are_found():
-    text = "file,score,error\nphotos/a.jpg,7.25,\nphotos/a.jpg,7.25,\nphotos/b.PNG,1.5,\n"
+    text = "file,score,error,flags\nphotos/a.jpg,7.25,,\nphotos/a.jpg,7.25,,\nphotos/b.PNG,1.5,,\n"
     Path("s.csv").write_text(text)
     result = _score("photos", "--csv", "s.csv", "--resume")
     assert "s.csv: 1 rows stood there twice; one is kept" in result.stderr
-    expected = [HEADER, ("photos/a.jpg", "7.25", ""), *ABC[1:]]
+    expected = [HEADER, ("photos/a.jpg", "7.25", "", ""), *ABC[1:]]
     assert _rows(Path("s.csv").read_text()) == expected
-    Path("s.csv").write_text(text + "photos/a.jpg,7.5,\n")
+    Path("s.csv").write_text(text + "photos/a.jpg,7.5,,\n")
     result = _score("photos", "--csv", "s.csv", "--resume", status=2)
     assert "s.csv has two scores of photos/a.jpg, 7.25 and 7.5" in result.stderr
-    assert Path("s.csv").read_text() == text + "photos/a.jpg,7.5,\n"
+    assert Path("s.csv").read_text() == text + "photos/a.jpg,7.5,,\n"
 
 
 def test_two_runs_on_one_file(folder):
@@ -423,7 +456,7 @@ def test_names_like_formulas_in_a_file():
         Path(name).write_bytes(b"x")
     _score("--csv", "s.csv", "--", *names)
     before = Path("s.csv").read_bytes()
-    assert b"\n'=cmd.jpg,1.5,\n''=cmd.jpg,1.5,\n'+1.jpg,1.5,\n" in before
+    assert b"\n'=cmd.jpg,1.5,,\n''=cmd.jpg,1.5,,\n'+1.jpg,1.5,,\n" in before
     _score("--csv", "s.csv", "--resume", "--", *names)
     assert Path("s.csv").read_bytes() == before  # all known again
 
@@ -446,7 +479,7 @@ def test_worst(worst, n):
 @pytest.mark.usefixtures("fake", "folder")
 def test_sort():
     Path("photos/bad.jpg").write_bytes(b"x")
-    bad = ("photos/bad.jpg", "", "the file is torn")
+    bad = ("photos/bad.jpg", "", "the file is torn", "")
     expected = [HEADER, ABC[1], ABC[2], ABC[0], bad]
     assert _rows(_score("photos", "--sort", status=1).stdout) == expected
     _score("photos", "--sort", "--csv", "s.csv", status=1)
@@ -454,7 +487,7 @@ def test_sort():
     os.unlink("photos/bad.jpg")
     Path("photos/e.jpg").write_bytes(b"")
     _score("photos", "--sort", "--csv", "s.csv", "--resume")
-    new = ("photos/e.jpg", "0.5", "")
+    new = ("photos/e.jpg", "0.5", "", "")
     assert _rows(Path("s.csv").read_text()) == [HEADER, new, ABC[1], ABC[2], ABC[0]]
 
 
@@ -468,7 +501,7 @@ def test_copy_and_move_the_worst():
     assert not Path("out").exists()
     # what was scored is not scored again, and the worst are those of all
     result = _score(*how, "--resume", "--copy-to", "out/worst")
-    worst = [("photos/below/b.PNG", "0.5", ""), ABC[1]]
+    worst = [("photos/below/b.PNG", "0.5", "", ""), ABC[1]]
     assert _rows(result.stdout) == [HEADER, *worst]
     assert "2 photos copied to out/worst" in result.stderr
     sizes = {path.name: path.stat().st_size for path in Path("out/worst").iterdir()}
@@ -560,7 +593,7 @@ def test_full_disk_keeps_the_rows_before(folder):
     assert process.returncode == 2
     assert stderr == PASSED_OVER + b"Error: cannot write s.csv: File too large\n"
     kept = Path("s.csv").read_bytes()
-    assert kept.endswith(b",1.5,\n")  # no torn row
+    assert kept.endswith(b",1.5,,\n")  # no torn row
     assert len(kept) > 960
     _score_in_process("--resume")
     assert Path("s.csv").read_bytes().startswith(kept)
@@ -620,7 +653,7 @@ def test_reader_that_goes_away(folder):
     for k in range(3000):
         Path(f"photos/{k}.jpg").write_bytes(b"x")
     process = _start("photos")
-    assert process.stdout.readline() == b"file,score,error\n"
+    assert process.stdout.readline() == b"file,score,error,flags\n"
     process.stdout.close()
     assert process.stderr.read() == PASSED_OVER
     process.stderr.close()

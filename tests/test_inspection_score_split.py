@@ -141,7 +141,7 @@ def test_other_encoders(photos, parameters, content):
         regressor = model[1].fit(encoder.transform(photos), np.arange(len(photos)))
         model = make_pipeline(encoder, regressor)
     expected = model.predict(photos)
-    for index, score, cells, error in iter_quality_maps(model, photos, grid=(3, 2)):
+    for index, score, cells, error, _ in iter_quality_maps(model, photos, grid=(3, 2)):
         assert error is None
         assert score == pytest.approx(expected[index], rel=1e-5, abs=1e-5)
         assert cells.sum() == pytest.approx(score, rel=1e-4, abs=1e-5)

@@ -26,7 +26,7 @@ from skiqa._features.scorer import _padded, _scaled
 from skiqa._inputs.resizing import pad_for_network, resize
 from skiqa._network.build import random_state_of
 from skiqa.cli import main
-from skiqa.persistence import to_onnx
+from skiqa.persistence import model_card, to_onnx
 
 PAGE = Path(__file__).parents[1] / "docs" / "export.md"
 
@@ -93,7 +93,7 @@ def test_scores_are_those_of_the_pipeline(tmp_path, crops):
     about = onnxruntime.InferenceSession(tmp_path / "scorer.onnx").get_modelmeta()
     assert about.custom_metadata_map["skiqa"] == skiqa.__version__
     assert int(about.custom_metadata_map["max_pixels"]) == model[0].state_.max_pixels
-    assert json.loads(about.custom_metadata_map["card"]) == model[0].state_.card
+    assert json.loads(about.custom_metadata_map["card"]) == model_card(model)
 
 
 @pytest.mark.parametrize(

@@ -322,19 +322,20 @@ def test_iter_quality_streams_and_passes_over(model, crops, scores, monkeypatch)
     monkeypatch.setattr(ImageList, "load", noted)
     X = [*crops, "missing.jpg", *crops] * 3
     stream = iter_quality(model, X)
-    index, score, error = next(stream)
+    index, score, error, _ = next(stream)
     assert (index, error) == (0, None)
     assert score == pytest.approx(scores[0], abs=1e-6)
     assert len(opened) < 10  # only a few ahead of the consumer
     rest = list(stream)
-    assert [index for index, _, _ in rest] == list(range(1, 51))
-    index, score, error = rest[7]
+    assert [quality.index for quality in rest] == list(range(1, 51))
+    index, score, error, flags = rest[7]
     assert index == 8
     assert np.isnan(score)
     assert isinstance(error, ImageError)
     assert "missing.jpg" in str(error)
+    assert flags == ()
     # one by one, the regressor's sums are rounded otherwise than in a batch
-    np.testing.assert_allclose([score for _, score, _ in rest[:7]], scores[1:], atol=1e-6)
+    np.testing.assert_allclose([quality.score for quality in rest[:7]], scores[1:], atol=1e-6)
 
 
 def test_predict_quality(model, crops, scores):

@@ -22,7 +22,7 @@ from skiqa._types import Floats, Pixels
 from skiqa.exceptions import ImageError
 
 # Changes whenever a feature would: part of the key of every cached row.
-EXTRACTION_VERSION = 2
+EXTRACTION_VERSION = 3
 
 # On a GPU, photos of one size are run together up to this many pixels. On a CPU every photo runs
 # alone: bits then depend on no neighbour, and big batches only buy page faults. Several photos at a
@@ -40,6 +40,11 @@ class _Large(NamedTuple):
     """A photo that runs in tiles."""
 
     image: Pixels
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds in memory."""
+        return self.image.nbytes
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,14 @@ def _pool_in_threads(
             return _Large(image)
         return _pool_batch([image], extraction, runners)[0]
 
-    ahead = iter_ahead(work, indices, n_threads=n_threads, n_ahead=2 * n_threads, on_error=on_error)
+    ahead = iter_ahead(
+        work,
+        indices,
+        n_threads=n_threads,
+        n_ahead=2 * n_threads,
+        on_error=on_error,
+        footprint=lambda index: images.footprint(index, extraction.max_pixels),
+    )
     with closing(ahead):
         for index, row in ahead:
             if isinstance(row, _Large):  # one at a time: PyTorch takes all cores for it

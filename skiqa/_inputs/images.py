@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from skiqa._inputs.decode import check_file, damage, footprint, to_rgb
+from skiqa._inputs.decode import check_file, damage, footprint, is_animated, to_rgb
 from skiqa._inputs.digests import bytes_digest, file_digest, pixels_digest
 from skiqa._inputs.forms import check_form, describe
 from skiqa._types import Pixels
@@ -34,9 +34,13 @@ class ImageList:
     ----------
     images : sequence
         Paths, bytes, PIL images, arrays and tensors, in any mixture; or one array of images.
-
     allow_damaged : bool, default=False
         Whether a damaged file is an image as long as it decodes; else it is an ImageError.
+
+    Attributes
+    ----------
+    watch : callable or None
+        Given the index and the pixels of each image that `load` decodes.
 
     Notes
     -----
@@ -55,6 +59,7 @@ class ImageList:
     def __init__(self, images: Indexed, allow_damaged: bool = False) -> None:
         self._images = images
         self.allow_damaged = allow_damaged
+        self.watch: Callable[[int, Pixels], None] | None = None
         alike = getattr(images, "ndim", 1) > 1  # one array: what holds for the first holds for all
         for index in range(1 if alike else len(images)):
             with self.naming_errors(index):
@@ -89,7 +94,10 @@ class ImageList:
             When an array's values are out of range or its dtype is not a picture's.
         """
         with self.naming_errors(index):
-            return to_rgb(self._images[index], max_pixels, allow_damaged=self.allow_damaged)
+            pixels = to_rgb(self._images[index], max_pixels, allow_damaged=self.allow_damaged)
+        if self.watch is not None:
+            self.watch(index, pixels)
+        return pixels
 
     def footprint(self, index: int, max_pixels: int | None = None) -> int:
         """Return about how many bytes ``load`` takes at its peak, to judge by the header."""
@@ -98,6 +106,10 @@ class ImageList:
     def damage(self, index: int) -> str | None:
         """Return what is wrong with a file that decodes all the same; see `decode.damage`."""
         return damage(self._images[index])
+
+    def is_animated(self, index: int) -> bool:
+        """Whether it is the first of several frames that are shown one after the other."""
+        return is_animated(self._images[index])
 
     def digest(self, index: int) -> bytes:
         """Return 32 bytes that identify the image X[index].

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
@@ -23,12 +23,12 @@ from skiqa import __version__
 from skiqa._disk import lock_file, whole_file
 from skiqa.cli._files import Failure, printable, unwritable
 from skiqa.cli._outputs import (
+    FLAG_BREAK,
     HEADER,
     CsvOutput,
+    Row,
     WholeStream,
-    csv_line,
     from_spreadsheet,
-    to_spreadsheet,
 )
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class CsvRun:
 
     def __init__(self, path: Path, companion: FileIO) -> None:
         self.path, self._companion = path, companion
-        self.scored: dict[str, str] = {}  # of an earlier run: file -> score as it was written
+        self.scored: dict[str, Row] = {}  # of an earlier run
         self._is_new, self._rewrite = True, False
 
     def read(self, about: dict[str, str]) -> None:
@@ -146,7 +146,7 @@ class CsvRun:
         """Open the file for more rows behind those that are `scored`."""
         try:
             if self._rewrite:  # without the torn and the failed rows, which come again
-                _write_whole(self.path, [[*row, ""] for row in self.scored.items()])
+                _write_whole(self.path, self.scored.values())
             # unbuffered: what cannot be written is not tried again when the file is closed
             stream = open(self.path, "wb" if self._is_new else "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
@@ -166,44 +166,44 @@ class CsvRun:
     def sort(self) -> None:
         """Put the worst rows first."""
         _, rows = _parse(self.path)
-        rows.sort(key=lambda row: (not row[1], float(row[1] or 0)))  # those without one last
+        rows.sort(key=lambda row: (row.score is None, row.score or 0))  # those without one last
         try:
             _write_whole(self.path, rows)
         except OSError as error:
             raise unwritable(self.path, error) from None
 
 
-def _write_whole(path: Path, rows: list[list[str]]) -> None:
+def _write_whole(path: Path, rows: Iterable[Row]) -> None:
     with whole_file(path) as file:
-        file.write(csv_line(HEADER))
-        for name, score, error in rows:
-            file.write(csv_line([to_spreadsheet(name), score, to_spreadsheet(error)]))
+        output = CsvOutput(file, path)
+        for row in rows:
+            output.add(row)
 
 
 def _short(value: str) -> str:
     return f"{value[:12]}.." if len(value) == 64 else value
 
 
-def read_scored(path: Path) -> tuple[dict[str, str], bool]:
-    """Return {file: score} of an earlier run, and whether there is anything else in its file."""
+def read_scored(path: Path) -> tuple[dict[str, Row], bool]:
+    """Return the rows with a score, by file, and whether there is anything else in a CSV file."""
     whole, rows = _parse(path)
-    scored: dict[str, str] = {}
+    scored: dict[str, Row] = {}
     twice = 0
-    for name, score, _ in rows:
-        if not score:
+    for row in rows:
+        if row.score is None:
             continue
-        twice += name in scored
-        if scored.setdefault(name, score) != score:
+        twice += row.file in scored
+        if (other := scored.setdefault(row.file, row)).score != row.score:
             raise Failure(
-                f"{printable(path)} has two scores of {printable(name)}, {scored[name]} and "
-                f"{score}: delete the wrong row, or give --overwrite to begin anew."
+                f"{printable(path)} has two scores of {printable(row.file)}, {other.score} and "
+                f"{row.score}: delete the wrong row, or give --overwrite to begin anew."
             )
     if twice:
         click.echo(f"{printable(path)}: {twice} rows stood there twice; one is kept", err=True)
     return scored, not whole or len(scored) < len(rows)
 
 
-def _parse(path: Path) -> tuple[bool, list[list[str]]]:
+def _parse(path: Path) -> tuple[bool, list[Row]]:
     """Return whether the file is whole, and its rows.
 
     The last line of a run that was killed may be torn. It ends in no newline, or in one that is
@@ -221,7 +221,15 @@ def _parse(path: Path) -> tuple[bool, list[list[str]]]:
             f"{printable(path)} was not written by `skiqa score`: its lines are not "
             f"`{header}`. Give another --csv file, or --overwrite to replace it."
         )
-    found = [[from_spreadsheet(row[0]), row[1], from_spreadsheet(row[2])] for row in rows[1:]]
+    found = [
+        Row(
+            from_spreadsheet(file),
+            float(score) if score else None,
+            from_spreadsheet(error) or None,
+            tuple(flags.split(FLAG_BREAK)) if flags else (),
+        )
+        for file, score, error, flags in rows[1:]
+    ]
     return bool(rows) and whole == text, found
 
 

@@ -202,12 +202,12 @@ def _score_database(
     files, scores = data.data.tolist(), np.full(len(data.data), np.nan)
     types = [None] * len(files) if data.degradation is None else data.degradation.tolist()
     with progress_bar(printable(name), len(files), enabled=True) as advance:
-        for index, (file, score, error) in enumerate(scores_of_files(model, files, jobs)):
-            write_line([name, file, data.target[index], score, types[index], error])
-            if error is None:
-                scores[index] = score
+        for index, row in enumerate(scores_of_files(model, files, jobs)):
+            write_line([name, row.file, data.target[index], row.score, types[index], row.error])
+            if row.error is None:
+                scores[index] = row.score
             else:
-                click.echo(f"cannot be read: {printable(file)}: {error}", err=True)
+                click.echo(f"cannot be read: {printable(row.file)}: {row.error}", err=True)
             advance()
     return scores
 

@@ -145,14 +145,18 @@ def fit(
         counts = None if data.weights is None else data.weights[kept] / data.weights[kept].mean()
         model, evaluation = _fit_ridge(encoder, X[kept], *rated, counts)
         click.echo(evaluation)
-        outcome = ""
         if fine_tune:
             paths = data.data[kept]
             model, outcome = _fine_tune(model, paths, *rated, counts, fine_tune, cache_dir, jobs)
             click.echo(outcome)
+        from skiqa._features.flags import unlike_above
         from skiqa.persistence import save
 
-        model[-1].card_ = _card(*rated, ratings, evaluation, outcome)
+        model[-1].card_ = _card(*rated, ratings, evaluation)
+        if fine_tune:  # its features are others now
+            model[-1].card_["fine_tuned"] = outcome
+        else:
+            model[-1].card_["unlike_above"] = unlike_above(X[kept])
         try:
             save(model, out)
         except OSError as error:
@@ -163,11 +167,11 @@ def fit(
 
 
 def _card(
-    y: Floats, groups: npt.NDArray[Any], ratings: str, evaluation: Evaluation, fine_tuned: str
+    y: Floats, groups: npt.NDArray[Any], ratings: str, evaluation: Evaluation
 ) -> dict[str, Any]:
     """Return what is known of a scorer: what it was fitted to, on what scale, and how well."""
     name = os.path.basename(ratings)
-    card: dict[str, Any] = {
+    return {
         "ratings": name,
         "scale": [float(y.min()), float(y.max()), name],
         "images": len(y),
@@ -177,7 +181,6 @@ def _card(
             name: round(float(median(values)), 4) for name, values in evaluation.scores.items()
         },
     }
-    return card | ({"fine_tuned": fine_tuned} if fine_tuned else {})
 
 
 def _load_rated(

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from skiqa.cli._files import printable, unwritable
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from skiqa._types import Path as AnyPath
 
 __all__ = [
+    "FLAG_BREAK",
     "HEADER",
     "CsvOutput",
     "JsonOutput",
@@ -31,8 +32,24 @@ __all__ = [
     "to_spreadsheet",
 ]
 
-HEADER = ["file", "score", "error"]
-Row = tuple[str, float | None, str | None]  # file, score, error
+FLAG_BREAK = "; "
+
+
+class Row(NamedTuple):
+    """A file, its score or why it has none, and what is odd about it."""
+
+    file: str
+    score: float | None
+    error: str | None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def flag_text(self) -> str:
+        """The flags as one text."""
+        return FLAG_BREAK.join(self.flags)
+
+
+HEADER = list(Row._fields)
 
 
 class Output(Protocol):
@@ -40,7 +57,7 @@ class Output(Protocol):
 
     streams: bool  # whether each appears at once
 
-    def add(self, file: str, score: float | None, error: str | None) -> None: ...
+    def add(self, row: Row) -> None: ...
 
     def close(self) -> None: ...
 
@@ -109,10 +126,11 @@ class CsvOutput:
         if header:
             self._stream.write(csv_line(HEADER))
 
-    def add(self, file: str, score: float | None, error: str | None) -> None:
+    def add(self, row: Row) -> None:
         """Write a line."""
-        number = "" if score is None else repr(score)
-        self._stream.write(csv_line([to_spreadsheet(file), number, to_spreadsheet(error or "")]))
+        number = "" if row.score is None else repr(row.score)
+        name, error = to_spreadsheet(row.file), to_spreadsheet(row.error or "")
+        self._stream.write(csv_line([name, number, error, row.flag_text]))
 
     def close(self) -> None:
         """Do nothing: all lines are out."""
@@ -128,11 +146,11 @@ class JsonOutput:
         self._stream.write(b"[")
         self._before, self._end = b"\n", b"]\n"
 
-    def add(self, file: str, score: float | None, error: str | None) -> None:
+    def add(self, row: Row) -> None:
         """Write an object."""
         # ASCII: file names that are no UTF-8 become \udc80.. and load as Python spells them
-        row = json.dumps(dict(zip(HEADER, (file, score, error), strict=True)))
-        self._stream.write(self._before + row.encode("ascii"))
+        text = json.dumps(row._asdict())
+        self._stream.write(self._before + text.encode("ascii"))
         self._before, self._end = b",\n", b"\n]\n"
 
     def close(self) -> None:
@@ -149,9 +167,9 @@ class TableOutput:
         self._rows: list[Row] = []
         self._note = note
 
-    def add(self, file: str, score: float | None, error: str | None) -> None:
+    def add(self, row: Row) -> None:
         """Keep a row."""
-        self._rows.append((file, score, error))
+        self._rows.append(row)
 
     def close(self) -> None:
         """Print the table."""
@@ -164,11 +182,13 @@ class TableOutput:
         table = Table("score", "file", box=None, pad_edge=False)
         table.columns[0].justify = "right"
         table.columns[1].overflow = "fold"
-        for file, score, error in self._rows:
-            name = Text(printable(file))
-            if error:
-                name.append(f"  {printable(error)}", style="red")
-            table.add_row("-" if score is None else f"{score:.1f}", name)
+        for row in self._rows:
+            name = Text(printable(row.file))
+            if row.error:
+                name.append(f"  {printable(row.error)}", style="red")
+            if row.flags:
+                name.append(f"  {row.flag_text}", style="yellow")
+            table.add_row("-" if row.score is None else f"{row.score:.1f}", name)
         console = Console()
         console.print(table)
         if self._note:
@@ -191,22 +211,22 @@ class WorstFirst:
         self._output, self._count = output, count
         self._rows: list[Row] = []
 
-    def add(self, file: str, score: float | None, error: str | None) -> None:
+    def add(self, row: Row) -> None:
         """Keep a row: only all of them can be ordered."""
-        self._rows.append((file, score, error))
+        self._rows.append(row)
 
     def shown(self) -> list[Row]:
         """Return the rows that are shown."""
-        rows = sorted(self._rows, key=lambda row: (row[1] is None, row[1] or 0))
+        rows = sorted(self._rows, key=lambda row: (row.score is None, row.score or 0))
         if self._count is None:
             return rows
-        n_scored = sum(score is not None for _, score, _ in rows)
+        n_scored = sum(row.score is not None for row in rows)
         return rows[: self._count(n_scored)]
 
     def close(self) -> None:
         """Show them."""
         for row in self.shown():
-            self._output.add(*row)
+            self._output.add(row)
         self._output.close()
 
 
@@ -217,10 +237,10 @@ class Together:
         self._outputs = outputs
         self.streams = any(output.streams for output in outputs)
 
-    def add(self, file: str, score: float | None, error: str | None) -> None:
+    def add(self, row: Row) -> None:
         """Give each the row."""
         for output in self._outputs:
-            output.add(file, score, error)
+            output.add(row)
 
     def close(self) -> None:
         """Close each."""

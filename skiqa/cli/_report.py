@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from skiqa._types import Images
     from skiqa.cli._thumbnails import PhotosWithThumbnails
 
+    _Scored = tuple[int, float, npt.NDArray[np.float64] | None, ImageError | None, tuple[str, ...]]
+
 __all__ = ["report"]
 
 GRID = (16, 16)
@@ -134,7 +136,7 @@ def _write_page(
                 progress_bar("scoring", len(files), enabled=True) as advance,
                 contextlib.closing(_iter_scores(model, photos, jobs, maps)) as rows,
             ):
-                for index, score, cells, error in rows:
+                for index, score, cells, error, flags in rows:
                     file = files[index]
                     shown: dict[str, Any] = {}
                     shown |= {"name": printable(file), "link": _link(file, folder)}
@@ -146,7 +148,8 @@ def _write_page(
                     except ImageError as error:
                         problem = reason(error)
                     if problem is None:
-                        page.add(shown | {"score": round(score, 6)} | _encode_map(cells))
+                        shown |= {"score": round(score, 6)} | ({"flags": flags} if flags else {})
+                        page.add(shown | _encode_map(cells))
                     elif on_error == "raise":
                         click.echo(f"Error: {printable(file)}: {printable(problem)}", err=True)
                         return 1
@@ -180,20 +183,20 @@ def _why_no_maps(model: Pipeline) -> str | None:
 
 def _iter_scores(
     model: Pipeline, photos: PhotosWithThumbnails, jobs: int, maps: bool
-) -> Generator[tuple[int, float, npt.NDArray[np.float64] | None, ImageError | None], None, None]:
-    """Yield (index, score or NaN, map or None, ImageError or None)."""
+) -> Generator[_Scored, None, None]:
+    """Yield (index, score or NaN, map or None, ImageError or None, flags)."""
     from skiqa.inspection._score_split import iter_quality_maps
     from skiqa.persistence import iter_quality
 
     X = cast("Images", photos)  # which the encoder takes, too
     if maps:
         with contextlib.closing(iter_quality_maps(model, X, GRID, n_jobs=jobs)) as splits:
-            for index, score, cells, error in splits:
-                yield index, math.nan if score is None else score, cells, error
+            for index, score, cells, error, flags in splits:
+                yield index, math.nan if score is None else score, cells, error, flags
     else:
         with contextlib.closing(iter_quality(model, X, n_jobs=jobs)) as scores:
-            for index, score, error in scores:
-                yield index, score, None, error
+            for index, score, error, flags in scores:
+                yield index, score, None, error, flags
 
 
 def _encode_map(cells: npt.NDArray[np.float64] | None) -> dict[str, Any]:

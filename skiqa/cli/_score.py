@@ -84,20 +84,18 @@ max_pixels_option = click.option(
 )
 
 
-def scores_of_files(
-    model: Pipeline, files: Sequence[str], jobs: int
-) -> Iterator[tuple[str, float | None, str | None]]:
-    """Yield (file, score or None, error text or None) in order."""
+def scores_of_files(model: Pipeline, files: Sequence[str], jobs: int) -> Iterator[Row]:
+    """Yield a row for each file, in order."""
     from skiqa.persistence import iter_quality
 
-    with contextlib.closing(iter_quality(model, files, n_jobs=jobs)) as rows:
-        for index, score, error in rows:
+    with contextlib.closing(iter_quality(model, files, n_jobs=jobs)) as found:
+        for index, score, error, flags in found:
             if error is not None:
-                yield files[index], None, reason(error)
+                yield Row(files[index], None, reason(error), flags)
             elif not math.isfinite(score):
-                yield files[index], None, f"the model gave {score}"
+                yield Row(files[index], None, f"the model gave {score}", flags)
             else:
-                yield files[index], score, None
+                yield Row(files[index], score, None, flags)
 
 
 def load_scorer(path: AnyPath | None, max_pixels: int | str | None = None) -> Pipeline:
@@ -180,7 +178,9 @@ def score(
 
     PATHS are image files, folders, patterns such as "photos/*.jpg", or - for a list of paths on
     standard input, one a line. On a terminal the result is a table, worst first; else it is CSV
-    with the columns file, score, error, in the order of PATHS.
+    with the columns file, score, error, flags, in the order of PATHS. Flags say what is odd about
+    an image, so that its score says little: blank, nearly uniform, tiny, extreme shape, upscaled,
+    animated, damaged, or unlike the photos that the scorer was fitted to.
 
     The scores of the model that comes with skiqa are 100 x the predicted mean opinion score, about
     0 (bad) to 100 (excellent); those of a --model are on the scale of the ratings it was fitted to.
@@ -216,7 +216,7 @@ def score(
                 else:
                     ended = _score_to_output(scoring, csv_path, as_json, sort, worst)
                 if ended.complete and destination:
-                    destination.take([row[0] for row in ended.shown])
+                    destination.take([row.file for row in ended.shown])
                 status = ended.status
         except KeyboardInterrupt as error:
             status = exit_status(error)
@@ -268,7 +268,7 @@ def _score_into_file(
                 outputs.append(shown)
                 for file in scoring.files:
                     if file in run.scored:
-                        shown.add(file, float(run.scored[file]), None)
+                        shown.add(run.scored[file])
             ended = _score_files(loaded, files, scoring, Together(outputs), to_file=True)
         if sort and ended.complete:
             run.sort()
@@ -331,13 +331,13 @@ def _score_files(
     stopped: str | None = None
     try:
         with progress_bar("scoring", len(files), enabled=not over_terminal) as advance:
-            for file, value, error in scores_of_files(model, files, scoring.jobs):
-                if error is not None:
+            for row in scores_of_files(model, files, scoring.jobs):
+                if row.error is not None:
                     failed += 1
                     if scoring.on_error == "raise":
-                        stopped = f"{printable(file)}: {error}"
+                        stopped = f"{printable(row.file)}: {row.error}"
                         break
-                output.add(file, value, error)
+                output.add(row)
                 n_scored += 1
                 advance()
     except KeyboardInterrupt as error:

@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skiqa._encoder import ContrastiveQualityEncoder
+from skiqa._features.flags import Flags
 from skiqa._features.standardise import finisher, stage_constants
 from skiqa._features.width import part_width, row_width
 from skiqa._inputs.images import ImageList
@@ -35,7 +36,7 @@ from skiqa.exceptions import ImageError
 
 _Map: TypeAlias = npt.NDArray[np.float64]
 _GridMoments: TypeAlias = tuple[_Map, _Map, _Map]  # sums, squares and counts of a feature map
-_Result: TypeAlias = tuple[int, float | None, _Map | None, ImageError | None]
+_Result: TypeAlias = tuple[int, float | None, _Map | None, ImageError | None, tuple[str, ...]]
 
 
 def quality_map(
@@ -89,7 +90,7 @@ def quality_map(
     images = splitter.encoder.open_images([image])
     photo = images.load(0, splitter.extraction.max_pixels)
     with images.naming_errors(0):
-        return splitter.split(photo)
+        return splitter.split(photo)[:2]
 
 
 def iter_quality_maps(
@@ -117,6 +118,8 @@ def iter_quality_maps(
     map : ndarray of shape `grid`, float64, or None
     error : ImageError or None
         Why it is unreadable.
+    flags : tuple of str
+        What is odd about it, as of :class:`~skiqa.persistence.Quality`.
 
     Raises
     ------
@@ -132,6 +135,7 @@ def _split_each(
     splitter: _Splitter, images: ImageList, n_jobs: int | None
 ) -> Generator[_Result, None, None]:
     viewed = splitter.extraction.max_pixels
+    flags = Flags(images, viewed, getattr(splitter.regressor, "card_", {}))
     decoded = iter_decoded(images, n_jobs=n_jobs, on_error="nan", max_pixels=viewed)
     with contextlib.closing(decoded):
         for index, image in decoded:
@@ -139,11 +143,11 @@ def _split_each(
                 if isinstance(image, ImageError):
                     raise image
                 with images.naming_errors(index):
-                    score, cells = splitter.split(image)
+                    score, cells, row = splitter.split(image)
             except ImageError as error:
-                yield index, None, None, error
+                yield index, None, None, error, flags.take(index, error)
             else:
-                yield index, score, cells, None
+                yield index, score, cells, None, flags.take(index, row)
 
 
 class _Splitter:
@@ -166,8 +170,8 @@ class _Splitter:
         self.dtype = transform_dtype(self.encoder.precision)
         self.extraction = self.encoder.extraction(self.device)
 
-    def split(self, image: Pixels) -> tuple[float, _Map]:
-        """Return the score of a photo (h, w, 3), and its map."""
+    def split(self, image: Pixels) -> tuple[float, _Map, Floats]:
+        """Return the score of a photo (h, w, 3), its map, and its features."""
         encoder = self.encoder
         state, scales, pooling = encoder.state_, encoder.scales, encoder.pooling
         pooled, blocks = [], []
@@ -188,7 +192,7 @@ class _Splitter:
         beyond = map(_beyond_average, contributions, blocks)
         cells = sum(beyond, start=np.zeros(self.grid))
         # what no place can claim: the average, the intercept, and the constants of the features
-        return score, cells + (score - cells.sum()) / cells.size
+        return score, cells + (score - cells.sum()) / cells.size, features
 
     def _features_and_moments(
         self, photo: Pixels, network: Stages
