@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skiqa import ContrastiveQualityEncoder
+from skiqa import ContrastiveQualityEncoder, load_model, predict_quality
 from skiqa._inputs.images import ImageList
 from skiqa.exceptions import ImageError
 from skiqa.objectives import Contrique
@@ -515,3 +515,25 @@ def test_global_generators_are_left_alone(crops):
     tiny(random_state=7).fit(crops).transform(crops)
     ContrastiveQualityEncoder(random_state=0).fit(crops).transform(crops[:1])
     assert states() == before
+
+
+def test_damaged_photos_where_asked(photo, tmp_path):
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(photo).save(path, quality=95)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 200] = b"\x55" * 200
+    path.write_bytes(data)
+    cached = ContrastiveQualityEncoder(cache_dir=tmp_path / "cache").fit([path])
+    for _ in range(2):  # the second finds what the one below has cached
+        with pytest.raises(ImageError, match=r"photo\.jpg.*damaged"):
+            cached.transform([path])
+        allowing = clone(cached).set_params(allow_damaged=True).fit([path])
+        assert np.isfinite(allowing.transform([path])).all()
+    scorer = make_pipeline(allowing, load_model()[-1])
+    (score,), (flags,) = predict_quality(scorer, [path], return_flags=True)
+    assert np.isfinite(score)
+    assert "damaged" in flags
+    (score,), (flags,) = predict_quality(load_model(), [path], return_flags=True)
+    assert np.isnan(score)
+    assert flags == ("damaged",)
