@@ -17,6 +17,7 @@ repeated.
 import argparse
 import csv
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np

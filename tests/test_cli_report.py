@@ -122,6 +122,18 @@ def test_models_without_maps(folder, tmp_path):
     assert "map" not in shown[0]
 
 
+@pytest.mark.parametrize("options", [[], ["--no-maps"]])
+def test_flags(photo_paths, tmp_path, options):
+    Image.new("RGB", (90, 70), "black").save(tmp_path / "black.png")
+    done = report(
+        tmp_path / "black.png", photo_paths[0], "--html", tmp_path / "page.html", *options
+    )
+    assert done.exit_code == 0, done.output
+    black, photo = data(tmp_path / "page.html")[0]
+    assert black["flags"] == ["blank", "unlike"]
+    assert "flags" not in photo
+
+
 def test_what_it_refuses(folder, tmp_path):
     photos, page = folder / "photos", tmp_path / "page.html"
     done = report(photos, "--html", tmp_path / "page.txt")

@@ -1,3 +1,7 @@
+import io
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +14,7 @@ from skiqa._features import extract as module
 from skiqa._features import runners
 from skiqa._features.extract import Extraction, extract
 from skiqa._features.pool import TorchRunner
+from skiqa._inputs import prefetch
 from skiqa._inputs.containers import as_image_list
 from skiqa._network import tiles
 from skiqa._network.build import random_state_of
@@ -110,6 +115,32 @@ def test_large_photos_among_threads(photos, monkeypatch):
     for room in (tiles, runners):
         monkeypatch.setattr(room, "TILED_ABOVE", photos[0].shape[0] * photos[0].shape[1])
     np.testing.assert_allclose(rows_of(photos, state, n_jobs=2), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_threads_decode_within_memory(photos, monkeypatch):
+    """Of photos that need all of it, no two are decoded at a time."""
+    files = []
+    for photo in photos * 3:
+        file = io.BytesIO()
+        Image.fromarray(photo).save(file, "PNG")
+        files.append(file.getvalue())
+    images, lock, at_a_time = as_image_list(files), threading.Lock(), [0, 0]
+    load = images.load
+
+    def noted(index, max_pixels=None):
+        with lock:
+            at_a_time[0] += 1
+            at_a_time[1] = max(at_a_time)
+        time.sleep(0.01)
+        with lock:
+            at_a_time[0] -= 1
+        return load(index, max_pixels)
+
+    monkeypatch.setattr(images, "load", noted)
+    extraction = Extraction(random_state_of(TINY, 0), (1.0,), "stages", "cpu", "auto")
+    monkeypatch.setattr(prefetch, "BYTES_IN_FLIGHT", 1)
+    assert len(list(extract(images, extraction, n_jobs=3, on_error="raise"))) == 9
+    assert at_a_time == [0, 1]
 
 
 def test_threads_stop_at_an_error_in_its_turn(photos):

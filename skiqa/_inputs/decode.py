@@ -129,10 +129,17 @@ def damage(image: AnyImage) -> str | None:
 
 def is_animated(image: AnyImage) -> bool:
     """Whether an encoded image holds several frames that are shown one after the other."""
-    with contextlib.suppress(Exception), _opened(image) as (_, opened):
+
+    def moves(opened: Image.Image | None) -> bool:
         # the frames of other formats are pages, or what a camera keeps beside a photo
-        moves = opened is not None and opened.format in ("AVIF", "GIF", "PNG", "WEBP")
-        return moves and bool(getattr(opened, "is_animated", False))
+        known = opened is not None and opened.format in ("AVIF", "GIF", "PNG", "WEBP")
+        return known and bool(getattr(opened, "is_animated", False))
+
+    with contextlib.suppress(Exception):
+        if isinstance(image, Image.Image) and image.format != "GIF":  # that would have to seek
+            return moves(image)
+        with _opened(image) as (_, opened):
+            return moves(opened)
     return False
 
 
