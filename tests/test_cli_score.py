@@ -365,7 +365,13 @@ def test_resume_with_other_scores_is_refused():
     _score(*how)
     about = json.loads(Path("s.csv.skiqa.json").read_text())
     digest = hashlib.sha256(b"1").hexdigest()
-    assert about == {"model": digest, "max_pixels": "the model's own", "skiqa": skiqa.__version__}
+    size, version = "the model's own", skiqa.__version__
+    assert about == {
+        "model": digest,
+        "max_pixels": size,
+        "damaged": "unreadable",
+        "skiqa": version,
+    }
     before = Path("s.csv").read_bytes()
 
     def refused(*options):

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.testing import assert_array_equal
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from skiqa._inputs.decode import damage, to_rgb
 from skiqa._inputs.images import ImageList
+from skiqa.cli import main
 from skiqa.exceptions import ImageError
 
 END = {"JPEG": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xaeB`\x82", "GIF": b"\0;"}
@@ -148,3 +150,21 @@ def test_database_photos_are_whole():
     if not paths:
         pytest.skip("SKIQA_DATA does not point to the databases")
     assert [damage(path) for path in paths] == [None] * len(paths)
+
+
+def test_the_command_line_scores_damaged_photos_where_asked(photo, tmp_path):
+    path = tmp_path / "a.jpg"
+    data = encode(photo, "JPEG", quality=90)
+    path.write_bytes(hurt(data, "zeroed", len(data) // 2, "JPEG"))
+    rows = {}
+    for options in ((), ("--allow-damaged",)):
+        done = CliRunner().invoke(main, ["score", str(path), "--csv", "-", *options])
+        rows[options] = done.stdout.splitlines()[1].split(",")
+        assert done.exit_code == (not options)
+    _, score, error, flags = rows[()]
+    assert (score, flags) == ("", "damaged")
+    assert "damaged" in error
+    _, score, error, flags = rows[("--allow-damaged",)]
+    assert np.isfinite(float(score))
+    assert error == ""
+    assert "damaged" in flags.split("; ")

@@ -37,17 +37,25 @@ if TYPE_CHECKING:
 __all__ = ["CsvRun", "about_scores", "is_replaceable", "locked"]
 
 # What two runs must have in common to write one file: key in the companion -> what it is called.
-_COMPARED = {"model": "model", "max_pixels": "viewing size", "skiqa": "version of skiqa"}
+_COMPARED = {
+    "model": "model",
+    "max_pixels": "viewing size",
+    "damaged": "way with damaged files",
+    "skiqa": "version of skiqa",
+}
 
 
-def about_scores(model: AnyPath | None, max_pixels: int | str | None) -> dict[str, str]:
+def about_scores(
+    model: AnyPath | None, max_pixels: int | str | None, allow_damaged: bool
+) -> dict[str, str]:
     """Return what decides the scores of a run: the digest of the model's file, the options."""
     if model is None:
         model = Path(__file__).parents[1] / "weights" / "default.skiqa"
     with open(model, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = "the model's own" if max_pixels is None else str(max_pixels)
-    return {"model": digest, "max_pixels": size, "skiqa": __version__}
+    damaged = "scored" if allow_damaged else "unreadable"
+    return {"model": digest, "max_pixels": size, "damaged": damaged, "skiqa": __version__}
 
 
 def is_replaceable(path: AnyPath) -> bool:

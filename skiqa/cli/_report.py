@@ -28,7 +28,13 @@ from skiqa.cli._files import (
     warnings_shown,
 )
 from skiqa.cli._page import Page
-from skiqa.cli._score import describe_scale, load_scorer, max_pixels_option, model_option
+from skiqa.cli._score import (
+    allow_damaged_option,
+    describe_scale,
+    load_scorer,
+    max_pixels_option,
+    model_option,
+)
 from skiqa.cli._stopping import exit_status, told_to_end
 from skiqa.exceptions import ImageError
 
@@ -55,6 +61,7 @@ GRID = (16, 16)
 @click.option("--no-maps", is_flag=True, help="Leave out the quality maps.")
 @recursive_option
 @jobs_option
+@allow_damaged_option
 @click.option(
     "--on-error",
     type=click.Choice(["nan", "raise"]),
@@ -74,6 +81,7 @@ def report(
     no_maps: bool,
     recursive: bool,
     jobs: int,
+    allow_damaged: bool,
     on_error: str,
     overwrite: bool,
 ) -> None:
@@ -101,7 +109,7 @@ def report(
         "made": f"skiqa {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
     }
     with warnings_shown(), told_to_end():
-        scorer = load_scorer(model, max_pixels)
+        scorer = load_scorer(model, max_pixels, allow_damaged)
         about["scale"] = describe_scale(model, scorer)
         try:
             status = _write_page(scorer, files, html, jobs, on_error, not no_maps, about)

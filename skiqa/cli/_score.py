@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from skiqa._types import Path as AnyPath
 
 __all__ = [
+    "allow_damaged_option",
     "describe_scale",
     "load_scorer",
     "max_pixels_option",
@@ -84,6 +85,13 @@ max_pixels_option = click.option(
 )
 
 
+allow_damaged_option = click.option(
+    "--allow-damaged",
+    is_flag=True,
+    help="Score damaged files as far as they decode, flagged; without it they are unreadable.",
+)
+
+
 def scores_of_files(model: Pipeline, files: Sequence[str], jobs: int) -> Iterator[Row]:
     """Yield a row for each file, in order."""
     from skiqa.persistence import iter_quality
@@ -98,8 +106,10 @@ def scores_of_files(model: Pipeline, files: Sequence[str], jobs: int) -> Iterato
                 yield Row(files[index], score, None, flags)
 
 
-def load_scorer(path: AnyPath | None, max_pixels: int | str | None = None) -> Pipeline:
-    """Load the model in a file, or the one that comes with skiqa, with a viewing size."""
+def load_scorer(
+    path: AnyPath | None, max_pixels: int | str | None = None, allow_damaged: bool = False
+) -> Pipeline:
+    """Load the model in a file, or the one that comes with skiqa, with options of commands."""
     from skiqa.persistence import load_model
 
     try:
@@ -108,6 +118,8 @@ def load_scorer(path: AnyPath | None, max_pixels: int | str | None = None) -> Pi
         raise Failure(f"cannot load the model {printable(path or '')}: {error}") from error
     if max_pixels is not None:
         model[0].set_params(max_pixels=None if max_pixels == "native" else max_pixels)
+    if allow_damaged:
+        model[0].set_params(allow_damaged=True)
     return model
 
 
@@ -141,6 +153,7 @@ def _parse_shard(context: click.Context, parameter: click.Parameter, value: str 
 @max_pixels_option
 @recursive_option
 @jobs_option
+@allow_damaged_option
 @click.option(
     "--on-error",
     type=click.Choice(["nan", "raise"]),
@@ -235,6 +248,12 @@ class _Scoring:
     max_pixels: int | str | None
     jobs: int
     on_error: str
+    allow_damaged: bool
+
+    def load(self) -> Pipeline | None:
+        """Load the model, if there is anything to score."""
+        how = (self.model, self.max_pixels, self.allow_damaged)
+        return load_scorer(*how) if self.files else None
 
 
 class _Ended(NamedTuple):
@@ -253,13 +272,13 @@ def _score_into_file(
     worst: Callable[[int], int] | None,
 ) -> _Ended:
     """Score into a CSV file that may hold scores already; show the worst of all, if asked to."""
-    about = about_scores(scoring.model, scoring.max_pixels)
+    about = about_scores(scoring.model, scoring.max_pixels, scoring.allow_damaged)
     with locked(path) as run:
         if resume:
             run.read(about)
         files = [file for file in scoring.files if file not in run.scored]
         # before the file is opened, and emptied
-        loaded = load_scorer(scoring.model, scoring.max_pixels) if files else None
+        loaded = scoring.load() if files else None
         note = describe_scale(scoring.model, loaded)
         shown = WorstFirst(_standard_output(False, False, note), worst) if worst else None
         with run.rows(about) as rows:
@@ -284,7 +303,7 @@ def _score_to_output(
 ) -> _Ended:
     """Score to the standard output, or to a pipe or device that `csv_path` names."""
     try:
-        loaded = load_scorer(scoring.model, scoring.max_pixels) if scoring.files else None
+        loaded = scoring.load()
     except KeyboardInterrupt:
         if as_json:  # a list also of nothing
             JsonOutput(sys.stdout.buffer).close()
