@@ -98,6 +98,24 @@ def test_bytes_behind_the_end_are_no_damage(photo):
     assert damage(data) is None
 
 
+def test_bytes_put_between_the_tables_of_a_jpeg(photo):
+    """Warnings about a header are not warnings about pixels to TurboJPEG."""
+    data = encode(photo, "JPEG")
+    tables = data.index(b"\xff\xc4")
+    with pytest.raises(ImageError, match="4 extraneous bytes before marker 0xc4"):
+        to_rgb(data[:tables] + b"four" + data[tables:])
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_bytes_put_into_a_webp(photo, lossless):
+    data = encode(photo, "WEBP", quality=85, lossless=lossless)
+    middle, rng = len(data) // 2, np.random.default_rng(0)
+    for length in (16, 64, 512):
+        with pytest.raises(ImageError, match="damaged"):
+            to_rgb(data[:middle] + rng.bytes(length) + data[middle:])
+    assert damage(data + bytes(512)) is None  # the rest of a disk's block
+
+
 def test_jpeg_of_a_kind_the_second_look_does_not_know(photo):
     """Sampling that TurboJPEG has no name for: 1 x 1, 2 x 1, 1 x 2."""
     data = bytearray(encode(photo.crop((0, 0, 16, 16)), "JPEG", subsampling="4:4:4"))

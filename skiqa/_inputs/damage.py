@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -62,18 +62,34 @@ def _jpeg(data: bytes) -> str | None:
             data, "GRAY", fastdct=True, min_height=1, min_width=1, min_factor=8, strict=strict
         )
 
+    def read_header(strict: bool) -> None:
+        simplejpeg.decode_jpeg_header(data, strict=strict)
+
     try:
         decode(strict=True)
     except ValueError as error:
-        try:
-            decode(strict=False)
-        except ValueError:  # a kind of JPEG that TurboJPEG does not know, and libjpeg does
-            return None
-        return str(error)
-    return None
+        # of a header `decode` is always strict
+        if _only_strictly(read_header) or _only_strictly(decode):
+            return str(error)
+    return None  # or a kind of JPEG that TurboJPEG does not know, and libjpeg does
+
+
+def _only_strictly(read: Callable[[bool], None]) -> bool:
+    """Whether it is for warnings alone that something cannot be read."""
+    try:
+        read(False)
+    except ValueError:
+        return False
+    try:
+        read(True)
+    except ValueError:
+        return True
+    return False
 
 
 def _arithmetic(data: bytes, format: str, height: int) -> str | None:
+    if format == "WEBP" and _goes_on(data):
+        return "there is data behind its end"
     shorter = without_last_bytes(data, format, height)
     if shorter is None:
         return None
@@ -85,6 +101,15 @@ def _arithmetic(data: bytes, format: str, height: int) -> str | None:
     except Exception:  # as it should be
         return None
     return "its decoder did not need the last of its data"
+
+
+def _goes_on(data: bytes) -> bool:
+    """Whether a WebP is longer than it says, which it should not be, by more than padding.
+
+    Then bytes were put in; its end is what the decoder needs no more.
+    """
+    end = 8 + int.from_bytes(data[4:8], "little")
+    return bool(data[end:].strip(b"\0\r\n "))
 
 
 def _png(file: BinaryIO) -> str | None:
