@@ -52,6 +52,7 @@ search = GridSearchCV(
     scoring=srocc_scorer,
     cv=GroupKFold(2),
     n_jobs=2,
+    refit=False,  # the best is named here, and not used
 )
 
 

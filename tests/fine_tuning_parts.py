@@ -1,7 +1,6 @@
 """What the tests of fine-tuning share: a small network, random windows, a few rated crops."""
 
 import numpy as np
-from conftest import CPU
 from PIL import Image
 from sklearn.frozen import FrozenEstimator
 

@@ -3,7 +3,6 @@
 import math
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ready_python
 from click.testing import CliRunner
 from conftest import TINY
 from PIL import Image
@@ -68,14 +68,13 @@ def test_killed_goes_on_to_the_same_weights():
     command = ["photos", "--epochs", "4", *OPTIONS]
     _pretrain(*command, "--out", "whole.skiqa")
     killed = [*command, "--out", "killed.skiqa"]
-    process = subprocess.Popen([sys.executable, "-m", "skiqa", "pretrain", *killed])
+    process = ready_python.start("-m", "skiqa", "pretrain", *killed)
     deadline = time.monotonic() + 120
     while not list(Path(".").glob("killed.skiqa.training/*/step-*.pt")):
-        assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
-    process.wait()
+    process.kill()
+    process.communicate()
     if not Path("killed.skiqa").exists():  # unless it was done before the signal came
         assert re.search("going on from step|went on from the last step", _pretrain(*killed))
     whole = _network("whole.skiqa")

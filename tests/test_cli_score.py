@@ -617,7 +617,9 @@ def _score_in_process(*options):
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
 def test_told_to_end_closes_the_list(folder, how, n_before):
     Path("photos/0-slow.jpg" if n_before == 0 else "photos/c-slow.jpg").write_bytes(b"x")
+    before = signal.signal(how, signal.SIG_DFL)  # under nohup it is ignored, and so by children
     process = _start("photos", "--json")
+    signal.signal(how, before)
     shown = process.stdout.read(1)
     while shown.count(b"}") < n_before:
         shown += process.stdout.read(1)

@@ -2,11 +2,10 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import ready_python
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -22,12 +21,22 @@ def show(*args, **options):
     Gcf.destroy_all()
 """
 
-# Python imports a module of this name at its start, in the examples and in what they start.
+# Run before an example, and, as the module that Python imports at its start, in what that starts.
 NO_NETWORK = """
 import socket
 def refuse(self, address):
     raise RuntimeError(f"an example must run offline, but asks for {address}")
 socket.socket.connect = socket.socket.connect_ex = refuse
+"""
+EXAMPLE = """
+import runpy, sys, warnings
+import matplotlib
+warnings.filterwarnings("error", category=UserWarning)
+example, start = sys.argv[1:]
+del sys.argv[1:]
+sys.path.insert(0, start)
+matplotlib.use("module://drawn")
+runpy.run_path(example, run_name="__main__")
 """
 
 
@@ -39,19 +48,12 @@ def _run(name, folder):
     (start / "sitecustomize.py").write_text(NO_NETWORK)
     (start / "drawn.py").write_text(DRAWN)
     environment = os.environ | {
-        "MPLBACKEND": "module://drawn",
         "PYTHONPATH": str(start),
         "PYTHONWARNINGS": "error::UserWarning",
         "PYTHONIOENCODING": "utf-8",
     }
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / name],
-        cwd=work,
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=240,
-    )
+    code = NO_NETWORK + EXAMPLE
+    done = ready_python.run("-c", code, EXAMPLES / name, start, cwd=work, env=environment)
     assert done.returncode == 0, done.stderr
     assert not list(work.iterdir()), "it leaves files behind"
     assert done.stderr.count("drawn\n") >= 1, "it shows no picture"

@@ -1,7 +1,7 @@
 """Linear heads: a ridge within datasets, and ridges that have not seen an image."""
 
 import numpy as np
-from fine_tuning_parts import CPU
+from conftest import CPU
 from sklearn.linear_model import Ridge
 
 from skiqa._fine_tuning.data import TrainingSet

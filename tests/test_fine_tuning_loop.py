@@ -3,12 +3,11 @@
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import textwrap
 
 import numpy as np
 import pytest
+import ready_python
 import torch
 from fine_tuning_parts import rated_crops, tiny
 
@@ -118,13 +117,12 @@ def test_goes_on_bit_for_bit_after_kill_9(rated, tmp_path):
         tests=os.path.dirname(__file__), data=str(tmp_path / "data"), folder=str(folder)
     )
     env = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-c", script]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
-    with process:
-        for line in process.stdout:
-            if line.startswith("step 3"):
-                process.send_signal(signal.SIGKILL)
-                break
+    process = ready_python.start("-c", script, env=env)
+    for line in process.stdout:
+        if line.startswith("step 3"):
+            process.kill()
+            break
+    process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert list(folder.glob("*/step-*.pt"))
     steps, step_on = [], FineTuner.step_on

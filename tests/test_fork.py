@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import ready_python
 
 from skiqa._fork import ForkSafeLock
 
@@ -28,10 +29,13 @@ def check(expected=None):
 """
 
 
+# two threads each, whatever the machine: with one there is nothing that a fork could lose
+TWO_THREADS = os.environ | {"OMP_NUM_THREADS": "2"}
+
+
 def run(code):
-    # two threads each, whatever the machine: with one there is nothing that a fork could lose
-    env = os.environ | {"OMP_NUM_THREADS": "2"}
-    subprocess.run([sys.executable, "-c", START + code], check=True, timeout=100, env=env)
+    command = [sys.executable, "-c", START + code]
+    subprocess.run(command, check=True, timeout=100, env=TWO_THREADS)
 
 
 def test_after_loading():
@@ -39,15 +43,15 @@ def test_after_loading():
 
 
 def test_after_scoring_in_pytorch():
-    run(
-        """
+    code = """
 model.set_params(contrastivequalityencoder__precision="bfloat16")
 expected = model.predict(photos)
 import torch
 assert torch.get_num_threads() == 2
 check(expected)
 """
-    )
+    done = ready_python.run("-c", START + code, env=TWO_THREADS)
+    assert done.returncode == 0, done.stderr
 
 
 def test_while_another_thread_builds_a_network():

@@ -12,8 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 import skiqa
 from skiqa import ContrastiveQualityEncoder
-from skiqa._features.standardise import finisher
 from skiqa._features import runners
+from skiqa._features.standardise import finisher
 from skiqa._features.width import row_width
 from skiqa._inputs.resizing import pad_for_network
 from skiqa._network import tiles

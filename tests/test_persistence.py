@@ -4,8 +4,6 @@ import os
 import pathlib
 import pickle
 import pickletools
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pkgutil import resolve_name
@@ -13,6 +11,7 @@ from pkgutil import resolve_name
 import joblib
 import numpy as np
 import pytest
+import ready_python
 import torch
 from conftest import TINY
 from sklearn.base import BaseEstimator, clone
@@ -165,9 +164,10 @@ def test_made_for_cuda_scores_without(model, crops, scores, tmp_path):
     moved[0].set_params(device="cuda")
     joblib.dump(moved, tmp_path / "model.joblib")
     np.save(tmp_path / "images.npy", np.stack(crops))
-    command = [sys.executable, "-c", CLEAN, tmp_path / "model.joblib", tmp_path / "images.npy"]
+    program = ["-c", CLEAN, tmp_path / "model.joblib", tmp_path / "images.npy"]
     env = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, check=True)
+    done = ready_python.run(*program, env=env)
+    assert done.returncode == 0, done.stderr
     found, messages = json.loads(done.stdout)
     assert len(messages) == 1
     assert "device='cuda' was asked for" in messages[0]

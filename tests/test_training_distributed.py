@@ -1,11 +1,11 @@
 """Two processes on one machine (gloo) against one with the same global batch."""
 
 import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+import ready_python
 import torch
 from conftest import TINY
 from sklearn.datasets import load_sample_images
@@ -139,11 +139,8 @@ def folder(tmp_path_factory):
     children = []
     for number in range(2):  # as torchrun starts them
         environment = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "RANK": str(number)}
-        command, options = [sys.executable, __file__, folder], {"stderr": subprocess.PIPE}
-        children.append(
-            subprocess.Popen(command, env=os.environ | environment, text=True, **options)
-        )
-    errors = [process.communicate(timeout=280)[1] for process in children]
+        children.append(ready_python.start(__file__, folder, env=os.environ | environment))
+    errors = [process.communicate()[1] for process in children]
     assert [process.returncode for process in children] == [0, 0], errors
     return folder
 

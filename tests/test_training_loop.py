@@ -1,12 +1,10 @@
 import math
-import os
 import pickle
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import ready_python
 import torch
 from conftest import TINY
 from sklearn.datasets import load_sample_images
@@ -72,7 +70,7 @@ def test_rates_reach_the_optimiser(crops):
 def test_a_new_projector_learns_as_from_scratch(crops, monkeypatch):
     plans = []
     note = lambda trainer, *_, **__: plans.append(trainer.plan)  # noqa: E731
-    monkeypatch.setattr("skiqa._encoder.train", note)
+    monkeypatch.setattr("skiqa._training.loop.train", note)
     for weights in ("default", None):
         backbone = None if weights else TINY
         encoder = ContrastiveQualityEncoder(backbone, weights=weights, batch_size=4, view_size=64)
@@ -220,14 +218,14 @@ def one_thread():
 def test_killed_and_resumed_is_bit_equal(crops, tmp_path, monkeypatch):
     np.save(tmp_path / "images.npy", np.stack(crops))
     runs = tmp_path / "runs"
-    command = [sys.executable, "-c", CHILD, tmp_path / "images.npy", runs]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
-        for line in child.stdout:
-            if int(line) == 4:  # of 6, two in each epoch
-                child.kill()
-                break
+    child = ready_python.start("-c", CHILD, tmp_path / "images.npy", runs)
+    for line in child.stdout:
+        if int(line) == 4:  # of 6, two in each epoch
+            child.kill()
+            break
+    _, errors = child.communicate()
     assert child.returncode != 0
+    assert not errors
     assert len(list(runs.glob("*/step-*.pt"))) == 2
 
     steps, step_on = [], Trainer.step_on
