@@ -64,7 +64,9 @@ def test_an_engine_that_differs_is_not_used(no_engines, caplog, monkeypatch):
 
 def test_one_engine_for_each_network_and_pooling(no_engines):
     state = random_state_of(TINY, 0)
-    assert live_engines(state, "stages") is live_engines(state, "stages")
+    engines = live_engines(state, "stages")
+    assert live_engines(state, "stages") is engines
+    assert live_engines(replace(state, center=np.zeros((1, 2, 800))), "stages") is engines
     assert live_engines(state, "avg")[0] is not live_engines(state, "stages")[0]
     several = replace(state, networks=[*state.networks, *random_state_of(TINY, 1).networks])
     one, two, beside = live_engines(replace(several, content=state), "avg")

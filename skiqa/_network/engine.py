@@ -21,8 +21,8 @@ TILED_ABOVE = 4_000_000  # pixels; up to here a photo runs whole
 # Memory is kept from photo to photo, which halves the time; that of a larger one is given back.
 KEPT_PIXELS = 1_000_000
 
-# (digest of a state, pooling) -> an engine for each of its networks, None for one that only PyTorch
-# runs as it should. Two entries, as for live networks. Never on the estimator, which must pickle.
+# (digest of networks, pooling) -> an engine for each network, None for one that only PyTorch runs
+# as it should. Two entries, as for live networks. Never on the estimator, which must pickle.
 CACHE: OrderedDict[tuple[str, str], list[Engine | None]] = OrderedDict()
 CACHE_SIZE = 2
 _LOCK = ForkSafeLock()
@@ -84,7 +84,7 @@ def live_engines(state: EncoderState, pooling: str) -> list[Engine | None]:
 
     Those of the content beside it come last.
     """
-    key = (state.digest, pooling)
+    key = (state.networks_digest, pooling)
     with _LOCK:
         if key not in CACHE:
             CACHE[key] = [engine for part in state.parts() for engine in _engines(part, pooling)]

@@ -15,7 +15,7 @@ from skiqa._network.stages import Stages
 from skiqa._network.state import EncoderState
 from skiqa._types import Pixels
 
-# (digest of a state, device, dtype) -> its networks. Two entries, because a process rarely scores
+# (digest of networks, device, dtype) -> the networks. Two entries, because a process rarely scores
 # with more than two models and each holds the whole network. Never on the estimator, which must
 # pickle without torch.
 CACHE: OrderedDict[tuple[str, str, torch.dtype], list[Stages]] = OrderedDict()
@@ -25,7 +25,7 @@ _LOCK = ForkSafeLock()
 
 def live_networks(state: EncoderState, device: torch.device, dtype: torch.dtype) -> list[Stages]:
     """Return the networks of a state in evaluation mode on a device, from the cache if there."""
-    key = (state.digest, str(device), dtype)
+    key = (state.networks_digest, str(device), dtype)
     with _LOCK:
         if key in CACHE:
             CACHE.move_to_end(key)

@@ -86,6 +86,8 @@ class EncoderState:
     digest : str
         A hash of everything that changes a feature of an image as the network sees it: of neither
         the head nor the viewing size.
+    networks_digest : str
+        A hash of what the networks alone make of an image, before it is standardised.
     """
 
     backbone: str
@@ -140,13 +142,22 @@ class EncoderState:
         """Return this state and, if there is one, that of the content beside it."""
         return (self,) if self.content is None else (self, self.content)
 
-    @cached_property
+    @property
     def digest(self) -> str:
+        return self._digests[0]
+
+    @property
+    def networks_digest(self) -> str:
+        return self._digests[1]
+
+    @cached_property
+    def _digests(self) -> tuple[str, str]:
         h = hashlib.sha256(repr((self.backbone, self.mean, self.std)).encode())
         for arrays in self.networks:
             h.update(b"network")
             for name in sorted(arrays):
                 _hash_array(h, name, arrays[name])
+        alone = h.copy()
         for name, constants in (("center", self.center), ("scale", self.scale)):
             if constants is not None:
                 _hash_array(h, name, constants)
@@ -155,7 +166,8 @@ class EncoderState:
             h.update(b"not normed")
         if self.content is not None:
             h.update(b"content" + self.content.digest.encode())
-        return h.hexdigest()
+            alone.update(b"content" + self.content.networks_digest.encode())
+        return h.hexdigest(), alone.hexdigest()
 
     def __repr__(self) -> str:
         millions = sum(a.size for a in self.networks[0].values()) / 1e6
