@@ -29,7 +29,7 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.pipeline import make_pipeline
 
 import skiqa
-from skiqa import ContrastiveQualityEncoder
+from skiqa import ContrastiveQualityEncoder, OrderedRidge
 from skiqa._features.constants import standardising_constants
 from skiqa._features.flags import unlike_above
 from skiqa._inputs.containers import as_image_list
@@ -117,25 +117,6 @@ def steps_down(encoder):
         for k in range(len(ORDERED))
     ]
     return np.stack([chain[:, :-1] - chain[:, 1:] for chain in chains])
-
-
-def ordered_ridge(X, y, steps, weight=10.0, margin=4.0):
-    """Return a ridge whose scores fall by a margin at every step of strength, where it can.
-
-    Minimises |y - Xw - b|^2 + |w|^2 + weight sum_s max(0, margin - steps_s w)^2. A squared hinge:
-    a ridge with rows for the violated steps, solved again until the same steps are violated.
-    """
-    steps = steps.reshape(-1, X.shape[1])
-    mean, level, violated = X.mean(axis=0), y.mean(), np.ones(len(steps), dtype=bool)
-    for _ in range(50):
-        rows = np.vstack([X - mean, np.sqrt(weight) * steps[violated]])
-        targets = np.append(y - level, np.full(violated.sum(), np.sqrt(weight) * margin))
-        ridge = Ridge(fit_intercept=False).fit(rows, targets)
-        before, violated = violated, steps @ ridge.coef_ < margin
-        if (before == violated).all():
-            break
-    ridge.intercept_ = level - mean @ ridge.coef_
-    return ridge
 
 
 def trained_state(args, work, photos, name, **parameters):
@@ -249,15 +230,21 @@ def main():
     steps = steps_down(as_encoder(state, cache_dir=work / "cache"))
     held = np.arange(steps.shape[1]) % 4 == 0  # photos that tell whether the order is learned
     train_X, train_y = features[best][~val], 100 * mos[~val]
+
+    def ordered(X, y, steps):  # a step costs 4 points, where that can be had
+        steps = steps.reshape(-1, X.shape[1])
+        pairs = steps, np.zeros_like(steps)
+        return OrderedRidge(margin=4 / np.std(y)).fit(X, y, pairs=pairs)
+
     for name, ridge in (
         ("plain Ridge()", Ridge().fit(train_X, train_y)),
-        ("ordered ridge", ordered_ridge(train_X, train_y, steps[:, ~held])),
+        ("ordered ridge", ordered(train_X, train_y, steps[:, ~held])),
     ):
         share = (steps[:, held] @ ridge.coef_ > 0).mean(axis=(1, 2))
         each = ", ".join(f"{kind} {s:.3f}" for kind, s in zip(ORDERED, share, strict=True))
         p = ridge.predict(features[best][val])
         print(f"{name}: val SROCC {srocc_score(y, p):.4f}, steps in order on unseen photos: {each}")
-    ridge = ordered_ridge(features[best], 100 * mos, steps)
+    ridge = ordered(features[best], 100 * mos, steps)
     ridge.card_ = {
         "name": "skiqa default",
         "ratings": f"{len(mos):,} photos of BIQ2021's training split",

@@ -35,6 +35,7 @@ from skiqa._network.weight_files import (
     tensors_to_state,
     write_file,
 )
+from skiqa._ordered_ridge import OrderedRidge
 from skiqa._ridge import fitted_ridge
 from skiqa._types import Arrays
 from skiqa.exceptions import ImageError
@@ -128,8 +129,9 @@ def save(model: BaseEstimator, path: _types.Path, *, half: bool = False) -> None
     ----------
     model : estimator
         A fitted :class:`~skiqa.ContrastiveQualityEncoder`, or a Pipeline of one and a Ridge, goes
-        into a safetensors file (``.skiqa``). Any other scikit-learn model with a ``.skops`` path
-        goes into a skops file.
+        into a safetensors file (``.skiqa``); so does one with an :class:`~skiqa.OrderedRidge`,
+        which is read as a Ridge of its coefficients. Any other scikit-learn model with a ``.skops``
+        path goes into a skops file.
     path : str or path
         Where to. The file appears whole or not at all.
     half : bool, default=False
@@ -174,16 +176,20 @@ def save(model: BaseEstimator, path: _types.Path, *, half: bool = False) -> None
     write_file(path, tensors, header)
 
 
-def _split(model: BaseEstimator) -> tuple[ContrastiveQualityEncoder, Ridge | None]:
+def _split(
+    model: BaseEstimator,
+) -> tuple[ContrastiveQualityEncoder, Ridge | OrderedRidge | None]:
     """Return (encoder, ridge or None) of a model that fits a safetensors file."""
     if isinstance(model, ContrastiveQualityEncoder):
         return model, None
     if isinstance(model, Pipeline) and len(model) == 2:
         encoder, regressor = model[0], model[1]
-        if isinstance(encoder, ContrastiveQualityEncoder) and isinstance(regressor, Ridge):
+        linear = isinstance(regressor, Ridge | OrderedRidge)
+        if isinstance(encoder, ContrastiveQualityEncoder) and linear:
             return encoder, regressor
     raise TypeError(
-        "A .skiqa file holds an encoder, or a Pipeline of a ContrastiveQualityEncoder and a Ridge; "
+        "A .skiqa file holds an encoder, or a Pipeline of a ContrastiveQualityEncoder and a Ridge "
+        "or OrderedRidge; "
         f"this is {model!r}. Save it with a path that ends in .skops."
     )
 
