@@ -33,6 +33,13 @@ def fitted(crops):
     return tiny().fit(crops)
 
 
+def with_state(fitted, **parameters):
+    """As if `parameters` had been set after `fit`; the fitted one stays as it is."""
+    encoder = clone(fitted).set_params(**parameters)
+    encoder.__dict__.update({k: v for k, v in vars(fitted).items() if k.endswith("_")})
+    return encoder
+
+
 @pytest.fixture(scope="module")
 def features(fitted, crops):
     return fitted.transform(crops)
@@ -75,15 +82,13 @@ def test_feature_names_and_pandas(fitted, crops, features):
     names = fitted.get_feature_names_out()
     assert len(names) == features.shape[1] == 1600
     assert names[0] == "contrastivequalityencoder0"
-    table = tiny().set_output(transform="pandas").fit(crops).transform(crops)
+    table = with_state(fitted).set_output(transform="pandas").transform(crops)
     assert list(table.columns) == list(names)
     np.testing.assert_array_equal(table.to_numpy(), features)
 
 
 def test_features_follow_parameters_changed_after_fit(crops, fitted, features):
-    encoder = clone(fitted).set_params(epochs=1).fit(crops)
-    encoder.set_params(scales=(1.0,))
-    narrow = encoder.transform(crops)
+    narrow = with_state(fitted, scales=(1.0,)).transform(crops)
     assert narrow.shape == (8, 800)
     # constants of the full scale stay with it; only sqrt(n_features) changes
     np.testing.assert_allclose(narrow / np.sqrt(2), features[:, :800], rtol=1e-5, atol=1e-6)
@@ -128,7 +133,7 @@ def test_missing_weights_file(crops):
         ContrastiveQualityEncoder(weights="no.skiqa").fit(crops)
 
 
-def test_authentic_is_checked(crops):
+def test_authentic_is_checked(crops, fitted):
     for wrong in ([True], np.full(8, 2), ["yes"] * 8):
         for epochs in (0, 1):
             with pytest.raises(ValueError, match="authentic"):
@@ -136,7 +141,7 @@ def test_authentic_is_checked(crops):
                     **({} if epochs else {"weights": "default", "backbone": None})
                 ).fit(crops, authentic=wrong)
     marked = tiny().fit(crops, authentic=[True] * 4 + [False] * 4)
-    assert marked.state_.digest != tiny().fit(crops).state_.digest
+    assert marked.state_.digest != fitted.state_.digest
 
 
 def test_random_features_warn_and_zero_epochs_open_nothing():
@@ -161,8 +166,7 @@ def test_rows_keep_their_order_and_depend_on_nothing_else(fitted, crops, feature
         np.testing.assert_array_equal(fitted.transform([crops[i]])[0], features[i])
     shuffled = np.random.default_rng(0).permutation(8)
     mixed = [crops[i] for i in shuffled] + [np.zeros((3, 200), np.uint8)]
-    encoder = clone(fitted).set_params(n_jobs=2)
-    encoder.__dict__.update(state_=fitted.state_)
+    encoder = with_state(fitted, n_jobs=2)
     np.testing.assert_array_equal(encoder.transform(mixed)[:8], features[shuffled])
 
 
@@ -173,15 +177,15 @@ def test_training_standardises(features):
     np.testing.assert_allclose(deviations[deviations > 0.5], 1, atol=1e-3)
 
 
-def test_average_pooling_is_normalised(crops):
-    features = tiny(pooling="avg").fit(crops).transform(crops)
+def test_average_pooling_is_normalised(crops, fitted):
+    features = with_state(fitted, pooling="avg").transform(crops)
     norms = np.linalg.norm(features.reshape(8, 2, -1), axis=2)
     np.testing.assert_allclose(norms, 1, rtol=1e-5)
 
 
-def test_keep_start_stands_beside(crops):
+def test_keep_start_stands_beside(crops, fitted):
     both = tiny(pooling="avg", keep_start=True).fit(crops)
-    alone = tiny(pooling="avg").fit(crops)
+    alone = with_state(fitted, pooling="avg")
     with pytest.warns(UserWarning, match="random features"):
         start = tiny(pooling="avg", epochs=0).fit(crops)
     np.testing.assert_array_equal(
@@ -208,7 +212,7 @@ def test_content_stands_beside(crops, fitted, content_file, pooling, tmp_path):
     options = {"pooling": pooling, "cache_dir": tmp_path / "cache"}
     both = tiny(content_backbone=content_file, **options).fit(crops)
     content = ContrastiveQualityEncoder(weights=content_file, pooling=pooling).fit(crops)
-    quality = clone(fitted).set_params(pooling=pooling).fit(crops)
+    quality = with_state(fitted, pooling=pooling)
     parts = [quality.transform(crops), content.transform(crops)]
     assert parts[0].shape[1] != parts[1].shape[1]
     weight = np.float32(0.5**0.5 if pooling == "stages" else 1)  # a row's norm stays about one
@@ -301,8 +305,7 @@ def test_unreadable_images(fitted, crops, features, tmp_path):
     X = [crops[0], str(broken), crops[2]]
     with pytest.raises(ImageError, match=r"X\[1\].*broken\.png.*remove it"):
         fitted.transform(X)
-    encoder = clone(fitted).set_params(on_error="nan")
-    encoder.state_ = fitted.state_
+    encoder = with_state(fitted, on_error="nan")
     rows = encoder.transform(X)
     assert np.isnan(rows[1]).all()
     np.testing.assert_array_equal(rows[[0, 2]], features[[0, 2]])
@@ -328,18 +331,12 @@ def opened(monkeypatch):
     return indices
 
 
-def cached(fitted, folder, **parameters):
-    encoder = clone(fitted).set_params(cache_dir=folder, **parameters)
-    encoder.state_ = fitted.state_
-    return encoder
-
-
 def test_cache_opens_an_image_once(fitted, crops, features, tmp_path, opened):
     files = []
     for i, crop in enumerate(crops):
         files.append(str(tmp_path / f"{i}.png"))
         Image.fromarray(crop).save(files[-1])
-    encoder = cached(fitted, tmp_path / "cache")
+    encoder = with_state(fitted, cache_dir=tmp_path / "cache")
     np.testing.assert_array_equal(encoder.transform(files[:5]), features[:5])
     assert sorted(opened) == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(encoder.transform(files), features)
@@ -351,18 +348,17 @@ def test_cache_opens_an_image_once(fitted, crops, features, tmp_path, opened):
 
 def test_cache_knows_what_changes_a_feature(fitted, crops, tmp_path, opened):
     X = [png(crop) for crop in crops[:2]]
-    cached(fitted, tmp_path).transform(X)
+    with_state(fitted, cache_dir=tmp_path).transform(X)
     other = tiny(random_state=1).fit(crops)
     del opened[:]
     variants = [
-        cached(fitted, tmp_path, scales=(1.0,)),
-        cached(fitted, tmp_path, pooling="avg"),
-        cached(fitted, tmp_path, precision="bfloat16"),
-        cached(other, tmp_path),
+        with_state(fitted, cache_dir=tmp_path, scales=(1.0,)),
+        with_state(fitted, cache_dir=tmp_path, pooling="avg"),
+        with_state(fitted, cache_dir=tmp_path, precision="bfloat16"),
+        with_state(other, cache_dir=tmp_path),
     ]
     for number, encoder in enumerate(variants, start=1):
-        plain = clone(encoder).set_params(cache_dir=None)
-        plain.state_ = encoder.state_
+        plain = with_state(encoder, cache_dir=None)
         first = encoder.transform(X)
         assert len(opened) == 2
         np.testing.assert_array_equal(encoder.transform(X), first)
@@ -374,9 +370,9 @@ def test_cache_knows_what_changes_a_feature(fitted, crops, tmp_path, opened):
 def test_cache_keeps_what_came_before_an_error(fitted, crops, tmp_path, opened):
     X = [png(crops[0]), png(crops[1]), b"no image", png(crops[2])]
     with pytest.raises(ImageError, match=r"X\[2\]"):
-        cached(fitted, tmp_path).transform(X)
+        with_state(fitted, cache_dir=tmp_path).transform(X)
     del opened[:]
-    rows = cached(fitted, tmp_path, on_error="nan").transform(X)
+    rows = with_state(fitted, cache_dir=tmp_path, on_error="nan").transform(X)
     assert sorted(opened) == [2, 3]
     assert np.isnan(rows).all(axis=1).tolist() == [False, False, True, False]
 
@@ -487,15 +483,13 @@ def test_partial_fit_goes_on_from_fit(crops):
     encoder.partial_fit(crops[:4])
     assert encoder.n_iter_ == 2
     assert encoder.state_.digest != before.digest
-    again = tiny().fit(crops)
-    assert again.n_iter_ == 1
-    assert again.fit(crops).state_.digest == before.digest  # fit starts anew
+    encoder.fit(crops)  # starts anew
+    assert encoder.n_iter_ == 1
+    assert encoder.state_.digest == before.digest
 
 
-def test_projector_of_another_width_starts_anew(crops, tmp_path):
-    from skiqa.persistence import save
-
-    save(tiny().fit(crops), tmp_path / "tiny.skiqa")
+def test_projector_of_another_width_starts_anew(fitted, crops, tmp_path):
+    save(fitted, tmp_path / "tiny.skiqa")
     encoder = tiny(
         weights=tmp_path / "tiny.skiqa", objective=Contrique(projection_dim=16)
     ).set_params(backbone=None)

@@ -81,7 +81,7 @@ def test_training_that_only_harms_leaves_the_start(rated):
         ("test_efficientnet", {"ranking": 1.0, "semantic_noise": 1.0}),
         ("test_efficientnet", {"window_size": 48, "start_penalty": 1.0}),
         ("test_efficientnet", {"maps_dir": "maps"}),
-        ("test_vit", {"trained_last_stages": None}),
+        ("test_vit", {"trained_last_stages": None, "epochs": 1}),
     ],
 )
 def test_same_seed_same_scores_and_pickles(rated, backbone, parameters, tmp_path, monkeypatch):
