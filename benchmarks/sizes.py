@@ -1,6 +1,7 @@
 """What a viewing size does to scores: the same picture at many sizes, rows cut off, rated photos.
 
     python benchmarks/sizes.py --photos large/*.jpg                 # ladder, cuts, frames, decoding
+    python benchmarks/sizes.py --photos large/*.jpg --cut-at 12e6 3e6 1e6 0.27e6
     python benchmarks/sizes.py --biq biq2021 --clive ChallengeDB_release     # rated photos
 
 For each viewing size (``--max-pixels``, "native" among them) one row of a Markdown table. Of
@@ -17,9 +18,11 @@ frame      change by a white frame of 5 % of each side, letterbox by black bars 
 
 Mean and most over the photos. With ``--order N``, of N photos at 3 megapixels, degraded at that
 size at levels 0 to 5: the share of pairs of levels that scores put in order, and the points lost at
-level 5, means over operators. Of rated photos the SROCC: of a ridge on the bundled features of
-3,200 photos of BIQ2021, on its 800 val photos; of the bundled scorer, on all 1,162 photos of CLIVE,
-none of which it has seen.
+level 5, means over operators. With ``--cut-at`` only the two columns about cuts, at the first
+viewing size, of photos with so many pixels.
+
+Of rated photos the SROCC: of a ridge on the bundled features of 3,200 photos of BIQ2021, on its 800
+val photos; of the bundled scorer, on all 1,162 photos of CLIVE, none of which it has seen.
 """
 
 from __future__ import annotations
@@ -77,9 +80,9 @@ def ladder(photo: Image.Image, predict: Scorer) -> float:
     return float(np.ptp(predict(copies)))
 
 
-def cuts(photo: Image.Image, predict: Scorer, *, first: bool) -> float:
+def cuts(photo: Image.Image, predict: Scorer, *, first: bool, n_pixels: float = 0.27e6) -> float:
     """Return the largest change of a score by rows or columns that are cut off."""
-    pixels = np.asarray(at_pixels(photo, 0.27e6))
+    pixels = np.asarray(at_pixels(photo, n_pixels))
     height, width = pixels.shape[:2]
     parts = [
         part
@@ -122,6 +125,17 @@ def measure_photos(files: Sequence[str], predict: Scorer) -> list[str]:
     return [*cells[:4], *(f"{mean:+.1f}" for mean in signed[4:])]
 
 
+def measure_cuts(files: Sequence[str], predict: Scorer, n_pixels: float) -> list[str]:
+    """Return the cells about cuts of photos brought to so many pixels."""
+    columns: list[list[float]] = []
+    for file in files:
+        with Image.open(file) as opened:
+            photo = opened.convert("RGB")
+        columns.append([cuts(photo, predict, first=f, n_pixels=n_pixels) for f in (False, True)])
+    values = np.array(columns)
+    return [f"{a:.2f} / {b:.2f}" for a, b in zip(values.mean(0), values.max(0), strict=True)]
+
+
 def measure_order(files: Sequence[str], predict: Scorer) -> list[str]:
     """Return how well the levels of degradations at full size are put in order."""
     ordered, lost = [], []
@@ -154,11 +168,19 @@ def measure_rated(biq: Path | None, clive: Path | None, model: Pipeline) -> list
     return [f"{cell:.4f}" for cell in cells]
 
 
+def model_at(max_pixels: str) -> Pipeline:
+    """Return the bundled scorer with a viewing size."""
+    model = skiqa.load_model()
+    model[0].set_params(max_pixels=None if max_pixels == "native" else int(max_pixels), n_jobs=-1)
+    return model
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--photos", nargs="*", default=[])
+    parser.add_argument("--cut-at", nargs="*", type=float, default=[], metavar="PIXELS")
     parser.add_argument("--order", type=int, default=0, metavar="N")
     parser.add_argument("--biq", type=Path)
     parser.add_argument("--clive", type=Path)
@@ -167,9 +189,14 @@ def main() -> None:
     )
     args = parser.parse_args()
     rows = []
+    if args.cut_at:
+        model = model_at(args.max_pixels[0])
+        for n_pixels in args.cut_at:
+            rows.append([f"{n_pixels:g}", *measure_cuts(args.photos, model.predict, n_pixels)])
+        print(markdown_table(["pixels", "cut", "cut first"], rows))
+        return
     for text in args.max_pixels:
-        model = skiqa.load_model()
-        model[0].set_params(max_pixels=None if text == "native" else int(text), n_jobs=-1)
+        model = model_at(text)
         cells = measure_photos(args.photos, model.predict) if args.photos and not args.order else []
         cells += measure_order(args.photos[: args.order], model.predict) if args.order else []
         rows.append([text, *cells, *measure_rated(args.biq, args.clive, model)])
