@@ -208,7 +208,7 @@ def enter(browser, selector, value, event):
     browser.execute_script(script, selector, value, event)
 
 
-def test_order_and_filters(browser):
+def test_order_and_filters(browser, folder):
     wait_for(lambda: len(shown(browser)) == 9)
     scores = shown(browser)
     assert scores == sorted(scores)
@@ -225,6 +225,10 @@ def test_order_and_filters(browser):
     assert browser.find_element("id", "count").text == "1 of 9 photos"
     browser.find_element("css selector", "button[type=reset]").click()
     wait_for(lambda: shown(browser) == scores)
+    n_flagged = sum("flags" in photo for photo in data(folder / "page.html")[0])
+    for choice, n in (("any", n_flagged), ("no", 9 - n_flagged), ("all", 9)):
+        enter(browser, "#flag", choice, "change")
+        assert len(shown(browser)) == n
     assert "2 files without a score" in browser.page_source
 
 
