@@ -16,7 +16,7 @@ import skiqa
 from skiqa.inspection import DegradationResponseDisplay
 
 photos = [
-    photo[120:312, left : left + 192] for photo in load_sample_images().images for left in (60, 320)
+    photo[120:248, left : left + 128] for photo in load_sample_images().images for left in (60, 320)
 ]
 
 # %%
