@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import types
+import warnings
 from functools import cache
 
 IMPORTED = [  # not ONNX Runtime, which starts a thread
@@ -137,6 +138,8 @@ if __name__ == "__main__":
     for module in IMPORTED:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+    # OpenBLAS's threads, which it stops and starts itself around a fork
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     gc.freeze()  # the forks share it: none of it is looked at when one ends
     if (program := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
         become(**program)

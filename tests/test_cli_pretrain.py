@@ -3,8 +3,6 @@
 import math
 import os
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -85,10 +83,9 @@ def test_killed_goes_on_to_the_same_weights():
 def test_torchrun_trains_to_the_same_weights():
     command = ["photos", "--epochs", "1", "--precision", "float32", *OPTIONS]
     _pretrain(*command, "--out", "alone.skiqa")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    torchrun += ["--nproc-per-node", "2", "-m", "skiqa", "pretrain"]
-    options = {"env": os.environ | {"OMP_NUM_THREADS": "1"}, "capture_output": True, "text": True}
-    done = subprocess.run([*torchrun, *command, "--out", "two.skiqa"], **options, timeout=240)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun += ["-m", "skiqa", "pretrain", *command, "--out", "two.skiqa"]
+    done = ready_python.run(*torchrun, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("two.skiqa: ") == 1  # the first process speaks for both
     alone = _network("alone.skiqa")
