@@ -23,7 +23,7 @@ FLOORS = (
     {"_training"},
     {"_encoder"},
     {"_fine_tuning"},
-    ESTIMATORS - {"_encoder"},
+    (ESTIMATORS - {"_encoder"}) | {"_quality"},
     {"model_selection", "inspection", "persistence"},
     {"cli"},
     {"__main__"},
