@@ -73,10 +73,12 @@ def hurt(data, how, rng, end):
 def ruined(data, good):
     """Return which part of the area differs; None: it is not read."""
     try:
-        pixels = to_rgb(data, allow_damaged=True).astype(int)
+        pixels = to_rgb(data, allow_damaged=True)
     except ImageError:
         return None
-    return 1.0 if pixels.shape != good.shape else (np.abs(pixels - good).max(axis=2) > 8).mean()
+    if pixels.shape != good.shape:
+        return 1.0
+    return (np.abs(pixels.astype(int) - good).max(axis=2) > 8).mean()
 
 
 def show_found(paths):

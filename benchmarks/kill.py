@@ -1,14 +1,19 @@
-"""Kill a training with SIGKILL at a random step, ten times over: do the same weights come out?
+"""Kill work with SIGKILL at random moments, ten times over: does the same come out?
 
     python benchmarks/kill.py                      # QPT: queue and momentum encoder, too
     python benchmarks/kill.py --objective contrique --in-one-run
+    python benchmarks/kill.py --command fit        # `skiqa fit --fine-tune 2 --cache-dir`
+    python benchmarks/kill.py --command score --kills 20    # `skiqa score --csv --resume`
 
 Each training is a process of its own, killed once and started again; with --in-one-run it is one
 training that is killed ten times. Prints whether its weights have the bits of the run that was
-never killed. POSIX only.
+never killed. A command is killed and given again, the same, until it ends: `fit` anywhere, `score`
+after it has written a row more. Prints whether its scores have the same digits, and which temporary
+files are left. POSIX only.
 """
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -17,6 +22,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from PIL import Image
+from sklearn.datasets import load_sample_images
 
 N_PHOTOS, BATCH, EPOCHS = 96, 8, 4
 N_STEPS = EPOCHS * N_PHOTOS // BATCH
@@ -76,9 +84,109 @@ def run(objective, folder, kill_after=None):
     return digest, steps
 
 
+# Commands: what is given, what it writes.
+COMMANDS = {
+    "fit": (
+        "fit ../ratings.csv --images ../photos --group-column group --out own.skiqa "
+        "--cache-dir cache --fine-tune 2 --jobs 1",
+        "own.skiqa",
+    ),
+    "score": ("score ../photos --csv s.csv --resume --jobs 1", "s.csv"),
+}
+
+
+def make_rated(folder, n_contents):
+    """Write photos at five levels of blur each, and a table of ratings."""
+    from skiqa.degradations import degrade
+
+    rows = ["file,mos,group"]
+    (folder / "photos").mkdir()
+    for content in range(n_contents):
+        photo = load_sample_images().images[content % 2]
+        top, left = 4 * (content // 2), 8 * (content // 2)
+        photo = Image.fromarray(photo[top : top + 180, left : left + 240])
+        for level in range(1, 6):
+            name = f"{content:02d}-{level}.png"
+            degrade(photo, "gaussian_blur", level).save(folder / "photos" / name)
+            rows.append(f"{name},{6 - level},{content}")
+    (folder / "ratings.csv").write_text("\n".join(rows))
+
+
+def skiqa(folder, command):
+    """Start a command in a folder."""
+    words = [sys.executable, "-m", "skiqa", *command.split()]
+    return subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(folder, command):
+    """Run a command to its end; return what it printed."""
+    process = skiqa(folder, command)
+    output, errors = process.communicate()
+    if process.returncode:
+        sys.exit(f"skiqa {command} ended with {process.returncode}: {errors.decode()}")
+    return output
+
+
+def kill_at_random(folder, name, seconds):
+    """Start a command and kill it; return whether it was not faster."""
+    command, out = COMMANDS[name]
+    process = skiqa(folder, command)
+    if name == "score":  # once it has a row more
+        seconds, before = 0.5, n_lines(folder / out)
+        while process.poll() is None and n_lines(folder / out) <= max(1, before):
+            time.sleep(0.002)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=random.uniform(0, seconds))
+    process.kill()
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+def n_lines(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def result(folder, name):
+    """Return what is to be equal: the rows, or all scores by the scorer that was fitted."""
+    if name == "score":
+        return (folder / "s.csv").read_bytes()
+    return finish(folder, "score ../photos --model own.skiqa --csv - --jobs 1")
+
+
+def kill_command(name, kills):
+    """Kill a command that often; return how many of its results are not those of the whole run."""
+    command, out = COMMANDS[name]
+    with tempfile.TemporaryDirectory() as scratch:
+        make_rated(Path(scratch), {"fit": 10, "score": 24}[name])
+        whole = Path(scratch) / "whole"
+        whole.mkdir()
+        before = time.monotonic()
+        finish(whole, command)
+        seconds = time.monotonic() - before
+        print(f"{name}: {seconds:.0f} s, never killed", flush=True)
+        expected, done, equal = result(whole, name), 0, []
+        while done < kills:
+            folder, here = Path(scratch) / f"killed-{len(equal)}", 0
+            folder.mkdir()
+            while done < kills and kill_at_random(folder, name, seconds):
+                done, here = done + 1, here + 1
+                if name == "fit" and (folder / out).exists():  # it was about to end
+                    break
+            if name == "score" or not (folder / out).exists():
+                finish(folder, command)
+            equal.append(result(folder, name) == expected)
+            print(f"killed {here} times, then to the end: equal {equal[-1]}", flush=True)
+            for path in folder.rglob("*"):
+                if path.suffix == ".tmp" or path.name.startswith("."):
+                    print(f"left: {path.relative_to(folder)}, {path.stat().st_size} bytes")
+        print(f"{done} kills, equal results: {sum(equal)} of {len(equal)}")
+    return len(equal) - sum(equal)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--objective", default="qpt")
+    parser.add_argument("--command", choices=COMMANDS, help="a command, not a training")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--in-one-run", action="store_true", help="kill one training that often")
     parser.add_argument("--seed", type=int, default=0)
@@ -87,6 +195,8 @@ def main():
     if args.child:
         return train(args.objective, args.child)
     random.seed(args.seed)
+    if args.command:
+        return kill_command(args.command, args.kills) > 0
     with tempfile.TemporaryDirectory() as scratch:
         whole, steps = run(args.objective, Path(scratch) / "whole")
         print(f"{args.objective}, {steps} steps, never killed: {whole[:16]}")
