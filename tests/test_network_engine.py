@@ -20,6 +20,7 @@ from skiqa._network.pooling import POOLINGS
 def no_engines(monkeypatch):
     """None are there yet."""
     monkeypatch.setattr(module, "CACHE", type(module.CACHE)())
+    export._graph_of.cache_clear()
 
 
 def in_pytorch(images, state, pooling):
@@ -84,12 +85,17 @@ def test_without_it_pytorch_runs_everything(missing, no_engines, monkeypatch):
 
 
 def test_a_graph_serves_all_weights_of_its_network(no_engines, monkeypatch):
-    """It is made once; new weights, such as a training gives, are put in."""
-    known = with_graphs(random_state_of(TINY, 0), "stages")
-    other = random_state_of(TINY, 1)
+    """Also where the arrays that it was made of were alike: each keeps its own place."""
+    start = random_state_of(TINY, 0)  # all of whose biases are zero
+    known = with_graphs(start, "stages")
+    assert known.graphs["stages"].shapes.keys() == start.networks[0].keys()
+    rng = np.random.default_rng(1)
+    arrays = {name: x + rng.uniform(0, 0.2, x.shape) for name, x in start.networks[0].items()}
+    arrays = {name: x.astype(np.float32) for name, x in arrays.items()}
+    other = replace(start, networks=[arrays], graphs=known.graphs)
     monkeypatch.setattr(export, "traced_graph", None)
-    (engine,) = live_engines(replace(other, graphs=known.graphs), "stages")
-    noise = np.random.default_rng(0).integers(0, 256, (1, 224, 160, 3), np.uint8)
+    (engine,) = live_engines(other, "stages")
+    noise = rng.integers(0, 256, (1, 224, 160, 3), np.uint8)
     expected = in_pytorch(noise, other, "stages")
     assert np.abs(engine(noise) - expected).max() <= 1e-5 * np.abs(expected).max()
 

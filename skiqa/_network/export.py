@@ -7,6 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -16,12 +17,11 @@ from torch.nn.functional import interpolate
 from torch.overrides import TorchFunctionMode
 
 from skiqa._fork import ForkSafeLock
-from skiqa._network.build import build
 from skiqa._network.engine import Engine
 from skiqa._network.graph import PREFIX, Graph
 from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
-from skiqa._network.stages import Stages
+from skiqa._network.stages import Stages, seeded
 from skiqa._network.state import EncoderState
 from skiqa._types import Pixels
 
@@ -91,7 +91,7 @@ def traced_graph(state: EncoderState, pooling: str) -> Graph | None:
     pooling : {"stages", "avg"}
     """
     try:
-        graph = _without_weights(build(state).eval(), pooling, state)
+        graph = _graph_of(state.backbone, state.mean, state.std, pooling)
         apart = _largest_difference(state, pooling, graph)
     except Exception as error:  # of any kind: this network has never been run elsewhere
         _LOGGER.debug("%s runs in PyTorch: %r", state.backbone, error)
@@ -102,10 +102,20 @@ def traced_graph(state: EncoderState, pooling: str) -> Graph | None:
     return graph
 
 
-def _without_weights(network: Stages, pooling: str, state: EncoderState) -> Graph:
+@lru_cache(maxsize=8)  # of one training come many states, of a search still more
+def _graph_of(
+    backbone: str, mean: tuple[float, ...], std: tuple[float, ...], pooling: str
+) -> Graph:
     """Trace a network and leave its weights out of the file."""
     import onnx
 
+    with seeded(0), torch.no_grad():
+        network = Stages(backbone).eval()
+        own = network.model.state_dict()
+        for tensor in own.values():
+            if tensor.is_floating_point():
+                tensor.uniform_(0.5, 1.5)  # no two alike: the exporter makes one of equal ones
+    network.mean, network.std = mean, std
     side = network.stride
     example = torch.from_numpy(_noise(4 * side, 5 * side))
     traced = to_graph(PooledNetwork(network, pooling), "pixels", "row", example, fold=False)
@@ -113,9 +123,8 @@ def _without_weights(network: Stages, pooling: str, state: EncoderState) -> Grap
     shapes = {}
     for tensor in model.graph.initializer:
         name = tensor.name.removeprefix(PREFIX)
-        array = state.networks[0].get(name)
-        if tensor.name.startswith(PREFIX) and array is not None and array.dtype == np.float32:
-            shapes[name] = array.shape
+        if tensor.name.startswith(PREFIX) and name in own and own[name].is_floating_point():
+            shapes[name] = tuple(own[name].shape)
             tensor.ClearField("raw_data")
             tensor.data_location = onnx.TensorProto.EXTERNAL
             tensor.external_data.add(key="location", value="weights")  # there is no such file
