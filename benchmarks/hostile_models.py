@@ -204,7 +204,7 @@ def load_all(paths):
         try:
             model = load(path)
             outcome = "predicting"
-            model.predict(photos)
+            (model.predict if hasattr(model, "predict") else model.transform)(photos)
             outcome = "scores"
         except ValueError as error:
             named = outcome == "predicting" or Path(path).name in str(error)
