@@ -594,6 +594,7 @@ class ContrastiveQualityEncoder(
         """Return the digest of everything, but the image, that changes a feature."""
         parts = (
             self.state_.digest,
+            self.state_.graphs_digest(self.pooling),
             tuple(map(float, self.scales)),
             self.pooling,
             self.precision,

@@ -27,6 +27,7 @@ def test_widths_are_known_without_a_photo(name, pooling):
     image = np.zeros((1, network.stride, network.stride, 3), np.uint8)
     rows = pool(image, network, pooling, CPU, torch.float32)
     assert feature_width(state, pooling) == rows.shape[1]
+    assert with_graphs(state, pooling).graphs[pooling].width == rows.shape[1]
 
 
 def test_weights_that_do_not_fit():

@@ -7,9 +7,11 @@ import json
 import pickle
 import platform
 import zipfile
+import zlib
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from conftest import TINY
@@ -86,6 +88,65 @@ def test_a_regressor_of_another_width(folder):
     write_file(folder / "changed.skiqa", tensors, header)
     with pytest.raises(ValueError, match=r"changed\.skiqa.*does not fit 1600 features"):
         load(folder / "changed.skiqa")
+
+
+def with_graph(folder, structure=None, **fields):
+    """Write the model with another graph; return the path."""
+    tensors, header = read_file(folder / "model.skiqa")
+    if structure is not None:
+        tensors["encoder.graph.stages"] = np.frombuffer(zlib.compress(structure), np.uint8)
+    header["encoder"]["graphs"]["stages"] |= fields
+    write_file(folder / "changed.skiqa", tensors, header)
+    return folder / "changed.skiqa"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"width": 2**31}, {"stride": []}, {"stride": 0}, {"width": "800"}, {"shapes": [1]}]
+)
+def test_graphs_of_no_use(folder, fields):
+    with pytest.raises(ValueError, match=r"changed\.skiqa"):
+        load(with_graph(folder, **fields))
+
+
+def test_a_graph_that_unpacks_to_far_more_than_the_file(folder):
+    with pytest.raises(ValueError, match=r"changed\.skiqa.*unpacks to more than 16777216 bytes"):
+        load(with_graph(folder, bytes(2**25)))
+
+
+def test_the_graph_of_one_file_scores_for_no_other(folder, crops, tmp_path):
+    """Also where the weights are the same: neither in the process nor in the cache."""
+    model = load(folder / "model.skiqa")
+    expected = model.predict(crops)
+    graph = onnx.load_model_from_string(model[0].state_.graphs["stages"].structure)
+    last = graph.graph.output[0].name
+    for node in graph.graph.node:
+        node.output[:] = ["row before" if name == last else name for name in node.output]
+    graph.graph.node.append(onnx.helper.make_node("Add", ["row before", "row before"], [last]))
+    other = load(with_graph(folder, graph.SerializeToString()))
+    for cache_dir in (None, tmp_path):
+        for scorer in (other, model):
+            scorer[0].set_params(cache_dir=cache_dir)
+        assert not np.allclose(other.predict(crops), expected)
+        np.testing.assert_array_equal(model.predict(crops), expected)
+
+
+def test_a_graph_that_does_not_run(folder, crops):
+    loaded = load(with_graph(folder, b"no graph"))
+    np.testing.assert_allclose(  # PyTorch runs what ONNX Runtime does not open
+        loaded.predict(crops), load(folder / "model.skiqa").predict(crops), rtol=1e-3
+    )
+
+
+def test_a_header_nested_without_end(folder, tmp_path):
+    data = (folder / "model.skiqa").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"]["skiqa"] = "[" * 100_000
+    head = json.dumps(header).encode()
+    path = tmp_path / "deep.skiqa"
+    path.write_bytes(len(head).to_bytes(8, "little") + head + data[8 + length :])
+    with pytest.raises(ValueError, match=r"deep\.skiqa"):
+        load(path)
 
 
 def test_every_flipped_bit_is_found(tmp_path):

@@ -21,9 +21,10 @@ TILED_ABOVE = 4_000_000  # pixels; up to here a photo runs whole
 # Memory is kept from photo to photo, which halves the time; that of a larger one is given back.
 KEPT_PIXELS = 1_000_000
 
-# (digest of networks, pooling) -> an engine for each network, None for one that only PyTorch runs
-# as it should. Two entries, as for live networks. Never on the estimator, which must pickle.
-CACHE: OrderedDict[tuple[str, str], list[Engine | None]] = OrderedDict()
+# (digest of networks, pooling, digest of graphs) -> an engine for each network, None for one that
+# only PyTorch runs as it should. Two entries, as for live networks. Never on the estimator, which
+# must pickle.
+CACHE: OrderedDict[tuple[str, str, str], list[Engine | None]] = OrderedDict()
 CACHE_SIZE = 2
 _LOCK = ForkSafeLock()
 _LOGGER = logging.getLogger("skiqa")
@@ -66,7 +67,14 @@ class Engine:
         """
         large = images.shape[1] * images.shape[2] > KEPT_PIXELS
         options = self._giving_back if large else None
-        rows = [self._session.run(None, {"pixels": image[None]}, options)[0] for image in images]
+        try:
+            rows = [
+                self._session.run(None, {"pixels": image[None]}, options)[0] for image in images
+            ]
+        except Exception as error:  # of ONNX Runtime's own kinds
+            kind = MemoryError if "allocate" in str(error) else ValueError
+            size = " x ".join(map(str, images.shape[2:0:-1]))
+            raise kind(f"The network's graph does not run on {size} pixels: {error}") from error
         return np.concatenate(rows)
 
 
@@ -84,7 +92,7 @@ def live_engines(state: EncoderState, pooling: str) -> list[Engine | None]:
 
     Those of the content beside it come last.
     """
-    key = (state.networks_digest, pooling)
+    key = (state.networks_digest, pooling, state.graphs_digest(pooling))
     with _LOCK:
         if key not in CACHE:
             CACHE[key] = [engine for part in state.parts() for engine in _engines(part, pooling)]

@@ -21,6 +21,7 @@ from skiqa._network.engine import Engine
 from skiqa._network.graph import PREFIX, Graph
 from skiqa._network.live import live_networks, to_input
 from skiqa._network.pooling import POOLINGS
+from skiqa._network.shapes import pooled_width
 from skiqa._network.stages import Stages, seeded
 from skiqa._network.state import EncoderState
 from skiqa._types import Pixels
@@ -128,8 +129,7 @@ def _graph_of(
             tensor.ClearField("raw_data")
             tensor.data_location = onnx.TensorProto.EXTERNAL
             tensor.external_data.add(key="location", value="weights")  # there is no such file
-    width = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    structure = model.SerializeToString()
+    structure, width = model.SerializeToString(), pooled_width(backbone, pooling)
     return Graph(structure=structure, shapes=shapes, stride=side, width=width)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from skiqa._types import Arrays
 
 # What stands before the name of an array in a graph.
 PREFIX = "network.model."
+
+
+# Of any network there is: what lies beyond is no network, but a damaged file.
+_LARGEST_STRIDE, _LARGEST_WIDTH = 1024, 10**6
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,6 +42,18 @@ class Graph:
     shapes: Mapping[str, tuple[int, ...]] = field(repr=False)
     stride: int
     width: int
+
+    def __post_init__(self) -> None:
+        for name, most in (("stride", _LARGEST_STRIDE), ("width", _LARGEST_WIDTH)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(f"a graph with {name}={value!r}: expected 1 to {most}")
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all of it."""
+        rest = (sorted(self.shapes.items()), self.stride, self.width)
+        return hashlib.sha256(self.structure + repr(rest).encode()).hexdigest()
 
     def check(self, arrays: Arrays, what: str) -> None:
         """Raise ValueError, which begins with `what`, if the arrays are not those it takes."""

@@ -150,6 +150,14 @@ class EncoderState:
     def networks_digest(self) -> str:
         return self._digests[1]
 
+    def graphs_digest(self, pooling: str) -> str:
+        """Return a hash of the graphs that a file brought for a pooling; "" if it brought none.
+
+        They should follow from the networks, but a file may hold whatever it wants.
+        """
+        graphs = [part.graphs[pooling].digest for part in self.parts() if pooling in part.graphs]
+        return " ".join(graphs)
+
     @cached_property
     def _digests(self) -> tuple[str, str]:
         h = hashlib.sha256(repr((self.backbone, self.mean, self.std)).encode())

@@ -28,6 +28,8 @@ from skiqa._types import Arrays
 
 FORMAT = 1
 BUNDLED = Path(__file__).parents[1] / "weights" / "default.skiqa"
+# Without its weights no graph comes near it: the bundled network's has 0.14 MB.
+_LARGEST_GRAPH = 2**24
 # Fields of a state that are no arrays.
 _IN_HEADER = (
     "backbone",
@@ -68,12 +70,13 @@ def read_file(path: _types.Path) -> tuple[Arrays, dict[str, Any]]:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["skiqa"])
         later, written = header["format"] > FORMAT, header.pop("digest")
+        found = _digest(tensors, header)
     if later:
         raise ValueError(
             f"{str(path)!r} has format {header['format']}; this skiqa reads up to {FORMAT}. "
             "Upgrade skiqa."
         )
-    if _digest(tensors, header) != written:
+    if found != written:
         raise ValueError(
             f"{str(path)!r} is damaged: what it holds is not what was written. Copy or download it "
             "again."
@@ -92,6 +95,7 @@ def reading(path: _types.Path) -> Iterator[None]:
         ArithmeticError,
         AttributeError,
         LookupError,
+        RecursionError,
         TypeError,
         ValueError,
     ) as error:
@@ -161,7 +165,11 @@ def tensors_to_state(tensors: Arrays, header: dict[str, Any]) -> EncoderState:
 
 def _graph(structure: npt.NDArray[np.uint8], fields: dict[str, Any]) -> Graph:
     shapes = {name: tuple(shape) for name, shape in fields["shapes"].items()}
-    return Graph(structure=zlib.decompress(structure.tobytes()), **fields | {"shapes": shapes})
+    unpacking = zlib.decompressobj()
+    unpacked = unpacking.decompress(structure.tobytes(), _LARGEST_GRAPH)
+    if not unpacking.eof:
+        raise ValueError(f"its graph is cut off, or unpacks to more than {_LARGEST_GRAPH} bytes")
+    return Graph(structure=unpacked, **fields | {"shapes": shapes})
 
 
 def _by_first_name(tensors: Arrays) -> dict[str, Arrays]:
