@@ -57,6 +57,11 @@ class Curve(NamedTuple):
     width: float = 1.0
     offset: float = 0.0
 
+    def mirrored(self) -> Curve:
+        """Return the curve of -u: σ(-z) - o is minus σ(z) - (1 - o)."""
+        slope, height, centre = -self.slope, -self.height, -self.centre
+        return Curve(self.intercept, slope, height, centre, self.width, 1 - self.offset)
+
 
 @dataclass(frozen=True)
 class Mapping:
@@ -210,9 +215,9 @@ def fit_mapping(y_true: Floats, y_pred: Floats, name: str) -> Mapping:
     means = np.bincount(group, weights=v) / weight
     line = name == "logistic5"
     sign = _orientation(t, means)  # so that p and -p are mapped alike, to the last digit
-    x, y, w = (v[::sign] for v in (sign * t, means, weight))
-    centre, width, explained = best_sigmoid(x, y, w, line)
-    centre *= sign
+    # copies: sums over views with a negative stride have another rounding
+    t, means, weight = (v[::sign].copy() for v in (sign * t, means, weight))
+    centre, width, explained = best_sigmoid(t, means, weight, line)
     by_line = float(slope**2 * (u @ u))
     if line:
         explained += by_line
@@ -226,9 +231,11 @@ def fit_mapping(y_true: Floats, y_pred: Floats, name: str) -> Mapping:
     solution = np.linalg.lstsq(root * design / norm, root[:, 0] * means, rcond=1e-15)[0] / norm
     intercept, *of_line, height = map(float, solution)
     curve = Curve(intercept, of_line[0] if line else 0.0, height, centre, width, offset)
-    falls = height < 0
+    if sign < 0:
+        curve = curve.mirrored()
+    falls = curve.height < 0
     if line:
-        ranks = rankdata((design @ solution)[group])
+        ranks = rankdata((design @ solution)[::sign][group])
         falls = bool(rankdata(u) @ (ranks - ranks.mean()) < 0)
     return _in_units(name, falls, to_u, to_v, curve)
 
