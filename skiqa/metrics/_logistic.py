@@ -216,7 +216,7 @@ def fit_mapping(y_true: Floats, y_pred: Floats, name: str) -> Mapping:
     line = name == "logistic5"
     sign = _orientation(t, means)  # so that p and -p are mapped alike, to the last digit
     # copies: sums over views with a negative stride have another rounding
-    t, means, weight = (v[::sign].copy() for v in (sign * t, means, weight))
+    t, means, weight = (sign * t)[::sign].copy(), means[::sign].copy(), weight[::sign].copy()
     centre, width, explained = best_sigmoid(t, means, weight, line)
     by_line = float(slope**2 * (u @ u))
     if line:
