@@ -19,10 +19,9 @@ from PIL import Image
 import skiqa
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from made_files import png, rgb_profile, rgb_to_xyz
+from made_files import BT2020, hlg, png, pq, rgb_profile, rgb_to_xyz
 
 SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
-BT2020 = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
 SPACES = {
     "Display P3": (((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), 2.2),
     "Adobe RGB": (((0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), 2.2),
@@ -30,18 +29,6 @@ SPACES = {
     "BT.2020": (BT2020, 2.4),
     "linear light": (SRGB, 1.0),
 }
-
-
-def pq(nits):
-    power = (nits / 10000) ** (2610 / 16384)
-    return ((3424 / 4096 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
-
-
-def hlg(nits):
-    luminance = (nits / 1000 @ rgb_to_xyz(BT2020)[1])[..., None]
-    scene = nits / 1000 * np.maximum(luminance, 1e-9) ** (-0.2 / 1.2)
-    upper = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
-    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), upper)
 
 
 def levels(values, bits=8):

@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from types import TracebackType
 
 
 class ForkSafeLock:
@@ -25,12 +24,7 @@ class ForkSafeLock:
     def __enter__(self) -> None:
         self._lock.acquire()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._lock.release()
 
 

@@ -11,6 +11,9 @@ BYTE, ASCII, SHORT, LONG, RATIONAL, SIGNED_RATIONAL = 1, 2, 3, 4, 5, 10
 XYZ_TO_CAMERA = [32406, -15372, -4986, -9689, 18758, 415, 557, -2040, 10570]
 
 
+BT2020 = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
+
+
 def dng(linear, *, thumbnail=None):
     """Return a DNG of linear light (h, w, 3) in [0, 1], seen through a Bayer filter.
 
@@ -113,6 +116,21 @@ def rgb_to_xyz(corners, white=(0.3127, 0.3290)):
     """Return the matrix from linear RGB with these chromaticities to CIE XYZ."""
     columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in (*corners, white)]).T
     return columns[:, :3] * np.linalg.solve(columns[:, :3], columns[:, 3])
+
+
+def pq(nits):
+    """SMPTE ST 2084, the inverse EOTF."""
+    power = (nits / 10000) ** (2610 / 16384)
+    return ((3424 / 4096 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
+
+
+def hlg(nits):
+    """ITU-R BT.2100: the inverse OOTF of a display of 1,000 cd/m², then the OETF."""
+    luminance = (nits / 1000 @ rgb_to_xyz(BT2020)[1])[..., None]
+    scene = nits / 1000 * np.maximum(luminance, 1e-9) ** (-0.2 / 1.2)
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    upper = a * np.log(np.maximum(12 * scene - b, 1e-9)) + c
+    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), upper)
 
 
 def rgb_profile(corners, gamma):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from made_files import cmyk_profile, grey_profile, png, rgb_profile, rgb_to_xyz
+from made_files import BT2020, cmyk_profile, grey_profile, hlg, png, pq, rgb_profile, rgb_to_xyz
 from numpy.testing import assert_array_equal
 from PIL import Image, ImageCms
 
@@ -16,7 +16,6 @@ SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 ADOBE = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
 PROPHOTO = ((0.7347, 0.2653), (0.1596, 0.8404), (0.0366, 0.0001))
-BT2020 = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
 PQ, HLG = 16, 18
 
 
@@ -122,21 +121,6 @@ def test_one_profile_in_many_threads(picture):
 
 
 # Codings ------------------------------------------------------------------------------------------
-
-
-def pq(nits):
-    """SMPTE ST 2084, the inverse EOTF."""
-    power = (nits / 10000) ** (2610 / 16384)
-    return ((3424 / 4096 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
-
-
-def hlg(nits):
-    """ITU-R BT.2100: the inverse OOTF of a display of 1,000 cd/m², then the OETF."""
-    luminance = (nits / 1000 @ rgb_to_xyz(BT2020)[1])[..., None]
-    scene = nits / 1000 * np.maximum(luminance, 1e-9) ** (-0.2 / 1.2)
-    a, b, c = 0.17883277, 0.28466892, 0.55991073
-    upper = a * np.log(np.maximum(12 * scene - b, 1e-9)) + c
-    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), upper)
 
 
 def test_known_codes():

@@ -11,7 +11,7 @@ import numpy as np
 from joblib import effective_n_jobs
 
 from skiqa._features.cache import FeatureCache
-from skiqa._features.runners import Runner, make_runners
+from skiqa._features.runners import EngineRunner, Runner, make_runners
 from skiqa._features.standardise import finisher
 from skiqa._features.width import row_width
 from skiqa._inputs.images import ImageList
@@ -113,12 +113,12 @@ def extract(
         read and `on_error` is "nan".
     """
     how = (extraction.pooling, extraction.device, extraction.precision)
-    runners, by_engines = make_runners(extraction.state, *how)
+    runners = make_runners(extraction.state, *how)
     indices = range(len(images)) if indices is None else indices
     finish = finisher(extraction.state, extraction.scales, extraction.pooling)
     n_threads = effective_n_jobs(n_jobs)
     pooled: Generator[tuple[int, Row]]
-    if n_threads > 1 and by_engines:
+    if n_threads > 1 and all(isinstance(run, EngineRunner) for run in runners):
         pooled = _pool_in_threads(images, indices, extraction, runners, n_threads, on_error)
     else:
         pooled = _pool_in_groups(images, indices, extraction, runners, n_jobs, on_error)

@@ -48,10 +48,8 @@ class EngineRunner:
         return (self._in_torch() if self.in_tiles((height, width)) else self._engine)(images)
 
 
-def make_runners(
-    state: EncoderState, pooling: str, device: str, precision: str
-) -> tuple[list[Runner], bool]:
-    """Return what runs each network of a state, and whether all of that are engines.
+def make_runners(state: EncoderState, pooling: str, device: str, precision: str) -> list[Runner]:
+    """Return what runs each network of a state, the content beside it last.
 
     Parameters
     ----------
@@ -65,11 +63,10 @@ def make_runners(
     engines: list[Engine | None] = [None] * n_networks
     if device == "cpu" and precision != "bfloat16":
         engines = live_engines(state, pooling)
-    runners = [
+    return [
         in_torch(index) if engine is None else EngineRunner(engine, partial(in_torch, index))
         for index, engine in enumerate(engines)
     ]
-    return runners, None not in engines
 
 
 def _torch_runner(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from skiqa._network.graph import check_shapes
 from skiqa._network.state import EncoderState
 
 # (digest of a state, pooling) -> width: two small numbers for each set of weights that a process
@@ -41,7 +42,7 @@ def _width(state: EncoderState, pooling: str) -> int:
         for arrays in state.networks:
             graph.check(arrays, what)
         return graph.width
-    from skiqa._network.shapes import array_shapes, check_shapes, pooled_width  # imports PyTorch
+    from skiqa._network.shapes import array_shapes, pooled_width  # imports PyTorch
 
     for arrays in state.networks:
         check_shapes(array_shapes(state.backbone), arrays, what)

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from skiqa._network.graph import check_shapes
 from skiqa._network.hub import check_hub, downloaded_weights
-from skiqa._network.shapes import check_shapes, shapes_of
+from skiqa._network.shapes import shapes_of
 from skiqa._network.stages import Stages, create, seeded
 from skiqa._network.state import EncoderState
 from skiqa._types import Arrays

@@ -6,12 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
+
+import numpy.typing as npt
 
 from skiqa._types import Arrays
 
 # What stands before the name of an array in a graph.
 PREFIX = "network.model."
-
 
 # Of any network there is: what lies beyond is no network, but a damaged file.
 _LARGEST_STRIDE, _LARGEST_WIDTH = 1024, 10**6
@@ -56,15 +58,19 @@ class Graph:
         return hashlib.sha256(self.structure + repr(rest).encode()).hexdigest()
 
     def check(self, arrays: Arrays, what: str) -> None:
-        """Raise ValueError, which begins with `what`, if the arrays are not those it takes."""
-        missing = sorted(self.shapes.keys() - arrays.keys())
-        wrong = [
-            name
-            for name, shape in self.shapes.items()
-            if name in arrays and arrays[name].shape != tuple(shape)
-        ]
-        if missing or wrong:
-            raise ValueError(
-                f"{what} do not fit the network: {len(missing)} tensors missing {missing[:3]}, "
-                f"{len(wrong)} of another shape {wrong[:3]}."
-            )
+        """Raise ValueError, which begins with `what`, if arrays that it takes are not there."""
+        taken = {name: array for name, array in arrays.items() if name in self.shapes}
+        check_shapes(self.shapes, taken, what)
+
+
+def check_shapes(
+    own: Mapping[str, tuple[int, ...]], arrays: Mapping[str, npt.NDArray[Any]], what: str
+) -> None:
+    """Raise ValueError, which begins with `what`, unless names and shapes are strictly equal."""
+    missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
+    wrong = [k for k in own.keys() & arrays.keys() if tuple(own[k]) != arrays[k].shape]
+    if missing or extra or wrong:
+        raise ValueError(
+            f"{what} do not fit the network: {len(missing)} tensors missing {missing[:3]}, "
+            f"{len(extra)} not expected {extra[:3]}, {len(wrong)} of another shape {wrong[:3]}."
+        )

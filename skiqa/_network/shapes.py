@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
-import numpy.typing as npt
 import torch
 
 from skiqa._network.pooling import POOLINGS
@@ -40,16 +37,3 @@ def pooled_width(backbone: str, pooling: str) -> int:
     with torch.inference_mode(), torch.device("meta"):
         photo = torch.empty(1, 3, network.stride, network.stride)
         return int(POOLINGS[pooling](network.maps(photo)).shape[1])
-
-
-def check_shapes(
-    own: Mapping[str, tuple[int, ...]], arrays: Mapping[str, npt.NDArray[Any]], what: str
-) -> None:
-    """Raise ValueError, which begins with `what`, unless names and shapes are strictly equal."""
-    missing, extra = sorted(own.keys() - arrays.keys()), sorted(arrays.keys() - own.keys())
-    wrong = [k for k in own.keys() & arrays.keys() if own[k] != arrays[k].shape]
-    if missing or extra or wrong:
-        raise ValueError(
-            f"{what} do not fit the network: {len(missing)} tensors missing {missing[:3]}, "
-            f"{len(extra)} not expected {extra[:3]}, {len(wrong)} of another shape {wrong[:3]}."
-        )

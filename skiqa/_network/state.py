@@ -42,7 +42,8 @@ def warn_of_versions(what: str, versions: Mapping[str, str], *, stacklevel: int)
         )
 
 
-def _hash_array(h: hashlib._Hash, name: str, array: npt.NDArray[Any]) -> None:
+def hash_array(h: hashlib._Hash, name: str, array: npt.NDArray[Any]) -> None:
+    """Add an array to a hash: what it is called, its type and shape, and its values."""
     h.update(f"{name} {array.dtype.str} {array.shape}".encode())
     h.update(np.ascontiguousarray(array).data)
 
@@ -164,11 +165,11 @@ class EncoderState:
         for arrays in self.networks:
             h.update(b"network")
             for name in sorted(arrays):
-                _hash_array(h, name, arrays[name])
+                hash_array(h, name, arrays[name])
         alone = h.copy()
         for name, constants in (("center", self.center), ("scale", self.scale)):
             if constants is not None:
-                _hash_array(h, name, constants)
+                hash_array(h, name, constants)
         h.update(repr(self.reference_scales).encode())
         if not self.unit_norm:
             h.update(b"not normed")

@@ -23,7 +23,7 @@ from skiqa._disk import whole_file
 from skiqa._inputs.digests import file_key
 from skiqa._network.graph import Graph
 from skiqa._network.pickles import is_torch_file
-from skiqa._network.state import EncoderState
+from skiqa._network.state import EncoderState, hash_array
 from skiqa._types import Arrays
 
 FORMAT = 1
@@ -109,8 +109,7 @@ def _digest(tensors: Arrays, header: dict[str, Any]) -> str:
     """Return the hash of all that a file holds, whatever the order in which it lies there."""
     h = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name, array in sorted(tensors.items()):
-        h.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        h.update(np.ascontiguousarray(array).data)
+        hash_array(h, name, array)
     return h.hexdigest()
 
 

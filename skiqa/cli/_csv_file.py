@@ -29,6 +29,7 @@ from skiqa.cli._outputs import (
     Row,
     WholeStream,
     from_spreadsheet,
+    worst_first,
 )
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def about_scores(
     model: AnyPath | None, max_pixels: int | str | None, allow_damaged: bool
 ) -> dict[str, str]:
     """Return what decides the scores of a run: the digest of the model's file, the options."""
-    if model is None:
-        model = Path(__file__).parents[1] / "weights" / "default.skiqa"
-    with open(model, "rb") as file:
+    from skiqa._network.weight_files import BUNDLED
+
+    with open(BUNDLED if model is None else model, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = "the model's own" if max_pixels is None else str(max_pixels)
     damaged = "scored" if allow_damaged else "unreadable"
@@ -174,7 +175,7 @@ class CsvRun:
     def sort(self) -> None:
         """Put the worst rows first."""
         _, rows = _parse(self.path)
-        rows.sort(key=lambda row: (row.score is None, row.score or 0))  # those without one last
+        rows.sort(key=worst_first)
         try:
             _write_whole(self.path, rows)
         except OSError as error:

@@ -30,6 +30,7 @@ __all__ = [
     "drop_standard_output",
     "from_spreadsheet",
     "to_spreadsheet",
+    "worst_first",
 ]
 
 FLAG_BREAK = "; "
@@ -50,6 +51,11 @@ class Row(NamedTuple):
 
 
 HEADER = list(Row._fields)
+
+
+def worst_first(row: Row) -> tuple[bool, float]:
+    """Return what rows are sorted by: the lowest score first, those without one last."""
+    return row.score is None, row.score or 0
 
 
 class Output(Protocol):
@@ -217,7 +223,7 @@ class WorstFirst:
 
     def shown(self) -> list[Row]:
         """Return the rows that are shown."""
-        rows = sorted(self._rows, key=lambda row: (row.score is None, row.score or 0))
+        rows = sorted(self._rows, key=worst_first)
         if self._count is None:
             return rows
         n_scored = sum(row.score is not None for row in rows)
