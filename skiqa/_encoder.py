@@ -180,7 +180,7 @@ class ContrastiveQualityEncoder(
     -----
     Cost of `transform` with the bundled weights on one CPU core: about 0.1 s for a photo at its
     viewing size, and what decoding takes; memory is that of the photo as its decoder leaves it and
-    70 to 220 MB beside (``benchmarks/service.py``). With ``max_pixels=None`` about 0.3 s per
+    80 to 220 MB beside (``benchmarks/service.py``). With ``max_pixels=None`` about 0.3 s per
     megapixel, 264 MB per megapixel up to 4 MP, then tiles keep it flat.
 
     X can be paths, bytes, PIL images, arrays (grey, RGB, RGBA; uint8, uint16, bool, or float in
