@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scoring_command import FAKE
 from sklearn.datasets import load_sample_images
 
 TINY = "test_resnet.r160_in1k"  # timm's smallest chain of stages: 0.4 million weights
@@ -56,6 +57,34 @@ def photo_batch():
     """Parts of china.jpg and flower.jpg as a batch, float32 (2, 3, 96, 128)."""
     parts = [photo[150:246, 200:328] for photo in load_sample_images().images]
     return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).float() / 255
+
+
+@pytest.fixture
+def few_files(tmp_path, monkeypatch):
+    """photos/ with three images of 3, 1 and 2 bytes, something else, and a folder below."""
+    monkeypatch.chdir(tmp_path)
+    for name, size in {
+        "photos/a.jpg": 3,
+        "photos/b.PNG": 1,
+        "photos/c.webp": 2,
+        "photos/notes.txt": 9,
+        "photos/.hidden.jpg": 9,
+        "photos/below/d.jpg": 4,
+    }.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(b"x" * size)
+    return tmp_path
+
+
+@pytest.fixture
+def fake_scorer(monkeypatch):
+    """The scorer of `scoring_command`, in place of the two functions that `skiqa score` calls."""
+    import skiqa.persistence
+
+    functions = {}
+    exec(FAKE, functions)
+    for name in ("load_model", "iter_quality"):
+        monkeypatch.setattr(skiqa.persistence, name, functions[name])
 
 
 @pytest.fixture

@@ -12,29 +12,12 @@ from skiqa.cli._files import Failure, _PassedOver, find_images, reason
 from skiqa.exceptions import ImageError
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """photos/ with three images of 3, 1 and 2 bytes, something else, and a folder below."""
-    monkeypatch.chdir(tmp_path)
-    for name, size in {
-        "photos/a.jpg": 3,
-        "photos/b.PNG": 1,
-        "photos/c.webp": 2,
-        "photos/notes.txt": 9,
-        "photos/.hidden.jpg": 9,
-        "photos/below/d.jpg": 4,
-    }.items():
-        Path(name).parent.mkdir(exist_ok=True)
-        Path(name).write_bytes(b"x" * size)
-    return tmp_path
-
-
-def test_brackets_in_a_name_are_no_pattern(folder):
+def test_brackets_in_a_name_are_no_pattern(few_files):
     Path("photos/x[1].jpg").write_bytes(b"x")
     assert find_images(["photos/x[1].jpg"]) == ["photos/x[1].jpg"]
 
 
-def test_links(folder):
+def test_links(few_files):
     os.symlink("nowhere.jpg", "photos/dead.jpg")
     os.symlink("..", "photos/below/up")  # a circle
     os.symlink("itself.jpg", "photos/itself.jpg")
@@ -53,7 +36,7 @@ def test_links(folder):
         assert reason(caught.value) == why
 
 
-def test_folder_that_cannot_be_read_is_a_line(folder, monkeypatch, capsys):
+def test_folder_that_cannot_be_read_is_a_line(few_files, monkeypatch, capsys):
     scandir = os.scandir
 
     def denied(path):
@@ -68,7 +51,7 @@ def test_folder_that_cannot_be_read_is_a_line(folder, monkeypatch, capsys):
         find_images(["photos/below"])
 
 
-def test_folders_below_deeper_than_the_stack(folder):
+def test_folders_below_deeper_than_the_stack(few_files):
     Path(*"a" * 150).mkdir(parents=True)
     Path(*"a" * 150, "x.jpg").touch()
     limit = sys.getrecursionlimit()
@@ -79,7 +62,7 @@ def test_folders_below_deeper_than_the_stack(folder):
         sys.setrecursionlimit(limit)
 
 
-def test_what_cannot_be_decoded_is_found(folder):
+def test_what_cannot_be_decoded_is_found(few_files):
     for suffix in (".heic", ".dng", ".NEF", ".cr3", ".arw", ".jxl"):
         Path(f"photos/phone{suffix}").touch()
     assert len(find_images(["photos"])) == 9
@@ -91,7 +74,7 @@ def test_extensions_are_read_by_pillow():
     assert READ_BY_PILLOW - optional <= set(Image.registered_extensions())
 
 
-def test_what_is_passed_over_is_named(folder, capsys):
+def test_what_is_passed_over_is_named(few_files, capsys):
     for name in ("a.txt", "b.xmp", "c.XMP", "d.mov", "e.pdf", "f.html", "Makefile"):
         Path("photos", name).touch()
     find_images(["photos"])
@@ -105,7 +88,7 @@ def test_what_is_passed_over_is_named(folder, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_counting_below_ends(folder, monkeypatch, capsys):
+def test_counting_below_ends(few_files, monkeypatch, capsys):
     monkeypatch.setattr(_PassedOver, "LOOKED_AT", 3)
     for k in range(5):
         Path(f"photos/below/{k}").mkdir()
