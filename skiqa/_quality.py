@@ -106,7 +106,7 @@ def _each_quality(
     for index, row in encoder.iter_features(images, on_error="nan", n_jobs=n_jobs):
         failed = isinstance(row, ImageError)
         score = float("nan") if failed else float(rest.predict(row[None])[0])
-        flags = seen.take(index, row) if seen else ()
+        flags = seen.pop(index, row) if seen else ()
         yield Quality(index, score, row if failed else None, flags)
 
 

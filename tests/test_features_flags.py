@@ -27,7 +27,7 @@ def flags_of(image, allow_damaged=False, card=None, row=ROW):
     images = ImageList([image], allow_damaged)
     flags = Flags(images, None, card or {})
     images.load(0)
-    return flags.take(0, row)
+    return flags.pop(0, row)
 
 
 def dropped(data, n_bytes=100):
@@ -63,11 +63,11 @@ def test_damaged_files():
     images = ImageList([dropped(good)])
     with pytest.raises(ImageError) as caught:
         images.load(0)
-    assert Flags(images, None, {}).take(0, caught.value) == ("damaged",)
+    assert Flags(images, None, {}).pop(0, caught.value) == ("damaged",)
     images = ImageList(["missing.jpg"])
     with pytest.raises(ImageError) as caught:
         images.load(0)
-    assert Flags(images, None, {}).take(0, caught.value) == ()
+    assert Flags(images, None, {}).pop(0, caught.value) == ()
 
 
 # What is unlike -----------------------------------------------------------------------------------
@@ -92,9 +92,9 @@ def test_cards_may_say_anything(limit):
 def test_what_was_seen_is_kept_until_it_is_taken():
     images = ImageList([CHINA, FLOWER[:20, :50]])
     flags = Flags(images, 10_000, {})
-    assert flags.take(1, ROW) == ("tiny",)  # its features were in the cache
+    assert flags.pop(1, ROW) == ("tiny",)  # its features were in the cache
     images.load(0)
-    flags.take(0, ImageError("it does not fit into memory"))
+    flags.pop(0, ImageError("it does not fit into memory"))
     assert flags._seen == {}
 
 

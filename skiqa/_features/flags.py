@@ -60,7 +60,7 @@ class Flags:
             flags += ("damaged",)
         self._seen[index] = flags
 
-    def take(self, index: int, row: Floats | ImageError) -> tuple[str, ...]:
+    def pop(self, index: int, row: Floats | ImageError) -> tuple[str, ...]:
         """Return the flags of an image, and keep them no longer.
 
         Parameters

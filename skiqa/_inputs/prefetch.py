@@ -120,7 +120,7 @@ def iter_ahead(
 
     def work_within_memory(turn: int, index: int) -> Result:
         n_bytes = footprint(index) if footprint is not None else 0
-        memory.take(turn, n_bytes)
+        memory.reserve(turn, n_bytes)
         large = 2 * n_bytes > BYTES_IN_FLIGHT
         result = one_thread.submit(work, index).result() if large else work(index)
         memory.shrink(turn, getattr(result, "nbytes", 0))
@@ -169,7 +169,7 @@ class _Memory:
         self._closed = False
         self._changed = threading.Condition()
 
-    def take(self, turn: int, n_bytes: int) -> None:
+    def reserve(self, turn: int, n_bytes: int) -> None:
         """Wait until there is room; CancelledError once nobody wants the result any more."""
         with self._changed:
             self._changed.wait_for(

@@ -151,7 +151,7 @@ class CsvRun:
             )
 
     @contextlib.contextmanager
-    def rows(self, about: dict[str, str]) -> Iterator[CsvOutput]:
+    def opened(self, about: dict[str, str]) -> Iterator[CsvOutput]:
         """Open the file for more rows behind those that are `scored`."""
         try:
             if self._rewrite:  # without the torn and the failed rows, which come again

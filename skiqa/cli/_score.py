@@ -229,7 +229,7 @@ def score(
                 else:
                     ended = _score_to_output(scoring, csv_path, as_json, sort, worst)
                 if ended.complete and destination:
-                    destination.take([row.file for row in ended.shown])
+                    destination.copy_or_move([row.file for row in ended.shown])
                 status = ended.status
         except KeyboardInterrupt as error:
             status = exit_status(error)
@@ -281,7 +281,7 @@ def _score_into_file(
         loaded = scoring.load() if files else None
         note = describe_scale(scoring.model, loaded)
         shown = WorstFirst(_standard_output(False, False, note), worst) if worst else None
-        with run.rows(about) as rows:
+        with run.opened(about) as rows:
             outputs: list[Output] = [rows]
             if shown:
                 outputs.append(shown)

@@ -90,7 +90,7 @@ class Destination:
         if not os.access(folder or ".", os.W_OK):
             raise Failure(f"cannot write {printable(self.folder)}: no permission")
 
-    def take(self, files: Sequence[str]) -> None:
+    def copy_or_move(self, files: Sequence[str]) -> None:
         """Copy or move files, and say so on standard error."""
         done = 0
         taken: set[str] = set()
@@ -105,7 +105,7 @@ class Destination:
                 click.echo(f"would {verb} {printable(file)} to {printable(target)}", err=True)
                 continue
             try:
-                self._take_one(file)
+                self._copy_or_move_one(file)
             except OSError as error:
                 click.echo(f"{done} of {len(files)} files were put there before:", err=True)
                 raise unwritable(os.path.join(self.folder, os.path.basename(file)), error) from None
@@ -115,7 +115,7 @@ class Destination:
             photos = "1 photo" if done == 1 else f"{done} photos"
             click.echo(f"{photos} {past} to {printable(self.folder)}", err=True)
 
-    def _take_one(self, file: str) -> None:
+    def _copy_or_move_one(self, file: str) -> None:
         os.makedirs(self.folder, exist_ok=True)
         while True:
             target = _free_name(self.folder, file)

@@ -145,9 +145,9 @@ def _split_each(
                 with images.naming_errors(index):
                     score, cells, row = splitter.split(image)
             except ImageError as error:
-                yield index, None, None, error, flags.take(index, error)
+                yield index, None, None, error, flags.pop(index, error)
             else:
-                yield index, score, cells, None, flags.take(index, row)
+                yield index, score, cells, None, flags.pop(index, row)
 
 
 class _Splitter:
