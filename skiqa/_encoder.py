@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 import platform
 import sys
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import PIL
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -29,7 +27,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skiqa._features.cache import FeatureCache
-from skiqa._features.extract import EXTRACTION_VERSION, Extraction, Row, extract, extract_cached
+from skiqa._features.extract import Extraction, Row, extract, extract_cached
 from skiqa._features.width import row_width
 from skiqa._inputs.estimators import open_images
 from skiqa._inputs.images import ImageList
@@ -145,7 +143,7 @@ class ContrastiveQualityEncoder(
     checkpoint_dir : str, path or None, default=None
         Folder from which a killed `fit` goes on, bit for bit, when it is called again.
     random_state : int, RandomState instance or None, default=None
-        Decides initial weights, order, degradations and crops.
+        Decides initial weights, order, windows and degradations.
     verbose : int, default=0
         1 shows a progress bar on standard error.
 
@@ -479,7 +477,8 @@ class ContrastiveQualityEncoder(
         n_jobs = self.n_jobs if n_jobs is None else n_jobs
         if self.cache_dir is None:
             return extract(images, extraction, n_jobs=n_jobs, on_error=on_error)
-        cache = FeatureCache(self.cache_dir, self._cache_folder())
+        folder = extraction.digest(self.image_shape, self.allow_damaged)
+        cache = FeatureCache(self.cache_dir, folder)
         return extract_cached(images, extraction, cache, n_jobs=n_jobs, on_error=on_error)
 
     def extraction(self, device: str | torch.device) -> Extraction:
@@ -590,48 +589,20 @@ class ContrastiveQualityEncoder(
 
         return from_first(seed)
 
-    def _cache_folder(self) -> str:
-        """Return the digest of everything, but the image, that changes a feature."""
-        parts = (
-            self.state_.digest,
-            self.state_.graphs_digest(self.pooling),
-            tuple(map(float, self.scales)),
-            self.pooling,
-            self.precision,
-            self.image_shape,
-            self._viewing_size(self.state_),
-            self.allow_damaged,  # whoever does not, finds no row of a damaged file
-            EXTRACTION_VERSION,
-            PIL.__version__,  # decodes and resizes: part of what an image file means
-        )
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
-
     def _train(self, run: Run, context: Any, data: dict[str, Any]) -> dict[str, Any]:
         """Train, take on the result, and return what `partial_fit` may go on with."""
-        from skiqa._network.device import resolve_device, training_dtype
-        from skiqa._training.checkpoints import NoFolder, TrainingFolder
         from skiqa._training.distributed import rank
         from skiqa._training.hooks import Hooks
         from skiqa._training.loop import train
-        from skiqa._training.trainer import Trainer
 
-        start, plan = run.start, run.plan
-        device = resolve_device(self.device, strict=True)
         self.objective_ = self.make_objective()
-        depthwise = any(a.ndim == 4 and a.shape[1] == 1 for a in start.networks[0].values())
-        dtype = training_dtype(self.precision, device, depthwise=depthwise)
-        trainer = Trainer(start, self.objective_, plan, device, dtype, run.seed)
-        earlier = self.training_state_
-        if earlier is not None and earlier["objective"] == repr(self.objective_):
-            trainer.load_momentum_arrays(earlier)
-        folder = NoFolder()
-        if self.checkpoint_dir is not None and rank() == 0:
-            folder = TrainingFolder(self.checkpoint_dir, run.identity(self.objective_))
-            self.checkpoint_path_ = os.fspath(folder.path)
-        n_steps = plan.epochs * max(1, len(run.images) // plan.batch_size)
+        how = (self.objective_, self.device, self.precision, self.training_state_)
+        trainer = run.trainer(*how)
+        folder = run.folder(self.objective_, self.checkpoint_dir)
+        self.checkpoint_path_ = None if folder.path is None else os.fspath(folder.path)
         shown = bool(self.verbose) and rank() == 0
         with folder:
-            with progress_bar("Training", n_steps, enabled=shown, unit="steps") as advance:
+            with progress_bar("Training", run.n_steps, enabled=shown, unit="steps") as advance:
                 hooks = Hooks(self, context, data, advance, fitted=partial(self._fitted, run))
                 train(
                     trainer,
@@ -646,8 +617,7 @@ class ContrastiveQualityEncoder(
             hooks.record(trainer)  # a run resumed after its last epoch had no epoch to end
             self._set_state(run.trained_state(trainer, self.n_jobs))
             folder.remove()  # not before the constants of the features: they take a while
-        what = {"seed": run.seed, "objective": repr(self.objective_)}
-        return what | trainer.momentum_arrays()
+        return run.left(trainer)
 
     def _fitted(self, run: Run, trainer: Trainer) -> dict[str, Any]:
         """Return the attributes that the network in training gives."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import PIL
 from joblib import effective_n_jobs
 
 from skiqa._features.cache import FeatureCache
@@ -78,6 +80,30 @@ class Extraction:
     def n_features(self) -> int:
         """Width of a row."""
         return row_width(self.state, self.scales, self.pooling)
+
+    def digest(self, image_shape: Sequence[int] | None, allow_damaged: bool) -> str:
+        """Return the digest of everything, but the image, that changes a feature.
+
+        Parameters
+        ----------
+        image_shape : sequence of int or None
+            How rows of numbers are read as pixels.
+        allow_damaged : bool
+            Whether damaged files are read: where they are not, no row of one may be found.
+        """
+        parts = (
+            self.state.digest,
+            self.state.graphs_digest(self.pooling),
+            tuple(map(float, self.scales)),
+            self.pooling,
+            self.precision,
+            image_shape,
+            self.max_pixels,
+            allow_damaged,
+            EXTRACTION_VERSION,
+            PIL.__version__,  # decodes and resizes: part of what an image file means
+        )
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def extract(

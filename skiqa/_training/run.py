@@ -1,4 +1,4 @@
-"""One training run: what it is of, what decides its result, and the state that it gives."""
+"""One training run: what it is of, what trains it, and the state that it gives."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import numpy.typing as npt
 
 from skiqa._features.constants import standardising_constants
 from skiqa._inputs.images import ImageList
+from skiqa._network.device import resolve_device, training_dtype
 from skiqa._network.state import EncoderState, current_versions
+from skiqa._training.checkpoints import NoFolder, TrainingFolder
+from skiqa._training.distributed import rank
 from skiqa._training.schedule import Plan
 from skiqa._training.trainer import Trainer
 from skiqa._types import Arrays
+from skiqa._types import Path as AnyPath
 from skiqa.objectives import Objective
 
 _STATISTICS_PHOTOS = 512  # enough for means and deviations of features; more is only slower
@@ -42,6 +46,34 @@ class Run:
     kept: Sequence[Arrays]
     plan: Plan
     seed: int
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of all epochs."""
+        return self.plan.epochs * max(1, len(self.images) // self.plan.batch_size)
+
+    def trainer(
+        self, objective: Objective, device: str, precision: str, earlier: dict[str, Any] | None
+    ) -> Trainer:
+        """Return what trains the network; it goes on with what an `earlier` run has left."""
+        where = resolve_device(device, strict=True)
+        depthwise = any(a.ndim == 4 and a.shape[1] == 1 for a in self.start.networks[0].values())
+        dtype = training_dtype(precision, where, depthwise=depthwise)
+        trainer = Trainer(self.start, objective, self.plan, where, dtype, self.seed)
+        if earlier is not None and earlier["objective"] == repr(objective):
+            trainer.load_momentum_arrays(earlier)
+        return trainer
+
+    def folder(self, objective: Objective, checkpoint_dir: AnyPath | None) -> NoFolder:
+        """Return where checkpoints go: of several processes, the first one's alone."""
+        if checkpoint_dir is None or rank() != 0:
+            return NoFolder()
+        return TrainingFolder(checkpoint_dir, self.identity(objective))
+
+    def left(self, trainer: Trainer) -> dict[str, Any]:
+        """Return what another run can go on with, see `trainer`."""
+        what = {"seed": self.seed, "objective": repr(trainer.objective)}
+        return what | trainer.momentum_arrays()
 
     def identity(self, objective: Objective) -> dict[str, Any]:
         """Return everything that decides the result."""
