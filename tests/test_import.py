@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import skiqa
+from skiqa import objectives
 
 HEAVY = {"torch", "sklearn", "scipy", "timm", "torchvision", "pandas", "PIL", "rich"}
 
@@ -34,12 +35,20 @@ def test_public_name_resolves(name):
     assert name in dir(skiqa)
 
 
-def test_type_checkers_see_the_lazy_names():
-    tree = ast.parse(Path(skiqa.__file__).read_text(encoding="utf-8"))
+def _seen_by_type_checkers(module):
+    """Return {name: module it is imported from} of what is imported for type checkers alone."""
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     (block,) = [x for x in tree.body if isinstance(x, ast.If) and x.test.id == "TYPE_CHECKING"]
-    seen = {alias.asname: node.module for node in block.body for alias in node.names}
-    assert seen == skiqa._PUBLIC | dict.fromkeys(skiqa._SUBMODULES, "skiqa")
-    assert all(alias.name == alias.asname for node in block.body for alias in node.names)
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    assert all(alias.name == alias.asname for node in imports for alias in node.names)
+    return {alias.asname: node.module for node in imports for alias in node.names}
+
+
+def test_type_checkers_see_the_lazy_names():
+    there = skiqa._PUBLIC | dict.fromkeys(skiqa._SUBMODULES, "skiqa")
+    assert _seen_by_type_checkers(skiqa) == there
+    there = {name: f"skiqa.objectives.{file}" for name, file in objectives._PUBLIC.items()}
+    assert _seen_by_type_checkers(objectives) == there
 
 
 def test_unknown_name():

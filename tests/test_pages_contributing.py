@@ -74,6 +74,13 @@ def test_a_database(tmp_path):
     assert "An example" in load(tmp_path).DESCR
 
 
+def test_what_one_enters_something_in_is_there():
+    found = re.findall(r"`([A-Z_a-z]+)` of\s+`((?:skiqa|tests)/[\w/.]+\.py)`", PAGE)
+    assert found
+    for name, file in found:
+        assert re.search(rf"^{name}\b", (ROOT / file).read_text("utf-8"), re.MULTILINE), file
+
+
 def test_links_and_names_lead_somewhere():
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", PAGE)
     named = re.findall(r"`((?:skiqa|tests|docs)/[\w/.]+\.(?:py|md))`", PAGE)

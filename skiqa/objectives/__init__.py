@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # the lazy names, for type checkers and editors
 
     OBJECTIVES: dict[str, type[Objective]]
 
-# The name of an objective is that of its file, and in capitals that of its class.
+# The name of an objective is that of its file, and with a capital that of its class.
 NAMES = ("arniqa", "contrique", "qpt", "reiqa", "weighted")
 
 # Public name -> the file that holds it. Resolved on first use, as those of skiqa itself, because
@@ -36,18 +36,7 @@ _PUBLIC = {
     **dict.fromkeys(("info_nce", "nt_xent", "weighted_nt_xent"), "_losses"),
 }
 
-__all__ = [
-    "OBJECTIVES",
-    "Arniqa",
-    "Contrique",
-    "Objective",
-    "Qpt",
-    "Reiqa",
-    "Weighted",
-    "info_nce",
-    "nt_xent",
-    "weighted_nt_xent",
-]
+__all__ = ["OBJECTIVES", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
