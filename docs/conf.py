@@ -39,7 +39,6 @@ nitpick_ignore_regex = [
     # what scikit-learn, PyTorch and Python have: their sites are elsewhere
     (r"py:.*", r"(abc|builtins|numpy|pathlib|sklearn|torch)(\..*)?"),
     (r"py:class", r"ValueError|object"),
-    (r"py:class", r"skiqa\._unpickling\..*"),  # a base class that says nothing to users
 ]
 
 # Docstrings -------------------------------------------------------------------------------------

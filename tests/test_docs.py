@@ -112,6 +112,26 @@ def test_every_public_name_has_a_page(module, site):
             assert f"\n   {full}\n" in pages[module]
 
 
+def test_bases_that_are_shown_can_be_imported(site):
+    pages = site("public_api").pages()
+    assert "show-inheritance" in pages["skiqa.objectives.Qpt"]
+    assert "show-inheritance" not in pages["skiqa.ContrastiveQualityEncoder"]
+    assert "show-inheritance" not in pages["skiqa.objectives.Objective"]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "is_linked"),
+    [
+        ("skiqa", "ContrastiveQualityEncoder", True),
+        ("skiqa", "predict_quality", False),
+        ("skiqa.persistence", "predict_quality", True),  # though it lies in a private file
+        ("skiqa.objectives", "Qpt.views", True),
+    ],
+)
+def test_source_is_linked_from_one_page(module, name, is_linked, site):
+    assert (site("public_api").source_module(module, name) is None) == is_linked
+
+
 @pytest.mark.parametrize(
     ("source", "page", "link", "expected"),
     [

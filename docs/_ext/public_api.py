@@ -130,9 +130,8 @@ def _page(name, value):
     if kind(value) == "class":
         directive = "autoexception" if issubclass(value, BaseException) else "autoclass"
         text += f".. {directive}:: {name}\n   :members:\n"
-        # which mixins of scikit-learn make an estimator is no news to a reader
-        own = [base for base in value.__bases__ if base.__module__.startswith(PACKAGE)]
-        if own and not any(base.__name__.startswith("_") for base in own):
+        # which mixins of scikit-learn and private ones make an estimator is no news to a reader
+        if any(_is_public(base) for base in value.__bases__):
             text += "   :show-inheritance:\n"
         text += "\n"
     elif kind(value) == "function":
@@ -146,6 +145,11 @@ def _page(name, value):
             text += f".. autofunction:: {function}\n\n"
         return text
     return text + f".. minigallery:: {name}\n   :add-heading: Examples with {short}\n"
+
+
+def _is_public(value):
+    """Whether a class can be imported from a public module of the package."""
+    return any(value is other for module in modules() for other in public_names(module).values())
 
 
 def _table(names):
@@ -179,14 +183,15 @@ def _skip_requests(app, what, name, obj, skip, options):
     return True if name.startswith("set_") and name.endswith("_request") else None
 
 
-def _source_module(app, module, name):
-    """Say where source is linked from: a function in two modules only from the one it is in.
+def source_module(module, name):
+    """Return `module` for a name that is not linked to its source from there, else None.
 
-    Otherwise the page of its source links back to names that are not there.
+    That is what the package shows of a module that has it, too: the page of the source links back
+    to one page, and to a name that stands there.
     """
-    holder = getattr(import_module(module), name.partition(".")[0], None)
-    home = getattr(holder, "__module__", None)
-    return module if home != module and home in modules() else None
+    name = name.partition(".")[0]
+    twice = any(name in import_module(other).__all__ for other in modules()[1:])
+    return module if module == PACKAGE and twice else None
 
 
 def setup(app):
@@ -195,5 +200,5 @@ def setup(app):
     app.connect("config-inited", lambda app, config: write_pages(Path(app.srcdir) / "api"))
     app.connect("autodoc-skip-member", _skip_requests)
     app.setup_extension("sphinx.ext.viewcode")
-    app.connect("viewcode-follow-imported", _source_module)
+    app.connect("viewcode-follow-imported", lambda app, *name: source_module(*name))
     return {"parallel_read_safe": True}
