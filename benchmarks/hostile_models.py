@@ -189,7 +189,7 @@ def write_deep(path, data, text):
 
 def load_all(paths):
     """Load files, in a child; print a line of JSON for each."""
-    from skiqa._network.engine import CACHE
+    from skiqa._network.live_engines import CACHE
     from skiqa.persistence import load
 
     warnings.simplefilter("ignore")

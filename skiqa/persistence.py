@@ -21,8 +21,8 @@ from skiqa import _PUBLIC, __version__, _types
 from skiqa._disk import whole_file
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._network.authors_regressors import load_regressor
-from skiqa._network.engine import with_graphs
 from skiqa._network.graph import Graph
+from skiqa._network.live_engines import with_graphs
 from skiqa._network.state import EncoderState, current_versions, warn_of_versions
 from skiqa._network.weight_files import (
     BUNDLED,

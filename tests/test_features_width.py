@@ -8,8 +8,8 @@ from conftest import CPU, TINY
 from skiqa._features.pool import pool
 from skiqa._features.width import feature_width
 from skiqa._network.build import random_state_of
-from skiqa._network.engine import with_graphs
 from skiqa._network.live import live_networks
+from skiqa._network.live_engines import with_graphs
 
 
 def test_widths():

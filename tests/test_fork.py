@@ -57,15 +57,15 @@ check(expected)
 def test_while_another_thread_builds_a_network():
     run(
         """
-from skiqa._network import engine
+from skiqa._network import live_engines
 entered, go_on = threading.Event(), threading.Event()
-real = engine._engines
+real = live_engines._engines
 def slow(*args):
     if threading.current_thread() is builder:
         entered.set()
         go_on.wait()
     return real(*args)
-engine._engines = slow
+live_engines._engines = slow
 builder = threading.Thread(target=model.predict, args=(photos,))
 builder.start()
 entered.wait()  # it holds the lock

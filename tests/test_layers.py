@@ -53,6 +53,21 @@ def _imported(source):
     return rooms
 
 
+def _imported_files(file):
+    """Return the files of skiqa that one imports, anywhere in it but for type checkers alone."""
+    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "skiqa":
+            for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                path = "/".join(name.split(".")[1:])
+                found |= {Path(f"{path}.py"), Path(path, "__init__.py")}
+    return found & set(_files()) - {Path("__init__.py"), file}
+
+
 def _violations(room, imported):
     below = {name for name, floor in FLOOR.items() if floor < FLOOR[room]}
     return imported - below - {room}
@@ -70,6 +85,15 @@ def test_imports_only_from_floors_below(file):
     assert room in FLOOR, f"skiqa/{file} is in no room of FLOORS in tests/test_layers.py"
     imported = _imported((PACKAGE / file).read_text(encoding="utf-8"))
     assert not _violations(room, imported), f"skiqa/{file} must not import these"
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Nor by an import within a function, which only hides one."""
+    imported = {file: _imported_files(file) for file in _files()}
+    assert len(imported[Path("_encoder.py")]) > 5
+    while leaves := {file for file, others in imported.items() if not others & imported.keys()}:
+        imported = {file: others for file, others in imported.items() if file not in leaves}
+    assert not imported, "these files import each other, or such as do"
 
 
 def test_every_room_exists_once():

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Protocol
 
-from skiqa._network.engine import TILED_ABOVE, Engine, live_engines
+from skiqa._network.engine import TILED_ABOVE, Engine
+from skiqa._network.live_engines import live_engines
 from skiqa._network.state import EncoderState
 from skiqa._types import Floats, Pixels
 

@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from skiqa._features.standardise import stage_constants
-from skiqa._network.engine import live_engines
 from skiqa._network.export import PooledNetwork, to_graph
 from skiqa._network.live import live_networks
+from skiqa._network.live_engines import live_engines
 from skiqa._network.state import EncoderState
 from skiqa._types import Floats
 

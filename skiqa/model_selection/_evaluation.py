@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import StrOptions, validate_params
 
 from skiqa._types import Floats, Integers
 from skiqa.metrics import fit_logistic, krocc_score, plcc_score, rmse_error, srocc_score
+from skiqa.model_selection._bootstrap import scored, srocc_with_interval, tested_images
 from skiqa.model_selection._samples import Samples, check_samples
 from skiqa.model_selection._tables import (
     METRICS,
@@ -214,10 +215,10 @@ class Evaluation(Bunch):
         text = f"\n\nOf fewer than {FEW} images ({len(tested)}) nothing can be told"
         if len(np.unique(self.groups[tested])) < 2:
             return f"{text}."
-        from skiqa.model_selection._significance import srocc_interval  # made of Evaluations
-
-        found = srocc_interval(self)
-        return f"{text}: SROCC, 95 % interval {found.low:.3f} to {found.high:.3f}."
+        splits = scored(self.target, self.splits)
+        tests = tested_images(self.target, self.groups, splits, [self.predictions])
+        _, low, high = srocc_with_interval(tests)
+        return f"{text}: SROCC, 95 % interval {low:.3f} to {high:.3f}."
 
     def __dir__(self) -> list[str]:  # Bunch's names its keys only
         return [*super().__dir__(), "frame", "summary", "to_markdown"]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, validate_params
 
-from skiqa._types import Floats, Integers
 from skiqa.metrics import srocc_score
-from skiqa.metrics._scores import dense_order, weighted_srocc
+from skiqa.model_selection._bootstrap import (
+    Tested,
+    draws,
+    interval,
+    median_srocc,
+    resampled_srocc,
+    scored,
+    srocc_with_interval,
+    tested_images,
+)
 from skiqa.model_selection._evaluation import Evaluation
 from skiqa.model_selection._samples import check_samples
 
@@ -82,9 +89,7 @@ def srocc_interval(
     '0.78, from 0.68 to 0.85'
     """
     tests = _tests([predicted], y_true, groups)
-    draws = _draws(tests, n_resamples, random_state)
-    srocc = float(_median_srocc(tests)[0])
-    low, high = _interval(_resampled(tests, draws)[:, 0], confidence)
+    srocc, low, high = srocc_with_interval(tests, n_resamples, confidence, random_state)
     return Bunch(srocc=srocc, low=low, high=high)
 
 
@@ -152,10 +157,10 @@ def compare(
     (95 % interval -0.003 to 0.011, p = 0.304) may be chance.
     """
     tests = _tests([first, second], y_true, groups)
-    draws = _draws(tests, n_resamples, random_state)
-    difference = float(np.subtract(*_median_srocc(tests)))
-    resampled = np.subtract(*_resampled(tests, draws).T)
-    low, high = _interval(resampled, confidence)
+    difference = float(np.subtract(*median_srocc(tests)))
+    drawn = draws(tests, n_resamples, random_state)
+    resampled = np.subtract(*resampled_srocc(tests, drawn).T)
+    low, high = interval(resampled, confidence)
     tail = min(np.sum(resampled <= 0), np.sum(resampled >= 0))
     return Comparison(
         difference=difference,
@@ -190,18 +195,11 @@ class Comparison(Bunch):
         return f"The {better} is better by {size} {found}."
 
 
-class _Test(NamedTuple):
-    """The test images of one split."""
-
-    pairs: list[tuple[Integers, Integers]]  # of each model (opinions, predictions), in their order
-    content: Integers  # of each image, a number below that of all contents tested
-
-
 def _tests(
     results: Sequence[Evaluation | npt.ArrayLike],
     y_true: npt.ArrayLike | None,
     groups: npt.ArrayLike | None,
-) -> list[_Test]:
+) -> list[Tested]:
     """Return for each split what was tested: opinions, predictions of each result, contents."""
     evaluations = [result for result in results if isinstance(result, Evaluation)]
     if len(evaluations) == len(results):
@@ -211,8 +209,8 @@ def _tests(
                 "the two were evaluated on different images or splits: call evaluate for both "
                 "with the same data, cv, n_repeats, test_size and random_state (not None)"
             )
-        target, content = one.target, one.groups
-        tests = [test[~np.isnan(target[test])] for _, test in one.splits]
+        target, contents = one.target, one.groups
+        tests = scored(target, one.splits)
         predictions = [result.predictions for result in evaluations]
     elif evaluations:
         raise ValueError("compare two Evaluations or two arrays of predictions, not one of each")
@@ -220,21 +218,12 @@ def _tests(
         if y_true is None:
             raise ValueError("y_true is missing: give the opinion scores of the images")
         samples = check_samples(results[0], y_true, groups)
-        target, content = samples.y, samples.groups
+        target, contents = samples.y, samples.groups
         tests = [np.arange(len(target))]
         predictions = [[np.asarray(result, dtype=np.float64)] for result in results]
         for (predicted,) in predictions:
             srocc_score(target, predicted)  # raises for lengths, NaN and infinity
-    contents = np.unique(content[np.concatenate(tests)])
-    if len(contents) < 2:
-        raise ValueError("at least two contents are needed to draw from")
-    content = np.searchsorted(contents, content)
-    return [
-        _Test(
-            [(dense_order(target[test]), dense_order(of[n])) for of in predictions], content[test]
-        )
-        for n, test in enumerate(tests)
-    ]
+    return tested_images(target, contents, tests, predictions)
 
 
 def _same_splits(one: Evaluation, other: Evaluation) -> bool:
@@ -247,42 +236,3 @@ def _same_splits(one: Evaluation, other: Evaluation) -> bool:
             for a, b in zip(split, same, strict=True)
         )
     )
-
-
-def _draws(
-    tests: Sequence[_Test], n_resamples: int, random_state: int | np.random.RandomState | None
-) -> Iterator[Integers]:
-    """Yield draws with replacement: how often each content was drawn, shape (n_contents,)."""
-    n_contents = 1 + max(test.content.max(initial=0) for test in tests)
-    random = check_random_state(random_state)
-    even = np.full(n_contents, 1 / n_contents)
-    for _ in range(n_resamples):
-        yield random.multinomial(n_contents, even)
-
-
-def _srocc_of_models(test: _Test, weights: Floats) -> list[float]:
-    return [weighted_srocc(x, y, weights) for x, y in test.pairs]
-
-
-def _median_srocc(tests: Sequence[_Test]) -> Floats:
-    """Return the median over splits of each model's SROCC, shape (n_models,)."""
-    once = [_srocc_of_models(test, np.ones(len(test.content))) for test in tests]
-    return np.asarray(np.median(once, axis=0))
-
-
-def _resampled(tests: Sequence[_Test], draws: Iterable[Integers]) -> Floats:
-    """Return the median over splits of each model's SROCC, shape (n_resamples, n_models)."""
-    medians = []
-    for draw in draws:
-        values = np.array(
-            [_srocc_of_models(test, draw[test.content].astype(np.float64)) for test in tests]
-        )
-        drawn = values[~np.isnan(values[:, 0])]  # a split may have none of the drawn contents
-        if len(drawn):
-            medians.append(np.median(drawn, axis=0))
-    return np.array(medians)
-
-
-def _interval(values: Floats, confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)

@@ -8,11 +8,12 @@ import pytest
 import torch
 from conftest import CPU, TINY
 
-from skiqa._network import engine as module
 from skiqa._network import export
+from skiqa._network import live_engines as module
 from skiqa._network.build import random_state_of
-from skiqa._network.engine import live_engines, with_graphs
+from skiqa._network.engine import _runtime
 from skiqa._network.live import live_networks, to_input
+from skiqa._network.live_engines import live_engines, with_graphs
 from skiqa._network.pooling import POOLINGS
 
 
@@ -80,7 +81,7 @@ def test_one_engine_for_each_network_and_pooling(no_engines):
 @pytest.mark.parametrize("missing", ["onnxruntime", "onnx"])
 def test_without_it_pytorch_runs_everything(missing, no_engines, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
-    module._runtime.cache_clear()
+    _runtime.cache_clear()
     assert live_engines(random_state_of(TINY, 0), "avg") == [None]
 
 
