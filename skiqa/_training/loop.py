@@ -85,11 +85,7 @@ def train(
         for batch in batches(epoch, first_batch):
             unreadable += batch.n_unreadable
             factor = 1.0 if plan.constant else rate(trainer.step, plan.epochs * n_batches)
-            marks = torch.from_numpy(authentic[batch.indices.numpy()])
-            loss = trainer.step_on(batch.windows, batch.indices, marks, batch.seeds, factor)
-            require_finite_loss(loss, trainer.step, plan.learning_rate)
-            trainer.losses.append(loss)
-            hooks.step_ended(loss)
+            hooks.step_ended(_step(trainer, batch, authentic, factor))
             folder.save_if_due(trainer.step, trainer.state_dict)
         if unreadable:
             warnings.warn(
@@ -115,6 +111,17 @@ class _Batch(NamedTuple):
     indices: torch.Tensor  # (m,) int64
     seeds: torch.Tensor  # (m,) int64
     n_unreadable: int
+
+
+def _step(
+    trainer: Trainer, batch: _Batch, authentic: npt.NDArray[np.int64], factor: float
+) -> float:
+    """Train on a batch at a factor of the peak rate; return the loss."""
+    marks = torch.from_numpy(authentic[batch.indices.numpy()])
+    loss = trainer.step_on(batch.windows, batch.indices, marks, batch.seeds, factor)
+    require_finite_loss(loss, trainer.step, trainer.plan.learning_rate)
+    trainer.losses.append(loss)
+    return loss
 
 
 def _batches(

@@ -183,20 +183,34 @@ def pretrain(
             **parameters,
         )
         try:
-            n_images = len(files) + (dead_leaves or 0)
-            plan = encoder.training_plan(n_images)
-            leaves = _make_leaves(encoder, plan, dead_leaves, textured, seed) if dead_leaves else []
-            observer = _Observer()
-            encoder.set_callbacks(observer).fit([*files, *leaves])
-            if rank() == 0:
-                _save(encoder, out)
-                _print_summary(encoder, plan, n_images, observer, out)
+            _train(encoder, files, dead_leaves or 0, textured, seed, out)
         except KeyboardInterrupt:
             if rank() == 0:
                 click.echo(f"interrupted; {_how_to_go_on(encoder)}", err=True)
             context.exit(130)
         except (ValueError, TypeError, RuntimeError, OSError) as error:
             raise Failure(f"{who}{_in_one_line(error, files)}") from None
+
+
+def _train(
+    encoder: ContrastiveQualityEncoder,
+    files: Sequence[str],
+    n_leaves: int,
+    textured: bool,
+    seed: int,
+    out: str,
+) -> None:
+    """Train on files and so many dead leaves; write the encoder, and say so."""
+    from skiqa._training.distributed import rank
+
+    n_images = len(files) + n_leaves
+    plan = encoder.training_plan(n_images)
+    leaves = _make_leaves(encoder, plan, n_leaves, textured, seed) if n_leaves else []
+    observer = _Observer()
+    encoder.set_callbacks(observer).fit([*files, *leaves])
+    if rank() == 0:
+        _save(encoder, out)
+        _print_summary(encoder, plan, n_images, observer, out)
 
 
 def _why_not_written(out: str, files: Sequence[str], overwrite: bool) -> str | None:

@@ -144,20 +144,11 @@ def _write_page(
                 progress_bar("scoring", len(files), enabled=True) as advance,
                 contextlib.closing(_iter_scores(model, photos, jobs, maps)) as rows,
             ):
-                for index, score, cells, error, flags in rows:
-                    file = files[index]
-                    shown: dict[str, Any] = {}
-                    shown |= {"name": printable(file), "link": _link(file, folder)}
-                    try:
-                        if error is not None:
-                            raise error
-                        shown["thumbnail"], shown["size"] = photos.take_thumbnail(index)
-                        problem = None if math.isfinite(score) else f"the model gave {score}"
-                    except ImageError as error:
-                        problem = reason(error)
+                for row in rows:
+                    file = files[row[0]]
+                    shown, problem = _shown(file, folder, photos, row)
                     if problem is None:
-                        shown |= {"score": round(score, 6)} | ({"flags": flags} if flags else {})
-                        page.add(shown | _encode_map(cells))
+                        page.add(shown)
                     elif on_error == "raise":
                         click.echo(f"Error: {printable(file)}: {printable(problem)}", err=True)
                         return 1
@@ -176,6 +167,24 @@ def _write_page(
         click.echo(f"{len(unreadable)} of {len(files)} files could not be read", err=True)
     click.echo(f"{printable(html)}: {page.n_photos} photos, {os.path.getsize(html) / 1e6:.1f} MB")
     return status or int(bool(unreadable))
+
+
+def _shown(
+    file: str, folder: str, photos: PhotosWithThumbnails, row: _Scored
+) -> tuple[dict[str, Any], str | None]:
+    """Return what a page in `folder` shows of a photo, and why it has no score, if it has none."""
+    index, score, cells, error, flags = row
+    shown: dict[str, Any] = {"name": printable(file), "link": _link(file, folder)}
+    try:
+        if error is not None:
+            raise error
+        shown["thumbnail"], shown["size"] = photos.take_thumbnail(index)
+    except ImageError as error:
+        return shown, reason(error)
+    if not math.isfinite(score):
+        return shown, f"the model gave {score}"
+    shown |= {"score": round(score, 6)} | ({"flags": flags} if flags else {})
+    return shown | _encode_map(cells), None
 
 
 def _why_no_maps(model: Pipeline) -> str | None:
