@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from skiqa._types import Path as AnyPath
 
-__all__ = ["lock_file", "whole_file"]
+__all__ = ["check_folder", "lock_file", "whole_file", "writing_to"]
 
 
 @contextlib.contextmanager
@@ -75,3 +75,22 @@ def lock_file(file: IO[str] | IO[bytes]) -> None:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def check_folder(path: AnyPath, parameter: str) -> None:
+    """Raise ValueError if what a parameter names as a folder is a file."""
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise ValueError(f"{parameter}={os.fspath(path)!r} is a file, it must be a directory")
+
+
+@contextlib.contextmanager
+def writing_to(folder: AnyPath, parameter: str) -> Iterator[None]:
+    """Raise ValueError if, within, nothing can be made in the folder that a parameter names."""
+    check_folder(folder, parameter)
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{parameter}={os.fspath(folder)!r} cannot be written to ({error}): make room, "
+            "see to its permissions or name another folder"
+        ) from error

@@ -294,6 +294,7 @@ class FineTunedQualityRegressor(
         encoder = starting_encoder(self.encoder, images, **common)
         # refuses what cannot be, before a long extraction
         tuner = self._make_tuner(images, encoder) if self.epochs else None
+        folder = NoFolder() if tuner is None else self._checkpoint_folder(rated, tuner, seed)
         rows = encoder.transform(cast("Images", images))
         ridge, scales = ridge_of_largest(rows, rated, level, spread, self.alpha)
         dataset_scales = dict(zip(names, scales, strict=False))  # no names: empty
@@ -308,7 +309,6 @@ class FineTunedQualityRegressor(
             options["with_partners"] = self.semantic_noise > 0
             training_set = TrainingSet.of(rated, train, rows, **options)
             run = FineTuningRun(tuner, training_set, held_out, seed)
-            folder = self._checkpoint_folder(rated, tuner, seed)
             self._train(run, folder, SklearnCallbacks(self, context, X, y, start))
             attributes = start.attributes_of(run)
         for name, value in attributes.items():

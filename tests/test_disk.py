@@ -1,11 +1,11 @@
-"""Files appear whole or not at all; locks are one holder's."""
+"""Files appear whole or not at all; locks are one holder's; folders in which nothing can be."""
 
 import os
 import threading
 
 import pytest
 
-from skiqa._disk import lock_file, whole_file
+from skiqa._disk import lock_file, whole_file, writing_to
 
 
 def test_what_was_there_stays_until_the_end(tmp_path):
@@ -32,6 +32,15 @@ def test_an_error_leaves_nothing_behind(tmp_path, error):
         _write_half(file, error)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["model.skiqa"]
+
+
+def test_all_is_on_the_disk_before_the_name_is_taken(tmp_path, monkeypatch):
+    calls, fsync, replace = [], os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda *a: calls.append("fsync") or fsync(*a))
+    monkeypatch.setattr(os, "replace", lambda *a: calls.append("replace") or replace(*a))
+    with whole_file(tmp_path / "model.skiqa") as file:
+        file.write(b"new")
+    assert calls == ["fsync", "replace"]
 
 
 def test_a_rename_that_fails_leaves_nothing_behind(tmp_path):
@@ -92,3 +101,15 @@ def test_a_lock_has_one_holder_and_ends_with_its_file(tmp_path):
             lock_file(second)
         first.close()
         lock_file(second)
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    message = r"maps_dir='.*file' is a file, it must be a directory"
+    with pytest.raises(ValueError, match=message), writing_to(file, "maps_dir"):
+        pass
+    for error in (PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")):
+        message = rf"maps_dir=.*{error.strerror}.*name another folder"
+        with pytest.raises(ValueError, match=message), writing_to(tmp_path, "maps_dir"):
+            raise error

@@ -241,6 +241,11 @@ def test_refusals(rated, tmp_path):
         tiny(checkpoint_dir=tmp_path, random_state=None).fit(images, y)
     with pytest.raises(ValueError, match="no chain of stages"):
         tiny("test_vit", maps_dir=str(tmp_path)).fit(images, y, groups=groups)
+    file = tmp_path / "file"
+    file.touch()
+    for name in ("checkpoint_dir", "maps_dir"):
+        with pytest.raises(ValueError, match=f"{name}=.* is a file"):
+            tiny(**{name: file}).fit(images, y, groups=groups)
     model = tiny()
     state = model.encoder.estimator.state_
     model.encoder.estimator.state_ = replace(state, networks=state.networks * 2)

@@ -1,6 +1,8 @@
 """Maps kept in files: the features of photos, whatever happens to the files."""
 
 import errno
+import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -60,6 +62,24 @@ def test_kept_maps_of_a_full_disk(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"no room for the maps of X\[0\] .* all 4 images .* GB"):
         list(kept.inputs([0], [0]))
     assert not list(tmp_path.glob("*/*"))
+
+
+def test_a_folder_in_which_no_maps_can_be_kept(tmp_path, monkeypatch):
+    def denied(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ValueError, match=r"maps_dir='.*file' is a file"):
+        kept_maps(file)
+    for module, name in ((os, "mkdir"), (tempfile, "TemporaryFile")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, denied)
+            with pytest.raises(ValueError, match=r"maps_dir=.*Permission denied"):
+                kept_maps(tmp_path / "maps")
+    list(kept_maps(tmp_path / "maps").inputs([0, 1, 2, 3], [0] * 4))
+    monkeypatch.setattr(tempfile, "TemporaryFile", denied)
+    assert len(list(kept_maps(tmp_path / "maps").inputs([3, 0], [0, 0]))) == 2  # all are there
 
 
 def test_a_damaged_file_of_maps_is_made_again(tmp_path):

@@ -98,6 +98,24 @@ def test_full_disk_warns_and_keeps_the_checkpoint_before(tmp_path, monkeypatch):
         assert not list(folder.path.glob("*.tmp"))
 
 
+def test_a_folder_of_no_use_is_said_before_the_work(tmp_path, monkeypatch):
+    def denied(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ValueError, match=r"checkpoint_dir='.*file' is a file"):
+        TrainingFolder(file, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", denied)
+        with pytest.raises(ValueError, match=r"checkpoint_dir=.*Permission denied"):
+            TrainingFolder(tmp_path, {})
+    folder = TrainingFolder(tmp_path, {})
+    (folder.path / "lock").mkdir()  # nothing of this name can be opened, not even by root
+    with pytest.raises(ValueError, match=r"checkpoint_dir=.*lock"):
+        folder.__enter__()
+
+
 # The fit -----------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
+from skiqa._disk import check_folder
 from skiqa._fork import ForkSafeLock
 from skiqa._types import Bools, Floats
 from skiqa._types import Path as AnyPath
@@ -93,8 +94,7 @@ class FeatureCache:
         if not config.isalnum():
             raise ValueError(f"config must be a hexadecimal digest, not {config!r}")
         parent = Path(cache_dir).expanduser().absolute()
-        if os.path.exists(parent) and not os.path.isdir(parent):  # without permission: a warning
-            raise ValueError(f"cache_dir={str(parent)!r} is a file, it must be a directory")
+        check_folder(parent, "cache_dir")  # without permission: a warning
         self.config = config
         self.folder = parent / config
 

@@ -20,6 +20,7 @@ import PIL
 import torch
 from torch import nn
 
+from skiqa._disk import writing_to
 from skiqa._features.extract import EXTRACTION_VERSION, Extraction
 from skiqa._fine_tuning.sources import Indices, Source
 from skiqa._inputs.images import ImageList
@@ -59,7 +60,7 @@ class KeptMaps(Source[PhotoMaps]):
     ImageError
         If a photo cannot be read.
     ValueError
-        If the network is no chain of stages.
+        If the network is no chain of stages, or the folder cannot be written to.
     """
 
     def __init__(
@@ -85,9 +86,14 @@ class KeptMaps(Source[PhotoMaps]):
         versions = (EXTRACTION_VERSION, PIL.__version__)
         sizes = (extraction.scales, extraction.max_pixels)
         key = repr((state.digest, sizes, self._n_front, versions))
-        self._folder = Path(folder) / hashlib.sha256(key.encode()).hexdigest()[:24]
+        parent = Path(folder).expanduser()
+        self._folder = parent / hashlib.sha256(key.encode()).hexdigest()[:24]
         digests = (images.digest(i).hex() for i in range(len(images)))
         self._files = [self._folder / f"{digest}.npz" for digest in digests]
+        with writing_to(parent, "maps_dir"):
+            if not all(file.exists() for file in self._files):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=self._folder).close()
 
     def inputs(self, indices: Indices, seeds: Iterable[int]) -> Iterator[PhotoMaps]:
         """Yield what is kept of each photo; seeds have nothing to decide.

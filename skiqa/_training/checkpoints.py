@@ -10,12 +10,11 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import torch
 
-from skiqa._disk import lock_file, whole_file
+from skiqa._disk import lock_file, whole_file, writing_to
 from skiqa._types import Path as AnyPath
 
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints of an epoch
@@ -30,12 +29,7 @@ class NoFolder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         pass
 
     def save(self, step: int, state: dict[str, Any]) -> None:
@@ -70,19 +64,23 @@ class TrainingFolder(NoFolder):
 
     Notes
     -----
-    The folder is locked while the run lives, so that two never train in one; the operating system
-    frees the lock of a killed process.
+    The folder is made at once: if it cannot be, that is known before the work, by a ValueError. It
+    is locked while the run lives, so that two never train in one; the operating system frees the
+    lock of a killed process.
     """
 
     path: Path
 
     def __init__(self, checkpoint_dir: AnyPath, identity: dict[str, Any]) -> None:
         text = json.dumps(identity, sort_keys=True, default=str)
-        self.path = Path(checkpoint_dir) / hashlib.sha256(text.encode()).hexdigest()[:24]
+        self._parent = Path(checkpoint_dir).expanduser()
+        self.path = self._parent / hashlib.sha256(text.encode()).hexdigest()[:24]
+        with writing_to(self._parent, "checkpoint_dir"):
+            self.path.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.path / "lock", "a")  # held until the end
+        with writing_to(self._parent, "checkpoint_dir"):
+            self._lock = open(self.path / "lock", "a")  # held until the end
         try:
             lock_file(self._lock)
         except (BlockingIOError, PermissionError) as error:
@@ -94,12 +92,7 @@ class TrainingFolder(NoFolder):
         self._saved = time.monotonic()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._lock.close()
 
     def save_if_due(self, step: int, make_state: Callable[[], dict[str, Any]]) -> None:
