@@ -32,6 +32,13 @@ def test_names_are_met_in_either_unicode_form(tmp_path, on_disk, written):
     assert located(tmp_path, unicodedata.normalize(written, name.upper())) == [str(path)]
 
 
+@pytest.mark.parametrize("name", ["x" * 5000 + ".jpg", "a\0.jpg", "a.jpg/b.jpg"])
+def test_names_that_no_file_can_have(tmp_path, name):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(FileNotFoundError, match="1 of 1 images are missing"):
+        located(tmp_path, name)
+
+
 def test_one_file_has_one_path_however_it_is_written(tmp_path):
     (tmp_path / "sub").mkdir()
     path = tmp_path / "sub" / "a.jpg"

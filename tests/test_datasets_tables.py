@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from authentic_trees import spaq, spaq_sheet
 from database_trees import check
+from scipy.io import savemat
 from synthetic_trees import csiq, csiq_sheet
 
 from skiqa import datasets
-from skiqa.datasets._tables import parse_floats, read_columns
+from skiqa.datasets._tables import parse_floats, read_columns, read_mat, read_rows
 
 
 def test_sheets_need_openpyxl_or_a_csv(tmp_path, monkeypatch):
@@ -105,6 +106,24 @@ def test_tables_that_cannot_be_read_are_named(tmp_path, data, message):
     file.write_bytes(data)
     with pytest.raises(ValueError, match=rf"t\.csv.*{message}"):
         read_columns(file, "file", "mos")
+
+
+def test_damaged_files_of_libraries_are_named(tmp_path):
+    pytest.importorskip("openpyxl").Workbook().save(tmp_path / "t.xlsx")
+    savemat(tmp_path / "t.mat", {"MOS": np.arange(300.0)})
+    for name, read in (("t.xlsx", read_rows), ("t.mat", read_mat)):
+        whole = (tmp_path / name).read_bytes()
+        n = len(whole)
+        for data in (b"", whole[:-200], whole[: n // 2], whole[: n // 3] + whole[n // 2 :]):
+            (tmp_path / name).write_bytes(data)
+            with pytest.raises(ValueError, match=rf"{name} is no .*, or it is damaged"):
+                read(tmp_path / name)
+        (tmp_path / name).unlink()
+        with pytest.raises(FileNotFoundError):
+            read(tmp_path / name)
+        (tmp_path / name).write_bytes(whole)
+    with pytest.raises(ValueError, match=r"t\.mat has no variable 'DMOS', only \['MOS'\]"):
+        read_mat(tmp_path / "t.mat")["DMOS"]
 
 
 @pytest.mark.parametrize(

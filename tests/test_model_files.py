@@ -137,6 +137,22 @@ def test_a_graph_that_does_not_run(folder, crops):
     )
 
 
+def test_a_graph_of_no_text_says_nothing_on_standard_output(folder, crops, capfd):
+    structure = load(folder / "model.skiqa")[0].state_.graphs["stages"].structure
+    load(with_graph(folder, structure.replace(b"Conv", b"\xf2onv"))).predict(crops)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_weights_that_are_no_numbers(folder, crops):
+    tensors, header = read_file(folder / "model.skiqa")
+    name = next(name for name in tensors if name.endswith("weight"))
+    tensors[name] = np.full_like(tensors[name], np.nan)
+    del header["encoder"]["graphs"]["stages"]  # PyTorch, too, has to bear them
+    write_file(folder / "changed.skiqa", tensors, header)
+    with pytest.raises(ValueError, match="NaN"):
+        load(folder / "changed.skiqa").predict(crops)
+
+
 def test_a_header_nested_without_end(folder, tmp_path):
     data = (folder / "model.skiqa").read_bytes()
     length = int.from_bytes(data[:8], "little")

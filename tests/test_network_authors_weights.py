@@ -231,6 +231,17 @@ def test_weight_files_execute_nothing(tmp_path, zipped):
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_whatever_happened_to_a_weight_file_is_one_value_error(tmp_path, zipped):
+    held, path = {"encoder.conv1.weight": torch.ones(4, 3)}, tmp_path / "x.pth"
+    torch.save(held, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for place in range(4, len(whole), 7):  # a file of this name is known by its first bytes
+        path.write_bytes(whole[:place] + whole[place + 3 :])
+        with pytest.raises(ValueError, match=r"x\.pth"):
+            load_state(path)
+
+
 @pytest.mark.parametrize("junk", [b"PK\3\4 no archive", b"\x80\x02\x8a\x0a torn", b"\x80\x02"])
 def test_damaged_weight_files(tmp_path, junk):
     (tmp_path / "x.pth").write_bytes(junk)

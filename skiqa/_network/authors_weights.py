@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import zipfile
 from collections.abc import Mapping
@@ -153,16 +152,10 @@ def _check(
 def _tensors_of(path: Path) -> dict[str, torch.Tensor]:
     """Return {name: tensor} of a file of torch.save, out of its wrappers."""
     name = os.fspath(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(member.endswith("/constants.pkl") for member in archive.namelist()):
-                raise ValueError(
-                    f"{name!r} is a TorchScript file, not the weights of an encoder. ARNIQA's "
-                    "regressors are such files: skiqa.persistence.load_regressor reads them."
-                )
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        is_script = _is_script(path)
+        found = None if is_script else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of any kind: its own unpickler follows the file wherever it leads
         function = re.search(r"GLOBAL (\S+)", str(error))
         raise ValueError(
             f"{name!r} holds {function[1]}; expected are tensors alone, and nothing in it was "
@@ -170,6 +163,11 @@ def _tensors_of(path: Path) -> dict[str, torch.Tensor]:
             if function
             else f"{name!r} is damaged, or was not written by torch.save."
         ) from error
+    if is_script:
+        raise ValueError(
+            f"{name!r} is a TorchScript file, not the weights of an encoder. ARNIQA's regressors "
+            "are such files: skiqa.persistence.load_regressor reads them."
+        )
     for wrapper in ("state_dict", "model", "model_state_dict"):
         if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
             found = found[wrapper]
@@ -181,6 +179,13 @@ def _tensors_of(path: Path) -> dict[str, torch.Tensor]:
         for key, value in found.items()
         if isinstance(value, torch.Tensor)
     }
+
+
+def _is_script(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:

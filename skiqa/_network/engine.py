@@ -40,7 +40,11 @@ class Engine:
             [runtime.OrtValue.ortvalue_from_numpy(value) for value in values],
         )
         providers = ["CPUExecutionProvider"]
-        self._session = runtime.InferenceSession(graph.structure, options, providers=providers)
+        # else it would print what is wrong with a graph, and try again
+        once = {"enable_fallback": False}
+        self._session = runtime.InferenceSession(
+            graph.structure, options, providers=providers, **once
+        )
         self._giving_back = runtime.RunOptions()
         shrink = ("memory.enable_memory_arena_shrinkage", "cpu:0")
         self._giving_back.add_run_config_entry(*shrink)

@@ -60,9 +60,8 @@ class Finder:
             found, relative = Path(relative.anchor), relative.relative_to(relative.anchor)
         for part in relative.parts:
             there = self._entries(found).get(_key(part), [])
-            if (
-                not there and not (found / part).exists()
-            ):  # "..", or a folder that may not be listed
+            # "..", or in a folder that may not be listed
+            if not there and not os.path.exists(found / part):
                 return None
             if len(there) > 1 and part not in there:
                 raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
 import re
@@ -122,14 +123,27 @@ def _read_excel(file: Path, sheet: str | None) -> list[list[Any]]:
             f"or save {'the sheet ' + repr(sheet) if sheet else 'it'} as "
             f"{file.with_suffix('.csv').name} beside it"
         ) from error
-    workbook = load_workbook(file, read_only=True, data_only=True)
+    data = io.BytesIO(file.read_bytes())
+    with _reading(file, "Excel sheet"):
+        workbook = load_workbook(data, read_only=True, data_only=True)
     try:
         if sheet is not None and sheet not in workbook.sheetnames:
             raise ValueError(f"{file} has no sheet {sheet!r}, only {workbook.sheetnames}")
-        rows = workbook[sheet] if sheet else workbook.active
-        return [list(row) for row in rows.iter_rows(values_only=True)]
+        with _reading(file, "Excel sheet"):
+            rows = workbook[sheet] if sheet else workbook.active
+            return [list(row) for row in rows.iter_rows(values_only=True)]
     finally:
         workbook.close()
+
+
+@contextlib.contextmanager
+def _reading(file: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a library raises of a file that it cannot make sense of into a ValueError."""
+    try:
+        yield
+    except Exception as error:
+        why = error if str(error) else type(error).__name__
+        raise ValueError(f"{file} is no {kind}, or it is damaged: {why}") from error
 
 
 def read_columns(file: Path, *names: str, sheet: str | None = None) -> list[list[Any]]:
@@ -223,10 +237,24 @@ def read_lines(file: Path, separator: str | None = None) -> list[list[str]]:
 
 
 def read_mat(file: Path) -> dict[str, Any]:
-    """Return the variables of a MATLAB file."""
+    """Return the variables of a MATLAB file; one that is not there is a ValueError."""
     from scipy.io import loadmat
 
-    return loadmat(file)
+    data = io.BytesIO(file.read_bytes())
+    with _reading(file, "file of MATLAB"):
+        return _Variables(file, loadmat(data))
+
+
+class _Variables(dict[str, Any]):
+    """The variables of a file; ValueError for one that is not there."""
+
+    def __init__(self, file: Path, variables: dict[str, Any]) -> None:
+        super().__init__(variables)
+        self._file = file
+
+    def __missing__(self, name: str) -> Any:
+        there = [key for key in self if not key.startswith("__")]
+        raise ValueError(f"{self._file} has no variable {name!r}, only {there}")
 
 
 def cell_texts(cells: Any) -> list[str]:
