@@ -55,7 +55,7 @@ def _degrade(*arguments, status=0):
     return result
 
 
-def _rows(folder="out"):
+def _read_table(folder="out"):
     with open(Path(folder) / "degradations.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -83,7 +83,7 @@ def _check(rows, folder="out"):
 @pytest.mark.usefixtures("photos")
 def test_operators_by_levels():
     _degrade("photos", "--out", "out", "--operators", "jpeg, white_noise", "--levels", "1,5")
-    rows = _rows()
+    rows = _read_table()
     assert [row["file"] for row in rows] == [
         f"{photo}__{name}_{level}.png"
         for photo in "ab"
@@ -106,9 +106,9 @@ def test_operators_by_levels():
 def test_everything_by_default_and_banks_by_name():
     _degrade("photos/a.png", "--out", "out")
     everything = {f"{name}:{level}" for name in list_operators() for level in range(1, 6)}
-    assert {row["sequence"] for row in _rows()} == everything
+    assert {row["sequence"] for row in _read_table()} == everything
     _degrade("photos/a.png", "--out", "kadis", "--operators", "kadis", "--levels", "2")
-    assert [row["sequence"] for row in _rows("kadis")] == [
+    assert [row["sequence"] for row in _read_table("kadis")] == [
         f"{n}:2" for n in get_bank("kadis").names
     ]
 
@@ -123,7 +123,7 @@ def test_operators_groups_and_banks_together():
         *list_operators("blur"),
         *get_bank("kadis").names,
     ]
-    assert [row["sequence"] for row in _rows()] == [f"{n}:2" for n in dict.fromkeys(names)]
+    assert [row["sequence"] for row in _read_table()] == [f"{n}:2" for n in dict.fromkeys(names)]
 
 
 @pytest.mark.usefixtures("photos")
@@ -138,11 +138,11 @@ def test_operators_of_ones_own(monkeypatch):
     result = _degrade("photos/a.png", "--out", "out", *own, status=2)
     assert "cannot register own.py: ValueError: A degradation named 'fog'" in result.stderr
     _degrade("photos/a.png", "--out", "out", "--operators", "weather")
-    assert [row["sequence"] for row in _rows()] == [f"fog:{level}" for level in range(1, 6)]
-    _check(_rows())
+    assert [row["sequence"] for row in _read_table()] == [f"fog:{level}" for level in range(1, 6)]
+    _check(_read_table())
     options = ["--space", "contrique", "--operators", "fog,darken", "--n", "20"]
     _degrade("photos/a.png", "--out", "space", *options)
-    drawn = {name for row in _rows("space") for name, _ in parse_sequence(row["sequence"])}
+    drawn = {name for row in _read_table("space") for name, _ in parse_sequence(row["sequence"])}
     assert drawn == {"fog", "darken"}
 
 
@@ -151,22 +151,22 @@ def test_operators_of_ones_own(monkeypatch):
 def test_spaces(space):
     arguments = ["photos", "--space", space, "--n", "5"]
     _degrade(*arguments, "--out", "out", "--seed", "7")
-    rows = _rows()
+    rows = _read_table()
     assert [row["file"] for row in rows][:2] == [f"a__{space}_1.png", f"a__{space}_2.png"]
     assert len({row["seed"] for row in rows}) == len(rows) == 10
     _check(rows)
     drawn = get_space(space).sample([int(row["seed"]) for row in rows])
     assert [parse_sequence(row["sequence"]) for row in rows] == drawn
     _degrade(*arguments, "--out", "again", "--seed", "7")
-    assert _rows("again") == rows
+    assert _read_table("again") == rows
     _degrade(*arguments, "--out", "other", "--seed", "8")
-    assert not {row["seed"] for row in _rows("other")} & {row["seed"] for row in rows}
+    assert not {row["seed"] for row in _read_table("other")} & {row["seed"] for row in rows}
 
 
 @pytest.mark.usefixtures("photos")
 def test_a_space_of_ones_own_choice():
     _degrade("photos/a.png", "--out", "out", "--space", "qpt", "--operators", "darken,jpeg")
-    rows = _rows()
+    rows = _read_table()
     assert len(rows) == 10
     assert rows[0]["file"] == "a__qpt_01.png"
     names = {name for row in rows for name, _ in parse_sequence(row["sequence"])}
@@ -178,7 +178,7 @@ def test_sequences():
     _degrade(
         "photos/b.png", "--out", "out", "--sequence", "darken:2>jpeg:3", "--sequence", "pristine"
     )
-    rows = _rows()
+    rows = _read_table()
     assert [row["sequence"] for row in rows] == ["darken:2 > jpeg:3", "pristine"]
     _check(rows)
     assert np.array_equal(_pixels("out/b__sequence_2.png"), _pixels("photos/b.png"))
@@ -189,7 +189,7 @@ def test_photos_of_one_name(photos):
     shutil.copy("photos/b.png", "photos/below/A.png")
     shutil.copy("photos/a.png", "photos/A_2.png")
     _degrade("photos", "-r", "--out", "out", "--operators", "darken", "--levels", "1")
-    rows = _rows()
+    rows = _read_table()
     assert len({row["file"].casefold() for row in rows}) == 4
     _check(rows)
 
@@ -200,7 +200,7 @@ def test_unreadable_photos_are_told(photos):
     assert "Error: photos/bad.jpg: " in result.stderr
     assert "1 of 3 photos could not be read" in result.stderr
     assert "on_error" not in result.stderr
-    assert len(_rows()) == 10
+    assert len(_read_table()) == 10
 
 
 # ---------------------------------------------------------------- nothing is lost
@@ -236,7 +236,7 @@ def test_earlier_pictures_are_replaced_only_on_demand():
     assert np.array_equal(_pixels("out/a__white_noise_3.png"), first)
     _degrade(*arguments, "--seed", "1", "--overwrite")
     assert not np.array_equal(_pixels("out/a__white_noise_3.png"), first)
-    _check(_rows())
+    _check(_read_table())
 
 
 @pytest.mark.usefixtures("photos")
@@ -253,8 +253,8 @@ def test_interruption_leaves_a_true_table(monkeypatch):
     monkeypatch.setattr(module, "_write_picture", interrupted)
     result = _degrade("photos", "--out", "out", "--operators", "darken", status=130)
     assert "degradations.csv lists what was written" in result.stderr
-    assert len(_rows()) == 7
-    _check(_rows())
+    assert len(_read_table()) == 7
+    _check(_read_table())
 
 
 # ---------------------------------------------------------------- gallery, errors, help

@@ -53,7 +53,7 @@ def kadid(tmp_path):
     return root, np.array(expected["target"]), np.array(lengths, float), expected["groups"]
 
 
-def run(*arguments, status=0):
+def _evaluate(*arguments, status=0):
     done = CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
     assert done.exit_code == status, done.output
     return done
@@ -62,7 +62,7 @@ def run(*arguments, status=0):
 @pytest.mark.usefixtures("fake")
 def test_a_database_as_a_table(kadid, tmp_path):
     root, y, scores, groups = kadid
-    done = run("--on", f"kadid10k={root}", "--by", "degradation", "--csv", tmp_path / "s.csv")
+    done = _evaluate("--on", f"kadid10k={root}", "--by", "degradation", "--csv", tmp_path / "s.csv")
     table, *notes = done.stdout.rstrip("\n").split("\n\n")
     few = "* Of fewer than 30 images nothing can be told."
     assert notes == ["PLCC and RMSE after logistic4.", few]
@@ -93,13 +93,13 @@ def test_a_database_as_a_table(kadid, tmp_path):
 def test_as_json_without_a_mapping(kadid):
     root, y, scores, _ = kadid
     arguments = ["--on", f"KADID-10k={root}", "--json", "--mapping", "none"]
-    (row,) = json.loads(run(*arguments).stdout)
+    (row,) = json.loads(_evaluate(*arguments).stdout)
     assert (row["database"], row["degradation"], row["images"]) == ("KADID-10k", None, 250)
     assert row["plcc"] == pytest.approx(np.corrcoef(y, scores)[0, 1])
     assert row["rmse"] == pytest.approx(np.sqrt(np.mean((y - scores) ** 2)))
     assert row["srocc_low"] < row["srocc"] < row["srocc_high"]
     assert row["few"] is False
-    assert len(json.loads(run(*arguments, "--by", "degradation").stdout)) == 26
+    assert len(json.loads(_evaluate(*arguments, "--by", "degradation").stdout)) == 26
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def rated(tmp_path):
 def test_ones_own_ratings(rated, tmp_path):
     folder, table = rated
     options = ["--score-column", "dmos", "--lower-is-better", "--csv", tmp_path / "s.csv", "--json"]
-    done = run("--on", table, "--images", folder, *options, status=1)
+    done = _evaluate("--on", table, "--images", folder, *options, status=1)
     (row,) = json.loads(done.stdout)
     assert (row["images"], row["srocc"], row["krocc"]) == (12, 1, pytest.approx(1))  # turned
     assert "1 images without a score, left out" in done.stderr
@@ -139,7 +139,7 @@ def test_decisions_about_a_table_are_lines_on_standard_error(rated, tmp_path):
     lines = ["file;mos;std", *(f"{k}.png;{k},5;0,5" for k in range(12)), "unrated.png;NA;"]
     table = tmp_path / "german.tsv"
     table.write_text("\n".join(lines), "utf-16")
-    done = run("--on", table, "--images", folder, "--json")
+    done = _evaluate("--on", table, "--images", folder, "--json")
     (row,) = json.loads(done.stdout)
     assert (row["images"], row["srocc"]) == (12, pytest.approx(1))
     assert done.stderr.splitlines() == [
@@ -162,11 +162,13 @@ def test_a_part_of_a_database_and_what_the_bundled_scorer_knows(tmp_path):
         ("default", [], True),
         ("own.skiqa", [], False),
     ]:
-        done = run(model, "--on", f"biq2021={tmp_path}", *parts, "--json", "--mapping", "none")
+        done = _evaluate(
+            model, "--on", f"biq2021={tmp_path}", *parts, "--json", "--mapping", "none"
+        )
         (row,) = json.loads(done.stdout)
         assert row["images"] == (expected["split"].count("train") if parts else len(y))
         assert ("BIQ2021's training part" in done.stderr) == known
-    done = run("--on", f"biq2021={tmp_path}", "--split", "test", status=2)
+    done = _evaluate("--on", f"biq2021={tmp_path}", "--split", "test", status=2)
     assert done.stderr == "Error: biq2021: fewer than two of its images can be read\n"
 
 
@@ -175,10 +177,10 @@ def test_several_databases_and_few_contents(kadid, rated):
     folder, table = rated
     databases = ["--on", f"kadid10k={kadid[0]}", "--on", f"ours={table}", "--images", folder]
     columns = ["--score-column", "dmos", "--group-column", "part"]
-    rows = json.loads(run(*databases, *columns, "--json", status=1).stdout)
+    rows = json.loads(_evaluate(*databases, *columns, "--json", status=1).stdout)
     assert [row["database"] for row in rows] == ["kadid10k", "ours"]
     table.write_text("file,mos,scene\n0.png,1,a\n1.png,2,a\n2.png,3,a\n3.png,4,a\n4.png,9,a\n")
-    done = run("--on", table, "--images", folder)
+    done = _evaluate("--on", table, "--images", folder)
     assert "| 5 * | 1.000 | - |" in done.stdout  # one content: nothing to draw from
 
 
@@ -200,13 +202,13 @@ def test_what_is_wrong_is_said(kadid, rated, tmp_path):
         (["--on", f"kadid10k={root}", "--csv", tmp_path / "no" / "s.csv"], "cannot write"),
         ([], "Missing option '--on'"),
     ]:
-        done = run(*arguments, status=2)
+        done = _evaluate(*arguments, status=2)
         assert message in done.stderr, done.output
         assert "Traceback" not in done.output
 
 
 def test_a_model_that_is_none(kadid, tmp_path):
-    done = run(tmp_path / "no.skiqa", "--on", f"kadid10k={kadid[0]}", status=2)
+    done = _evaluate(tmp_path / "no.skiqa", "--on", f"kadid10k={kadid[0]}", status=2)
     assert "cannot load the model" in done.stderr
 
 
@@ -224,7 +226,7 @@ def test_end_to_end(photo_paths, tmp_path):
     for model, expected in [("default", skiqa.load_model()), (tmp_path / "own.skiqa", own)]:
         table_of_scores = ["--csv", tmp_path / "s.csv", "--overwrite"]
         options = ["--json", *table_of_scores, "--cache-dir", tmp_path / "cache"]
-        done = run(model, "--on", table, "--images", tmp_path, *options)
+        done = _evaluate(model, "--on", table, "--images", tmp_path, *options)
         (row,) = json.loads(done.stdout)
         predicted = expected.predict(paths)
         assert row["srocc"] == pytest.approx(spearmanr(5 - np.arange(6), predicted).statistic)

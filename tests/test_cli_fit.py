@@ -39,14 +39,14 @@ def write(path, rows, header=("file", "mos", "scene")):
         csv.writer(file).writerows([header, *rows])
 
 
-def run(*arguments):
+def _fit(*arguments):
     return CliRunner().invoke(main, ["fit", *map(str, arguments)])
 
 
 def test_fits_ratings_and_says_how_well(rated, tmp_path):
     folder, rows = rated
     out = tmp_path / "own.skiqa"
-    done = run(folder / "ratings.csv", "--images", folder, "--out", out, "--cache-dir", tmp_path)
+    done = _fit(folder / "ratings.csv", "--images", folder, "--out", out, "--cache-dir", tmp_path)
     assert done.exit_code == 0, done.output
     assert "SROCC" in done.output
     assert f"skiqa score --model {out}" in done.output
@@ -69,7 +69,7 @@ def test_fits_ratings_and_says_how_well(rated, tmp_path):
     )
     assert describe_scale(out, load_model(out)) == said
 
-    again = run(folder / "ratings.csv", "--images", folder, "--out", out)
+    again = _fit(folder / "ratings.csv", "--images", folder, "--out", out)
     assert again.exit_code == 2
     assert "--overwrite" in again.output
 
@@ -80,7 +80,7 @@ def test_fits_ratings_and_says_how_well(rated, tmp_path):
     other = tmp_path / "dmos.skiqa"
     columns = ["--image-column", "picture", "--score-column", "dmos", "--group-column", "which"]
     options = ["--out", other, "--lower-is-better", "--cache-dir", tmp_path]
-    done = run(tmp_path / "dmos.csv", "--images", folder, *columns, *options)
+    done = _fit(tmp_path / "dmos.csv", "--images", folder, *columns, *options)
     assert done.exit_code == 1, done.output
     assert "bad.png" in done.output
     same = load_model(other).predict([str(folder / row[0]) for row in rows])
@@ -100,7 +100,7 @@ def test_deviations_count_only_when_they_are_named(rated, tmp_path):
     scores = []
     for name, options in [("r.csv", []), ("without.csv", []), ("r.csv", ["--std-column", "std"])]:
         options += ["--images", folder, "--cache-dir", cache, "--overwrite"]
-        done = run(tmp_path / name, "--out", tmp_path / "x.skiqa", *options)
+        done = _fit(tmp_path / name, "--out", tmp_path / "x.skiqa", *options)
         assert done.exit_code == 0, done.output
         scores.append(load_model(tmp_path / "x.skiqa").predict(paths))
     np.testing.assert_array_equal(scores[0], scores[1])
@@ -109,10 +109,10 @@ def test_deviations_count_only_when_they_are_named(rated, tmp_path):
 
     lines[1][3] = 0
     write(table, lines, ("file", "mos", "scene", "std"))
-    done = run(table, "--images", folder, "--out", tmp_path / "y.skiqa", "--std-column", "std")
+    done = _fit(table, "--images", folder, "--out", tmp_path / "y.skiqa", "--std-column", "std")
     assert done.exit_code == 2
     assert f"the deviation of {paths[1]} is 0 (1 such)" in done.output
-    done = run(table, "--images", folder, "--out", tmp_path / "y.skiqa", "--std-column", "spread")
+    done = _fit(table, "--images", folder, "--out", tmp_path / "y.skiqa", "--std-column", "spread")
     assert "has no column spread" in done.output
 
 
@@ -120,7 +120,7 @@ def test_fine_tunes(rated, tmp_path):
     folder, rows = rated
     out, cache = tmp_path / "tuned.skiqa", tmp_path / "cache"
     arguments = [folder / "ratings.csv", "--images", folder, "--cache-dir", cache]
-    done = run(*arguments, "--out", out, "--fine-tune", 1)
+    done = _fit(*arguments, "--out", out, "--fine-tune", 1)
     assert done.exit_code == 0, done.output
     told = re.search(
         r"fine-tuned: SROCC ([\d.]+) -> ([\d.]+) on held-out .* epoch (\d) of 1\n", done.output
@@ -142,7 +142,7 @@ def test_fine_tunes_a_network_whose_maps_cannot_be_kept(rated, tmp_path):
     write_file(tmp_path / "vit.skiqa", tensors, {"encoder": header})
     places = ["--weights", tmp_path / "vit.skiqa", "--cache-dir", tmp_path / "cache"]
     options = ["--fine-tune", 1, "--out", tmp_path / "tuned.skiqa"]
-    done = run(folder / "ratings.csv", "--images", folder, *places, *options)
+    done = _fit(folder / "ratings.csv", "--images", folder, *places, *options)
     assert done.exit_code == 0, done.output
     assert "fine-tuned: SROCC" in done.output
     assert not (tmp_path / "cache" / "maps").exists()
@@ -158,7 +158,7 @@ def test_fine_tunes_a_network_whose_maps_cannot_be_kept(rated, tmp_path):
 def test_tables_of_no_use(rated, tmp_path, header, n, message):
     folder, rows = rated
     write(tmp_path / "table.csv", rows[:n], header)
-    done = run(tmp_path / "table.csv", "--images", folder, "--out", tmp_path / "x.skiqa")
+    done = _fit(tmp_path / "table.csv", "--images", folder, "--out", tmp_path / "x.skiqa")
     assert done.exit_code == 2
     assert message in done.output
     assert not (tmp_path / "x.skiqa").exists()
@@ -167,7 +167,7 @@ def test_tables_of_no_use(rated, tmp_path, header, n, message):
 def test_places_of_no_use(rated, tmp_path):
     folder, _ = rated
     table = folder / "ratings.csv"
-    done = run(table, "--images", folder, "--out", tmp_path / "x.joblib")
+    done = _fit(table, "--images", folder, "--out", tmp_path / "x.joblib")
     assert (done.exit_code, ".skiqa" in done.output) == (2, True)
-    done = run(table, "--images", folder, "--out", tmp_path / "no" / "x.skiqa")
+    done = _fit(table, "--images", folder, "--out", tmp_path / "no" / "x.skiqa")
     assert (done.exit_code, "cannot write" in done.output) == (2, True)

@@ -40,7 +40,7 @@ runpy.run_path(example, run_name="__main__")
 """
 
 
-def _run(name, folder):
+def _output_of(name, folder):
     """Run an example with user warnings as errors and without network; return what it prints."""
     start, work = folder / "start", folder / "work"
     start.mkdir()
@@ -60,18 +60,18 @@ def _run(name, folder):
     return done.stdout
 
 
-def _numbers(pattern, text):
+def _found_numbers(pattern, text):
     return [float(number) for number in re.findall(pattern, text)]
 
 
 def test_every_example_is_tested_and_says_what_one_learns():
     for path in EXAMPLES.glob("*.py"):
-        assert f'_run("{path.name}"' in Path(__file__).read_text(encoding="utf-8")
+        assert f'_output_of("{path.name}"' in Path(__file__).read_text(encoding="utf-8")
         assert re.match(r'"""\n(.+)\n=+\n\nYou learn ', path.read_text(encoding="utf-8")), path
 
 
 def test_score_a_folder(tmp_path):
-    lines = _run("01_score_a_folder.py", tmp_path).splitlines()
+    lines = _output_of("01_score_a_folder.py", tmp_path).splitlines()
     assert len(lines) == 7
     assert lines[-1].split() == ["nan", "notes.jpg"]
     scores = [float(line.split()[0]) for line in lines[:-1]]
@@ -79,31 +79,31 @@ def test_score_a_folder(tmp_path):
 
 
 def test_fit_own_ratings(tmp_path):
-    out = _run("02_fit_own_ratings.py", tmp_path)
-    (srocc,) = _numbers(r"SROCC (\S+)", out)
+    out = _output_of("02_fit_own_ratings.py", tmp_path)
+    (srocc,) = _found_numbers(r"SROCC (\S+)", out)
     assert srocc > 0.5  # strength of blur, on scenes the ridge has not seen
 
 
 def test_pretrain_on_own_photos(tmp_path):
-    out = _run("03_pretrain_on_own_photos.py", tmp_path)
-    (plateau,) = _numbers(r"plateau (\S+)", out)
-    losses = _numbers(r"loss (\S+)", out)
+    out = _output_of("03_pretrain_on_own_photos.py", tmp_path)
+    (plateau,) = _found_numbers(r"plateau (\S+)", out)
+    losses = _found_numbers(r"loss (\S+)", out)
     assert len(losses) == 12
     assert sum(losses[-3:]) / 3 < min(losses[0], plateau) - 0.4
 
 
 def test_degradations_on_a_photo(tmp_path):
-    assert _run("06_degradations_on_a_photo.py", tmp_path) == "ndarray (427, 640, 3) uint8\n"
+    assert _output_of("06_degradations_on_a_photo.py", tmp_path) == "ndarray (427, 640, 3) uint8\n"
 
 
 def test_quality_map(tmp_path):
-    (score,) = _numbers(r"score (\S+),", out := _run("07_quality_map.py", tmp_path))
-    (total,) = _numbers(r"cells (\S+)", out)
+    (score,) = _found_numbers(r"score (\S+),", out := _output_of("07_quality_map.py", tmp_path))
+    (total,) = _found_numbers(r"cells (\S+)", out)
     assert abs(score - total) < 0.002
 
 
 def test_response_to_degradations(tmp_path):
-    lines = _run("08_response_to_degradations.py", tmp_path).splitlines()
+    lines = _output_of("08_response_to_degradations.py", tmp_path).splitlines()
     concordance = [float(line.split()[0]) for line in lines]
     assert concordance == sorted(concordance)
     assert all(0 < value < 0.9 for value in concordance)
@@ -111,28 +111,28 @@ def test_response_to_degradations(tmp_path):
 
 
 def test_dead_leaves(tmp_path):
-    assert _run("09_dead_leaves.py", tmp_path) == ""
+    assert _output_of("09_dead_leaves.py", tmp_path) == ""
 
 
 def test_scores_and_sizes(tmp_path):
-    out = _run("10_scores_and_sizes.py", tmp_path)
-    viewing, native = (_numbers(rf"{label}: (\S+) points", out) for label in ("size", "are"))
+    out = _output_of("10_scores_and_sizes.py", tmp_path)
+    viewing, native = (_found_numbers(rf"{label}: (\S+) points", out) for label in ("size", "are"))
     assert len(viewing) == len(native) == 2
     assert max(viewing) < 5 < min(native)
 
 
 def test_search_objectives(tmp_path):
-    scores = _numbers(r"SROCC (\S+)", _run("05_search_objectives.py", tmp_path))
+    scores = _found_numbers(r"SROCC (\S+)", _output_of("05_search_objectives.py", tmp_path))
     assert len(scores) == 4
     assert scores == sorted(scores, reverse=True)
 
 
 @pytest.mark.parametrize("suffix", ["joblib", "skiqa"])
 def test_deploy_the_pickle(suffix, deployed):
-    (difference,) = _numbers(rf"quality\.{suffix}: .* off by (\S+)", deployed)
+    (difference,) = _found_numbers(rf"quality\.{suffix}: .* off by (\S+)", deployed)
     assert difference <= {"joblib": 0.0, "skiqa": 1e-6}[suffix]
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory):
-    return _run("04_deploy_the_pickle.py", tmp_path_factory.mktemp("deploy"))
+    return _output_of("04_deploy_the_pickle.py", tmp_path_factory.mktemp("deploy"))

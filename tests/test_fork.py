@@ -33,13 +33,13 @@ def check(expected=None):
 TWO_THREADS = os.environ | {"OMP_NUM_THREADS": "2"}
 
 
-def run(code):
+def _run_python(code):
     command = [sys.executable, "-c", START + code]
     subprocess.run(command, check=True, timeout=100, env=TWO_THREADS)
 
 
 def test_after_loading():
-    run("check()")
+    _run_python("check()")
 
 
 def test_after_scoring_in_pytorch():
@@ -55,7 +55,7 @@ check(expected)
 
 
 def test_while_another_thread_builds_a_network():
-    run(
+    _run_python(
         """
 from skiqa._network import live_engines
 entered, go_on = threading.Event(), threading.Event()

@@ -60,6 +60,10 @@ def test_thumbnails_are_the_outliers(rated):
     title = display.thumbnails_[0].get_title(loc="left")
     assert title == f"1: MOS {mos[11]:.3g}, predicted {predicted[11]:.3g}"
     display.figure_.canvas.draw()
+    texts = [text for inset in display.thumbnails_ for text in inset.findobj(plt.Text)]
+    ends = [text.get_window_extent().x1 for text in texts if text.get_text()]
+    assert len(ends) == 2
+    assert max(ends) <= display.figure_.bbox.x1  # captions are not cut off
     figure, ax = plt.subplots()
     assert display.plot(ax=ax).figure_ is figure
 

@@ -24,7 +24,7 @@ def _blocks():
     return {line.removeprefix("# "): source for line, _, source in blocks}
 
 
-def _run(file):
+def _with_block(file):
     """Run a block at the end of its file, or as a new one; return what is then in it."""
     name = file.removesuffix(".py").replace("/", ".").removeprefix("tests.")
     there = dict(vars(import_module(name))) if (ROOT / file).exists() else {"__name__": name}
@@ -40,7 +40,7 @@ def test_four_blocks_say_where_they_go():
 
 def test_a_degradation(monkeypatch):
     monkeypatch.setattr(_registry, "_OPERATORS", dict(_registry._OPERATORS))
-    _run("skiqa/degradations/spatial.py")
+    _with_block("skiqa/degradations/spatial.py")
     operator = _registry.get_operator("scan_lines")
     images = torch.full((2, 3, 4, 4), 0.8)
     degraded = operator(images, torch.tensor([1, 5]))
@@ -50,7 +50,7 @@ def test_a_degradation(monkeypatch):
 
 
 def test_an_objective(crops):
-    objective = _run("skiqa/objectives/squares.py")["Squares"](temperature=0.5)
+    objective = _with_block("skiqa/objectives/squares.py")["Squares"](temperature=0.5)
     encoder = ContrastiveQualityEncoder(
         "test_resnet.r160_in1k",
         weights=None,
@@ -68,8 +68,8 @@ def test_an_objective(crops):
 
 
 def test_a_database(tmp_path):
-    expected = _run("tests/authentic_trees.py")["example"](tmp_path)
-    load = _run("skiqa/datasets/_authentic.py")["load_example"]
+    expected = _with_block("tests/authentic_trees.py")["example"](tmp_path)
+    load = _with_block("skiqa/datasets/_authentic.py")["load_example"]
     check(load(tmp_path), tmp_path, expected)
     assert "An example" in load(tmp_path).DESCR
 

@@ -387,7 +387,7 @@ def test_partial_fit_goes_on_with_the_queue(crops):
 # Staying near the start --------------------------------------------------------------------------
 
 
-def run(crops, **changes):
+def trained_by(crops, **changes):
     trainer = make_trainer(train_statistics=False, weight_decay=0.0, **changes)
     run_loop(trainer, crops)
     return trainer
@@ -395,7 +395,7 @@ def run(crops, **changes):
 
 def test_only_the_first_stages_are_trained(crops):
     start = random_state_of(TINY, 0).networks[0]
-    trainer = run(crops, trained_first_stages=2, learning_rate=0.1)
+    trainer = trained_by(crops, trained_first_stages=2, learning_rate=0.1)
     network, _ = trainer.arrays()
     moved = {name.split(".")[0] for name in network if (network[name] != start[name]).any()}
     assert moved == {"conv1", "bn1", "layer1"}  # the stem is the first stage of a ResNet

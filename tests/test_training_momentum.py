@@ -12,7 +12,7 @@ from skiqa.objectives import info_nce
 few = settings(database=None, deadline=None, max_examples=15)
 
 
-def rows(seed, *shape):
+def random_rows(seed, *shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -42,10 +42,10 @@ def naive(q, p, v, m, t, own):
 )
 def test_equals_the_loops(seed, n, n_positives, n_negatives, n_queue):
     q, p, v, m = (
-        rows(seed + i, *shape, 5)
+        random_rows(seed + i, *shape, 5)
         for i, shape in enumerate([(n,), (n, n_positives), (n, n_negatives), (n_queue,)])
     )
-    own = rows(seed + 4, n, n_queue) > 0
+    own = random_rows(seed + 4, n, n_queue) > 0
     loss = info_nce(q, p, v, m, 0.3, own)
     assert loss.dtype == torch.float64
     assert float(loss) == pytest.approx(naive(q, p, v, m, 0.3, own), rel=1e-9, abs=1e-9)
@@ -63,17 +63,24 @@ def test_plateau_and_floor():
 
 
 def test_alone_with_its_positive_there_is_nothing_to_learn():
-    q = rows(0, 3, 4).requires_grad_()
-    loss = info_nce(q, rows(1, 3, 1, 4), rows(2, 3, 0, 4), rows(3, 0, 4))
+    q = random_rows(0, 3, 4).requires_grad_()
+    loss = info_nce(q, random_rows(1, 3, 1, 4), random_rows(2, 3, 0, 4), random_rows(3, 0, 4))
     loss.backward()
     assert float(loss.detach()) == 0
     assert (q.grad == 0).all()
     q, everything = q.detach(), torch.ones(3, 5, dtype=torch.bool)
-    assert float(info_nce(q, q[:, None], q[:, None][:, :0], rows(4, 5, 4), own=everything)) == 0
+    assert (
+        float(info_nce(q, q[:, None], q[:, None][:, :0], random_rows(4, 5, 4), own=everything)) == 0
+    )
 
 
 def test_order_does_not_matter():
-    q, p, v, m = rows(0, 6, 4), rows(1, 6, 3, 4), rows(2, 6, 2, 4), rows(3, 9, 4)
+    q, p, v, m = (
+        random_rows(0, 6, 4),
+        random_rows(1, 6, 3, 4),
+        random_rows(2, 6, 2, 4),
+        random_rows(3, 9, 4),
+    )
     expected = float(info_nce(q, p, v, m))
     order = torch.randperm(6, generator=torch.Generator().manual_seed(0))
     shuffled = info_nce(3 * q[order], p[order].flip(1), v[order].flip(1), m.flip(0) / 7)
@@ -83,7 +90,12 @@ def test_order_does_not_matter():
 def test_gradient_in_float64():
     q, p, v, m = (
         x.requires_grad_()
-        for x in (rows(0, 3, 4), rows(1, 3, 2, 4), rows(2, 3, 1, 4), rows(3, 5, 4))
+        for x in (
+            random_rows(0, 3, 4),
+            random_rows(1, 3, 2, 4),
+            random_rows(2, 3, 1, 4),
+            random_rows(3, 5, 4),
+        )
     )
     own = torch.zeros(3, 5, dtype=torch.bool)
     own[0, 1:3] = True
@@ -92,8 +104,11 @@ def test_gradient_in_float64():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_short_floats_stay_finite(dtype):
-    q = (100 * rows(0, 4, 8)).to(dtype).requires_grad_()
-    p, v, m = (x.to(dtype) for x in (rows(1, 4, 1, 8), rows(2, 4, 1, 8), 100 * rows(3, 6, 8)))
+    q = (100 * random_rows(0, 4, 8)).to(dtype).requires_grad_()
+    p, v, m = (
+        x.to(dtype)
+        for x in (random_rows(1, 4, 1, 8), random_rows(2, 4, 1, 8), 100 * random_rows(3, 6, 8))
+    )
     loss = info_nce(q, p, v, m, 0.005)
     loss.backward()
     assert loss.dtype == torch.float32
