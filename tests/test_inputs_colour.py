@@ -1,12 +1,23 @@
 """Colours as files mean them: the expected sRGB is where the files were made from."""
 
 import io
+import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from made_files import BT2020, cmyk_profile, grey_profile, hlg, png, pq, rgb_profile, rgb_to_xyz
+from made_files import (
+    BT2020,
+    _curve,
+    cmyk_profile,
+    grey_profile,
+    hlg,
+    png,
+    pq,
+    rgb_profile,
+    rgb_to_xyz,
+)
 from numpy.testing import assert_array_equal
 from PIL import Image, ImageCms
 
@@ -95,6 +106,13 @@ def test_cmyk_profiles():
         for format in ("TIFF", "JPEG"):
             pixels = to_rgb(encode(image, format, icc_profile=cmyk_profile((100, 0, 0))))
             assert np.abs(pixels.astype(int) - grey).max() <= 3
+
+
+def test_black_of_a_profile_is_black():
+    """The darkest that it knows is a tenth of its white: as browsers show it, that is black."""
+    tenth = b"curv\0\0\0\0" + struct.pack(">IHH", 2, 6554, 65535)
+    profile = rgb_profile(P3, 2.2).replace(_curve(2.2), tenth)
+    assert to_rgb(encode(np.zeros((4, 4, 3), np.uint8), icc_profile=profile)).max() <= 1
 
 
 def test_srgb_profile_changes_no_pixel(picture):

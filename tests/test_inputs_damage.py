@@ -93,6 +93,18 @@ def test_whole_files_are_whole(format, options, mode, size, photo):
     to_rgb(data, 20_000)
 
 
+@pytest.mark.parametrize("format", ["WEBP", "AVIF", "GIF", "PNG", "MPO"])
+def test_several_frames(format, photo):
+    """Whole they are whole; of those that are pictures of one photo the first one is looked at."""
+    skip_without(format)
+    data = encode(photo, format, save_all=True, append_images=[photo.rotate(90), photo.rotate(180)])
+    assert Image.open(io.BytesIO(data)).n_frames == 3
+    assert damage(data) is None
+    if format == "MPO":
+        with pytest.raises(ImageError, match="damaged"):
+            to_rgb(hurt(data, "zeroed", len(data) // 6, format))
+
+
 def test_bytes_behind_the_end_are_no_damage(photo):
     data = encode(photo, "JPEG") + b"a phone's video"
     assert damage(data) is None
@@ -116,6 +128,22 @@ def test_bytes_put_into_a_webp(photo, lossless):
     assert damage(data + bytes(512)) is None  # the rest of a disk's block
 
 
+def test_damage_in_front_of_notes(photo):
+    """The shorter picture has to be as valid as it was, also where it ends on an odd byte."""
+    exif = Image.Exif()
+    exif[305] = "test"
+    sizes = set()
+    for width in range(120, 128):
+        small = photo.crop((0, 0, width, 130))
+        data = encode(small, "WEBP", lossless=True, exif=exif.tobytes())
+        at = data.index(b"VP8L")
+        sizes.add(data[at + 4] % 2)
+        assert damage(data) is None
+        with pytest.raises(ImageError, match="damaged"):
+            to_rgb(data[: at + 5000] + bytes(64) + data[at + 5064 :])
+    assert sizes == {0, 1}
+
+
 def test_jpeg_of_a_kind_the_second_look_does_not_know(photo):
     """Sampling that TurboJPEG has no name for: 1 x 1, 2 x 1, 1 x 2."""
     data = bytearray(encode(photo.crop((0, 0, 16, 16)), "JPEG", subsampling="4:4:4"))
@@ -127,16 +155,17 @@ def test_jpeg_of_a_kind_the_second_look_does_not_know(photo):
 
 def test_checksums_of_png():
     """Of the pixels' part one bit is enough; notes about the picture do not matter."""
-    data = encode(Image.new("RGB", (9, 9)), "PNG", dpi=(72, 72))
+    data = encode(Image.new("RGB", (9, 9)), "PNG")
+    data = data[:-12] + b"\0\0\0\4tEXta\0me" + bytes(4) + data[-12:]
     start = data.index(b"IDAT")
     checksum = start + 4 + int.from_bytes(data[start - 4 : start], "big")
-    for at, found in [(data.index(b"pHYs") + 4 + 9, False), (checksum, True)]:
-        wrong = bytearray(data)
-        wrong[at] ^= 1
-        assert (damage(bytes(wrong)) is not None) is found
-        if found:
-            with pytest.raises(ImageError, match="damaged"):
-                to_rgb(bytes(wrong))
+    assert damage(data) is None
+    assert not to_rgb(data).any()
+    wrong = bytearray(data)
+    wrong[checksum] ^= 1
+    assert "IDAT" in damage(bytes(wrong))
+    with pytest.raises(ImageError, match="damaged"):
+        to_rgb(bytes(wrong))
 
 
 def test_damaged_photos_are_images_where_asked(photo, tmp_path):

@@ -73,6 +73,7 @@ def test_pixels_in_blocks():
     twice = repeated(small, 2)
     assert pixel_flags(twice[1:, 1:]) == ("upscaled",)  # wherever it is cut
     assert pixel_flags(np.pad(twice, [(30, 31), (21, 0), (0, 0)])) == ("upscaled",)  # in a frame
+    assert pixel_flags(repeated(CHINA[200:206, 200:206], 16)) == ()  # too few to tell
     assert pixel_flags(np.delete(twice, 101, axis=0)) == ()
     assert pixel_flags(np.delete(twice, 100, axis=1)) == ()
     assert pixel_flags(small.repeat(2, axis=0)) == ()  # in one direction: interlaced, perhaps

@@ -1,6 +1,7 @@
 """Phone and camera files, and pages that are no photo."""
 
 import io
+import struct
 import sys
 
 import numpy as np
@@ -74,6 +75,18 @@ def test_raw(thumbnail, smooth, tmp_path):
     assert to_rgb(data, 192).shape == (12, 16, 3)
     assert upright_size(tmp_path / "a.dng") == (96, 128)
     assert footprint(data) > 96 * 128 * 8
+
+
+def test_a_camera_without_colours(smooth):
+    """As LibRaw develops it, a picture of one channel."""
+    pytest.importorskip("rawpy")
+    filtered, linear_raw = (struct.pack("<HHII", 262, 3, 1, kind) for kind in (32803, 34892))
+    data = dng(linear(smooth))
+    assert filtered in data
+    pixels = to_rgb(data.replace(filtered, linear_raw))
+    assert pixels.shape == smooth.shape
+    assert (pixels == pixels[..., :1]).all()
+    assert pixels.std() > 10
 
 
 @pytest.mark.parametrize("thumbnail", [None, np.full((12, 16, 3), 200, np.uint8)])

@@ -72,7 +72,17 @@ def test_parameters_of_no_use(folder, parameters):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("std", [0, 1, 1]), ("mean", [1]), ("max_pixels", -4), ("reference_scales", [0]), ("mean", 3)],
+    [
+        ("std", [0, 1, 1]),
+        ("mean", [1]),
+        ("max_pixels", -4),
+        ("reference_scales", [0]),
+        ("mean", 3),
+        ("backbone", {}),
+        ("unit_norm", "yes"),
+        ("card", []),
+        ("versions", None),
+    ],
 )
 def test_states_of_no_use(folder, field, value):
     tensors, header = read_file(folder / "model.skiqa")
@@ -218,6 +228,16 @@ def _is_whole(path):
             return archive.testzip() is None
     except Exception:
         return False
+
+
+def test_a_member_that_is_not_read_to_its_end(folder, tmp_path):
+    """An array that says it is shorter: only the checksum of its member knows better."""
+    data, path = bytearray((folder / "model.skops").read_bytes()), tmp_path / "x.skops"
+    at = data.index(b"'shape': (1600,)")
+    data[at : at + 16] = b"'shape': (1599,)"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"x\.skops"):
+        load(path)
 
 
 def test_a_schema_that_unpacks_to_far_more_than_the_file(tmp_path):

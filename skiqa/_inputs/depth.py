@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ __all__ = ["FEW_BITS", "to_eight_bits"]
 
 # uint16 values whose largest lies below use no more than 14 bits: dark, or white is not 65535.
 FEW_BITS = 2**14
+
+STRIP = 2**18  # values
 
 
 def to_eight_bits(
@@ -40,16 +43,32 @@ def to_eight_bits(
         When white is not known and no value uses more than 14 bits: then they may be of 10, 12 or
         14 bits, and look too dark.
     """
-    largest = int(values.max())
-    if white is not None and largest <= white and not _is_scaled(values, white):
-        return np.rint(values * (255 / white)).astype(np.uint8)
+    used = np.zeros(2**16, bool)
+    for strip in _strips(values):
+        used[strip] = True
+    found = np.flatnonzero(used)
+    largest = int(found[-1])
+    levels = np.arange(2**16)
+    if white is not None and largest <= white and not _is_scaled(found, white):
+        table = np.rint(levels.clip(max=white) * (255 / white)).astype(np.uint8)
+    else:
+        table = ((levels + 128) // 257).astype(np.uint8)  # 65535 = 257 * 255
     if white is None and 0 < largest < FEW_BITS:
         warnings.warn(
             f"{source} reach {largest}, and 65535 was taken for white: if they hold fewer than 16 "
             "bits, divide them by their own white and pass floats in [0, 1]",
             stacklevel=2,
         )
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 257 * 255
+    pixels = np.empty(values.shape, np.uint8)
+    for strip, out in zip(_strips(values), _strips(pixels), strict=True):
+        out[...] = table[strip]
+    return pixels
+
+
+def _strips(values: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Yield some rows at a time: whoever looks values up in a table makes a copy of eight bytes."""
+    rows = max(1, STRIP // max(1, values[:1].size))
+    return (values[at : at + rows] for at in range(0, len(values), rows))
 
 
 def _is_scaled(values: npt.NDArray[Any], white: int) -> bool:

@@ -229,7 +229,8 @@ def develop(file: BinaryIO, max_pixels: int | None) -> Pixels:
         with rawpy.imread(file) as raw:
             size = raw.sizes.height * raw.sizes.width
             half = max_pixels is not None and size >= 16 * max_pixels
-            return raw.postprocess(use_camera_wb=True, half_size=half, gamma=SRGB_CURVE)
+            pixels = raw.postprocess(use_camera_wb=True, half_size=half, gamma=SRGB_CURVE)
+            return pixels if pixels.shape[2] == 3 else pixels[..., :1].repeat(3, axis=2)  # grey
     except rawpy.LibRawFileUnsupportedError as error:
         raise ImageError("LibRaw does not know this raw file", kind="format") from error
     except rawpy.LibRawError as error:

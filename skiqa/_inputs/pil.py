@@ -120,7 +120,7 @@ def _from_both_bytes(image: Image.Image, size: tuple[int, int], origin: Origin) 
     That is where these show that not all bits are used, and in wide codings, whose dark steps they
     are too coarse for; the latter are brought to a (width, height) and to sRGB, too.
     """
-    brightest = max(high for _, high in image.convert("RGB").getextrema())  # type: ignore[misc]
+    brightest = max(high for _, high in image.getextrema()[:3])  # type: ignore[misc]
     coding = origin.coding
     if coding is not None and changes_colours(coding):
         values = _sixteen_bits(image, origin)
@@ -154,8 +154,11 @@ def _sixteen_bits(image: Image.Image, origin: Origin) -> npt.NDArray[np.uint16]:
             for tile in lower.tile
         ]
         lower.load()
-        low = np.asarray(lower.convert("RGB"))
-    return np.asarray(image.convert("RGB")).astype(np.uint16) << 8 | low
+        low = np.asarray(lower)[..., :3]
+    values = np.asarray(image)[..., :3].astype(np.uint16)
+    values <<= 8
+    values |= low
+    return values
 
 
 def _eight_bits(image: Image.Image, kind: str | None, origin: Origin) -> Pixels:

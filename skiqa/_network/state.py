@@ -119,6 +119,10 @@ class EncoderState:
 
     def _check(self) -> None:
         """Raise ValueError if a field is of no use: states come from files as well."""
+        kinds = {"backbone": str, "unit_norm": bool, "card": dict, "versions": dict}
+        for name, kind in kinds.items():
+            if not isinstance(value := getattr(self, name), kind):
+                raise ValueError(f"{name}={value!r} is no {kind.__name__}")
         if len(self.mean) != 3 or len(self.std) != 3 or not all(s > 0 for s in self.std):
             raise ValueError(f"mean={self.mean}, std={self.std}: three numbers each, std above 0")
         if self.max_pixels is not None and not self.max_pixels >= 1:
