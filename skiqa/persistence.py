@@ -34,7 +34,13 @@ from skiqa._network.weight_files import (
     write_file,
 )
 from skiqa._ordered_ridge import OrderedRidge
-from skiqa._quality import Quality, is_scorer, iter_quality, predict_quality
+from skiqa._quality import (
+    Quality,
+    calibrate_intervals,
+    is_scorer,
+    iter_quality,
+    predict_quality,
+)
 from skiqa._ridge import fitted_ridge
 from skiqa._types import Arrays
 
@@ -44,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TRUSTED",
     "Quality",
+    "calibrate_intervals",
     "iter_quality",
     "load",
     "load_model",
@@ -395,7 +402,7 @@ def _ridge(tensors: Arrays, header: dict[str, Any], encoder: ContrastiveQualityE
     ridge = fitted_ridge(
         coef, intercept if coef.ndim > 1 else intercept[0], header["regressor"]["alpha"]
     )
-    ridge.card_ = header["scorer"]
+    ridge.card_ = dict(header["scorer"])
     return ridge
 
 

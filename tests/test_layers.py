@@ -17,7 +17,16 @@ ESTIMATORS = {module.split(".")[1] for module in skiqa._PUBLIC.values()} - {"per
 # not know each other.
 FLOORS = (
     {"_types", "exceptions", "_fork", "_progress", "_unpickling"},
-    {"_disk", "metrics", "degradations", "datasets", "_ridge", "_matched_noise", "_inputs"},
+    {
+        "_disk",
+        "metrics",
+        "degradations",
+        "datasets",
+        "_inputs",
+        "_intervals",
+        "_matched_noise",
+        "_ridge",
+    },
     {"_network", "objectives"},
     {"_features"},
     {"_training"},

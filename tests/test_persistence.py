@@ -322,13 +322,13 @@ def test_iter_quality_streams_and_passes_over(model, crops, scores, monkeypatch)
     monkeypatch.setattr(ImageList, "load", noted)
     X = [*crops, "missing.jpg", *crops] * 3
     stream = iter_quality(model, X)
-    index, score, error, _ = next(stream)
-    assert (index, error) == (0, None)
+    index, score, error, _, interval = next(stream)
+    assert (index, error, interval) == (0, None, None)
     assert score == pytest.approx(scores[0], abs=1e-6)
     assert len(opened) < 10  # only a few ahead of the consumer
     rest = list(stream)
     assert [quality.index for quality in rest] == list(range(1, 51))
-    index, score, error, flags = rest[7]
+    index, score, error, flags, _ = rest[7]
     assert index == 8
     assert np.isnan(score)
     assert isinstance(error, ImageError)
