@@ -10,28 +10,33 @@ from click.testing import CliRunner
 
 from skiqa.cli import main
 
-# A scorer that gives the length of the file; "bad" in a name makes it unreadable. It takes the
-# place of the two functions of skiqa.persistence that the command calls, without a network.
+# A scorer that gives the length of the file, its interval being the level more and less; "bad" in a
+# name makes it unreadable. It takes the place of the two functions of skiqa.persistence that the
+# command calls, without a network.
 FAKE = """
 import os, sys, time, types
 from skiqa.exceptions import ImageError
 
 def load_model(path=None):
-    return None
+    calibration = {"n": 9, "errors": [1.0] * 180, "unlike_above": 1.0}
+    return [types.SimpleNamespace(card_={"interval": calibration})]
 
-def iter_quality(model, X, *, n_jobs=None):
+def iter_quality(model, X, *, n_jobs=None, interval=None):
+    nothing = None if interval is None else (float("nan"), float("nan"))
     for index, file in enumerate(X):
         if "slow" in file:
             time.sleep(60)
         if "bad" in file:
             remedy = "remove it from X, or pass on_error='nan' to get a row of NaN"
             error = ImageError(f"X[{index}] = {file!r}: torn; {remedy}", reason="the file is torn")
-            yield index, float("nan"), error, ()
+            yield index, float("nan"), error, (), nothing
         elif "nan" in file:
-            yield index, float("nan"), None, ()
+            yield index, float("nan"), None, (), nothing
         else:
             flags = ("blank", "unlike") if "odd" in file else ()
-            yield index, os.path.getsize(file) + 0.5, None, flags
+            score = os.path.getsize(file) + 0.5
+            bounds = None if interval is None else (score - interval, score + interval)
+            yield index, score, None, flags, bounds
 """
 COMMAND = [
     sys.executable,

@@ -61,7 +61,16 @@ def test_resume_loads_no_model_when_all_is_done(fake_scorer, few_files, monkeypa
 
 
 @pytest.mark.usefixtures("fake_scorer", "few_files")
-@pytest.mark.parametrize("text", ["name,mos\na.jpg,3\n", "hello", "file,score,error\na.jpg,3,\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,mos\na.jpg,3\n",
+        "hello",
+        "file,score,error\na.jpg,3,\n",
+        "file,score,error,flags,low,high\na.jpg,3,,,2\n",
+        "file,score,error,flags,low,high\na.jpg,3,,,2,high\n",
+    ],
+)
 def test_resume_leaves_other_files_alone(text):
     Path("s.csv").write_text(text)
     result = score("photos", "--csv", "s.csv", "--resume", status=2)
@@ -92,6 +101,7 @@ def test_resume_with_other_scores_is_refused():
         "model": digest,
         "max_pixels": size,
         "damaged": "unreadable",
+        "interval": "none",
         "skiqa": version,
     }
     before = Path("s.csv").read_bytes()
@@ -106,6 +116,7 @@ def test_resume_with_other_scores_is_refused():
     assert f"have another model ({digest[:12]}.., now " in refused("--model", "other.skiqa")
     words = "have another viewing size (the model's own, now 4096)."
     assert words in refused("--max-pixels", "4096")
+    assert "have another interval (none, now 0.8)." in refused("--interval", "0.8")
     Path("s.csv.skiqa.json").write_text(json.dumps(about | {"skiqa": "0.0.9"}))
     assert f"have another version of skiqa (0.0.9, now {skiqa.__version__})" in refused()
     Path("one.skiqa").rename("moved.skiqa")  # the same model under another name
@@ -125,6 +136,43 @@ def test_a_file_whose_companion_is_lost_or_damaged(text):
     result = score("photos", "--csv", "s.csv", "--resume")
     assert "s.csv.skiqa.json does not say which model" in result.stderr
     assert parse_rows(Path("s.csv").read_text())[1] == ("photos/a.jpg", "7.25", "", "")
+
+
+WITH_BOUNDS = (*HEADER, "low", "high")
+
+
+@pytest.mark.usefixtures("fake_scorer", "few_files")
+def test_intervals_in_a_file():
+    how = ["photos", "--csv", "s.csv", "--interval", "0.5"]
+    Path("photos/bad.jpg").write_bytes(b"x")
+    score(*how, status=1)
+    bad = ("photos/bad.jpg", "", "the file is torn", "", "", "")
+    a, b, c = ((*row, str(float(row[1]) - 0.5), str(float(row[1]) + 0.5)) for row in ABC)
+    assert parse_rows(Path("s.csv").read_text()) == [WITH_BOUNDS, a, b, bad, c]
+    assert json.loads(Path("s.csv.skiqa.json").read_text())["interval"] == "0.5"
+    for other in (["--interval", "0.8"], []):
+        result = score(*how[:3], *other, "--resume", status=2)
+        assert f"have another interval (0.5, now {other[1] if other else 'none'})." in result.stderr
+    Path("photos/bad.jpg").unlink()
+    score(*how, "--resume", "--sort")
+    assert parse_rows(Path("s.csv").read_text()) == [WITH_BOUNDS, b, c, a]  # bounds are read back
+    Path("s.csv.skiqa.json").unlink()
+    score(*how, "--resume")
+    result = score(*how[:3], "--resume", status=2)
+    assert "its columns are file,score,error,flags,low,high, as --interval decides" in result.stderr
+
+
+@pytest.mark.usefixtures("fake_scorer", "few_files")
+@pytest.mark.parametrize(
+    "before",
+    ["", "file,sc", "file,score,error,flags,lo", "file,score,error,flags\nphotos/a.jpg,,torn,\n"],
+)
+def test_a_file_without_scores_may_get_intervals(before):
+    Path("s.csv").write_text(before)
+    score("photos", "--csv", "s.csv", "--interval", "0.5", "--resume")
+    found = parse_rows(Path("s.csv").read_text())
+    assert found[0] == WITH_BOUNDS
+    assert [row[-2:] for row in found[1:]] == [("3.0", "4.0"), ("1.0", "2.0"), ("2.0", "3.0")]
 
 
 @pytest.mark.usefixtures("fake_scorer", "few_files")

@@ -25,14 +25,14 @@ from skiqa.model_selection import srocc_interval
 def fake(monkeypatch):
     """A scorer that gives the length of a file, and cannot read what is called bad."""
 
-    def iter_quality(model, X, *, n_jobs=None):
+    def iter_quality(model, X, *, n_jobs=None, interval=None):
         for index, file in enumerate(X):
             if "bad" in file:
                 message = f"X[{index}] = {file!r}: the file is torn; {REMEDY}"
                 error = ImageError(message, reason="the file is torn")
-                yield index, float("nan"), error, ()
+                yield index, float("nan"), error, (), None
             else:
-                yield index, float(os.path.getsize(file)), None, ()
+                yield index, float(os.path.getsize(file)), None, (), None
 
     monkeypatch.setattr(skiqa.persistence, "load_model", lambda path=None: path)
     monkeypatch.setattr(skiqa.persistence, "iter_quality", iter_quality)

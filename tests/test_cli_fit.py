@@ -63,6 +63,17 @@ def test_fits_ratings_and_says_how_well(rated, tmp_path):
         "rmse",
     }
     assert 0.5 < card["scorer"]["unlike_above"] < 3
+    told = re.search(r"within ([\d.]+) of the score with probability 0.8: skiqa sc", done.output)
+    assert card["scorer"]["interval"]["n"] == 12
+    score = ["score", str(folder / rows[0][0]), "--model", str(out), "--interval"]
+    shown = CliRunner().invoke(main, [*score, "0.8"]).output.splitlines()
+    assert shown[0] == "file,score,error,flags,low,high"
+    _, at, _, flags, low, high = shown[1].split(",")
+    assert flags == ""
+    assert (float(high) - float(low)) / 2 == pytest.approx(float(told[1]), rel=0.01)
+    assert (float(high) + float(low)) / 2 == pytest.approx(float(at))
+    shown = CliRunner().invoke(main, [*score, "0.95"])
+    assert (shown.exit_code, "12 contents: at most 0.92" in shown.output) == (2, True)
     assert "ratings" not in card["encoder"]  # which is the bundled one's, nested
     said = (
         "Scores are on the scale of ratings.csv, where ratings are from 2 to 5; higher is better."
@@ -132,6 +143,13 @@ def test_fine_tunes(rated, tmp_path):
     predicted = load_model(out).predict([str(folder / row[0]) for row in rows])
     assert srocc_score(np.array([row[1] for row in rows], dtype=float), predicted) > 0.9
     assert ("fine_tuned" in load_model(out)[0].state_.card) == bool(epoch)
+    assert "no intervals, for a fine-tuned network has seen these photos" in done.output
+    table = tmp_path / "scores.csv"
+    table.write_text("precious")
+    options = ["--model", str(out), "--interval", "0.8", "--csv", str(table), "--overwrite"]
+    refused = CliRunner().invoke(main, ["score", str(folder), *options])
+    assert (refused.exit_code, 'card has no "interval"' in refused.output) == (2, True)
+    assert table.read_text() == "precious"
 
 
 def test_fine_tunes_a_network_whose_maps_cannot_be_kept(rated, tmp_path):

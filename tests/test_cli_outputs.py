@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scoring_command import ABC, HEADER, PASSED_OVER, parse_rows, score, start
 
-from skiqa.cli._outputs import Row, TableOutput, from_spreadsheet, to_spreadsheet
+from skiqa.cli._outputs import WITH_BOUNDS, Row, TableOutput, from_spreadsheet, to_spreadsheet
 
 
 def test_flags_in_a_table(capsys):
@@ -15,6 +15,19 @@ def test_flags_in_a_table(capsys):
     table.add(Row("a.jpg", 1.0, None, ("tiny", "unlike")))
     table.close()
     assert "1.0  a.jpg  tiny; unlike" in capsys.readouterr().out
+
+
+def test_intervals_in_a_table(capsys):
+    table = TableOutput(columns=WITH_BOUNDS)
+    table.add(Row("a.jpg", 50.25, None, (), 40.5, 60.0))
+    table.add(Row("b.jpg", None, "torn"))
+    table.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["score", "low", "high", "file"],
+        ["50.2", "40.5", "60.0", "a.jpg"],
+        ["-", "-", "-", "b.jpg", "torn"],
+    ]
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "'=1", "''@", "'", "a=1"])

@@ -68,6 +68,9 @@ def test_list_on_standard_input(listed):
         (["photos", "--shard", "0/2"], "is not of the form i/n"),
         (["photos", "--shard", "3/2"], "is not of the form i/n"),
         (["photos", "--shard", "a"], "is not of the form i/n"),
+        (["photos", "--interval", "80"], "80 is not between 0 and 1, such as 0.8"),
+        (["photos", "--interval", "nan"], "nan is not between 0 and 1"),
+        (["photos", "--interval", "0.99"], "is of 9 contents: at most 0.9"),
         (["photos", "--resume"], "--resume needs the --csv FILE"),
         (["photos", "--json", "--csv", "x.csv"], "choose one"),
         (["photos", "--jobs", "0"], "0 threads"),
@@ -122,7 +125,11 @@ def test_on_error_raise_keeps_the_rows_before():
 def test_json():
     Path("photos/bad.jpg").write_bytes(b"x")
     rows = json.loads(score("photos", "--json", status=1).stdout)
-    assert rows[0] == {"file": "photos/a.jpg", "score": 3.5, "error": None, "flags": []}
+    first = {"file": "photos/a.jpg", "score": 3.5, "error": None, "flags": []}
+    assert rows[0] == first
+    with_bounds = json.loads(score("photos", "--json", "--interval", ".5", status=1).stdout)
+    assert with_bounds[0] == first | {"low": 3.0, "high": 4.0}
+    assert with_bounds[2] == rows[2] | {"low": None, "high": None}
     assert rows[2] == {
         "file": "photos/bad.jpg",
         "score": None,

@@ -1,7 +1,7 @@
 """The CSV file of `skiqa score`: written row by row, gone on with, and never by two runs at once.
 
 Beside FILE stands FILE.skiqa.json, its companion, which says what the scores are of: the model, the
-viewing size and the version of skiqa. It is locked while a run lives.
+viewing size, the level of intervals and the version of skiqa. It is locked while a run lives.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from skiqa.cli._files import Failure, printable, unwritable
 from skiqa.cli._outputs import (
     FLAG_BREAK,
     HEADER,
+    WITH_BOUNDS,
     CsvOutput,
     Row,
     WholeStream,
@@ -42,12 +43,18 @@ _COMPARED = {
     "model": "model",
     "max_pixels": "viewing size",
     "damaged": "way with damaged files",
+    "interval": "interval",
     "skiqa": "version of skiqa",
 }
 
+_NO_INTERVAL = "none"
+
 
 def about_scores(
-    model: AnyPath | None, max_pixels: int | str | None, allow_damaged: bool
+    model: AnyPath | None,
+    max_pixels: int | str | None,
+    allow_damaged: bool,
+    interval: float | None,
 ) -> dict[str, str]:
     """Return what decides the scores of a run: the digest of the model's file, the options."""
     from skiqa._network.weight_files import BUNDLED
@@ -56,7 +63,13 @@ def about_scores(
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = "the model's own" if max_pixels is None else str(max_pixels)
     damaged = "scored" if allow_damaged else "unreadable"
-    return {"model": digest, "max_pixels": size, "damaged": damaged, "skiqa": __version__}
+    return {
+        "model": digest,
+        "max_pixels": size,
+        "damaged": damaged,
+        "interval": _NO_INTERVAL if interval is None else str(interval),
+        "skiqa": __version__,
+    }
 
 
 def is_replaceable(path: AnyPath) -> bool:
@@ -65,8 +78,8 @@ def is_replaceable(path: AnyPath) -> bool:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[CsvRun]:
-    """Lock the CSV file `path` for one run, by its companion."""
+def locked(path: Path, about: dict[str, str]) -> Iterator[CsvRun]:
+    """Lock the CSV file `path` for one run, by its companion, of scores as `about_scores` says."""
     companion = path.with_name(path.name + ".skiqa.json")
     try:
         file = open(companion, "a+b", buffering=0)  # noqa: SIM115 - closed below
@@ -74,7 +87,7 @@ def locked(path: Path) -> Iterator[CsvRun]:
         raise unwritable(companion, error) from None
     with file:
         _lock(file, path)
-        run = CsvRun(path, file)
+        run = CsvRun(path, file, about)
         try:
             yield run
         finally:
@@ -106,27 +119,38 @@ class CsvRun:
     ----------
     path : Path
     companion : file object
+    about : dict
+        What decides the scores of this run.
     """
 
-    def __init__(self, path: Path, companion: FileIO) -> None:
-        self.path, self._companion = path, companion
+    def __init__(self, path: Path, companion: FileIO, about: dict[str, str]) -> None:
+        self.path, self._companion, self._about = path, companion, about
+        self._columns = HEADER if about["interval"] == _NO_INTERVAL else WITH_BOUNDS
         self.scored: dict[str, Row] = {}  # of an earlier run
         self._is_new, self._rewrite = True, False
 
-    def read(self, about: dict[str, str]) -> None:
+    def read(self) -> None:
         """Read the scores of an earlier run, which must be of the same model."""
         if not self.path.exists():
             return
         self._is_new = False
         try:
-            self.scored, self._rewrite = read_scored(self.path)
+            self.scored, columns, self._rewrite = read_scored(self.path)
         except OSError as error:
             why = error.strerror or error
             raise Failure(f"cannot read {printable(self.path)}: {why}") from None
-        if self.scored:
-            self._compare(about)
+        if not self.scored:
+            self._rewrite |= columns != self._columns
+            return
+        self._compare()
+        if columns != self._columns:  # and the companion is lost
+            raise Failure(
+                f"cannot go on with {printable(self.path)}: its columns are {','.join(columns)}, "
+                "as --interval decides. Give what it was begun with, another --csv file, or "
+                "--overwrite to begin anew."
+            )
 
-    def _compare(self, about: dict[str, str]) -> None:
+    def _compare(self) -> None:
         name = printable(self.path)
         self._companion.seek(0)
         try:
@@ -140,9 +164,9 @@ class CsvRun:
             )
             return
         differing = [
-            f"{word} ({_short(earlier[key])}, now {_short(about[key])})"
+            f"{word} ({_short(earlier[key])}, now {_short(self._about[key])})"
             for key, word in _COMPARED.items()
-            if earlier[key] != about[key]
+            if earlier[key] != self._about[key]
         ]
         if differing:
             raise Failure(
@@ -151,51 +175,52 @@ class CsvRun:
             )
 
     @contextlib.contextmanager
-    def opened(self, about: dict[str, str]) -> Iterator[CsvOutput]:
+    def opened(self) -> Iterator[CsvOutput]:
         """Open the file for more rows behind those that are `scored`."""
         try:
             if self._rewrite:  # without the torn and the failed rows, which come again
-                _write_whole(self.path, self.scored.values())
+                self._write_whole(self.scored.values())
             # unbuffered: what cannot be written is not tried again when the file is closed
             stream = open(self.path, "wb" if self._is_new else "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise unwritable(self.path, error) from None
         with stream:
-            output = CsvOutput(cast("BinaryIO", stream), self.path, header=self._is_new)
+            output = CsvOutput(
+                cast("BinaryIO", stream), self.path, self._columns, header=self._is_new
+            )
             if not self.scored:
-                self._write_companion(about)
+                self._write_companion()
             yield output
 
-    def _write_companion(self, about: dict[str, str]) -> None:
+    def _write_companion(self) -> None:
         """Say what the scores will be of; before the first, and not before the old are gone."""
         self._companion.truncate(0)
         stream = WholeStream(cast("BinaryIO", self._companion), self._companion.name)
-        stream.write(json.dumps(about, indent=1).encode() + b"\n")
+        stream.write(json.dumps(self._about, indent=1).encode() + b"\n")
 
     def sort(self) -> None:
         """Put the worst rows first."""
-        _, rows = _parse(self.path)
+        _, _, rows = _parse(self.path)
         rows.sort(key=worst_first)
         try:
-            _write_whole(self.path, rows)
+            self._write_whole(rows)
         except OSError as error:
             raise unwritable(self.path, error) from None
 
-
-def _write_whole(path: Path, rows: Iterable[Row]) -> None:
-    with whole_file(path) as file:
-        output = CsvOutput(file, path)
-        for row in rows:
-            output.add(row)
+    def _write_whole(self, rows: Iterable[Row]) -> None:
+        with whole_file(self.path) as file:
+            output = CsvOutput(file, self.path, self._columns)
+            for row in rows:
+                output.add(row)
 
 
 def _short(value: str) -> str:
     return f"{value[:12]}.." if len(value) == 64 else value
 
 
-def read_scored(path: Path) -> tuple[dict[str, Row], bool]:
-    """Return the rows with a score, by file, and whether there is anything else in a CSV file."""
-    whole, rows = _parse(path)
+def read_scored(path: Path) -> tuple[dict[str, Row], list[str], bool]:
+    """Return the rows with a score, by file, the columns, and whether a CSV file holds more."""
+    whole, columns, rows = _parse(path)
     scored: dict[str, Row] = {}
     twice = 0
     for row in rows:
@@ -209,11 +234,11 @@ def read_scored(path: Path) -> tuple[dict[str, Row], bool]:
             )
     if twice:
         click.echo(f"{printable(path)}: {twice} rows stood there twice; one is kept", err=True)
-    return scored, not whole or len(scored) < len(rows)
+    return scored, columns, not whole or len(scored) < len(rows)
 
 
-def _parse(path: Path) -> tuple[bool, list[Row]]:
-    """Return whether the file is whole, and its rows.
+def _parse(path: Path) -> tuple[bool, list[str], list[Row]]:
+    """Return whether the file is whole, its columns, and its rows.
 
     The last line of a run that was killed may be torn. It ends in no newline, or in one that is
     within quotes: every whole row has an even number of these.
@@ -222,13 +247,14 @@ def _parse(path: Path) -> tuple[bool, list[Row]]:
     whole = text[: text.rfind("\n") + 1]
     while whole.count('"') % 2:
         whole = whole[: whole.rfind("\n", 0, -1) + 1]
-    rows = list(csv.reader(io.StringIO(whole, newline="")))
-    header = ",".join(HEADER)
-    ours = rows[0] == HEADER if rows else header.startswith(text)
-    if not ours or not all(len(row) == len(HEADER) and _is_score(row[1]) for row in rows[1:]):
+    columns, *rows = list(csv.reader(io.StringIO(whole, newline=""))) or [[]]
+    ours = columns in (HEADER, WITH_BOUNDS) if columns else ",".join(WITH_BOUNDS).startswith(text)
+    if not ours or not all(
+        len(row) == len(columns) and all(map(_is_number, (row[1], *row[4:]))) for row in rows
+    ):
         raise Failure(
             f"{printable(path)} was not written by `skiqa score`: its lines are not "
-            f"`{header}`. Give another --csv file, or --overwrite to replace it."
+            f"`{','.join(HEADER)}`. Give another --csv file, or --overwrite to replace it."
         )
     found = [
         Row(
@@ -236,13 +262,14 @@ def _parse(path: Path) -> tuple[bool, list[Row]]:
             float(score) if score else None,
             from_spreadsheet(error) or None,
             tuple(flags.split(FLAG_BREAK)) if flags else (),
+            *(float(bound) if bound else None for bound in bounds),
         )
-        for file, score, error, flags in rows[1:]
+        for file, score, error, flags, *bounds in rows
     ]
-    return bool(rows) and whole == text, found
+    return bool(columns) and whole == text, columns, found
 
 
-def _is_score(text: str) -> bool:
+def _is_number(text: str) -> bool:
     try:
         return not text or float(text) == float(text)
     except ValueError:

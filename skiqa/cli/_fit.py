@@ -17,6 +17,7 @@ from skiqa.cli._files import Failure, in_the_way, jobs_option, printable, unwrit
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from sklearn.linear_model import Ridge
     from sklearn.pipeline import Pipeline
     from sklearn.utils import Bunch
 
@@ -28,6 +29,11 @@ __all__ = ["column_options", "fit", "load_table"]
 
 MIN_CONTENTS = 10  # fewer leave nothing to hold back
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # around the 1 that features suit
+LEVEL = 0.8  # of the interval that is shown
+NO_INTERVALS = (
+    "no intervals, for a fine-tuned network has seen these photos: in Python, "
+    "skiqa.persistence.calibrate_intervals adds them by other rated ones"
+)
 
 _COLUMNS = (
     click.option("--image-column", metavar="NAME", help="File names; else file, image, name, ..."),
@@ -127,7 +133,8 @@ def fit(
     rating and, if several show one scene, which. Prints how well ratings of contents that took no
     part are predicted (ten random splits), then fits all and writes FILE, for skiqa score --model
     FILE.
-    Its scores are on the scale of the ratings, higher is better.
+    Its scores are on the scale of the ratings, higher is better. Out of the predictions of contents
+    that took no part come the intervals of skiqa score --interval, too; none with --fine-tune.
 
     Exit status: 0 if the scorer was written, 1 if also an image could not be read, 2 if not.
     """
@@ -153,10 +160,12 @@ def fit(
         from skiqa.persistence import save
 
         model[-1].card_ = _card(*rated, ratings, evaluation)
-        if fine_tune:  # its features are others now
+        if fine_tune:  # its features are others now, and know all photos
             model[-1].card_["fine_tuned"] = outcome
+            click.echo(NO_INTERVALS)
         else:
             model[-1].card_["unlike_above"] = unlike_above(X[kept])
+            click.echo(_calibrate(model[-1], X[kept], *rated, counts))
         try:
             save(model, out)
         except OSError as error:
@@ -181,6 +190,22 @@ def _card(
             name: round(float(median(values)), 4) for name, values in evaluation.scores.items()
         },
     }
+
+
+def _calibrate(
+    ridge: Ridge, X: Floats, y: Floats, groups: npt.NDArray[Any], weights: Floats | None
+) -> str:
+    """Let a ridge say how sure it is, by photos of contents that clones have not seen."""
+    from skiqa._intervals import Intervals
+    from skiqa._quality import calibrate_in_folds
+
+    params = None if weights is None else {"sample_weight": weights}
+    ridge.card_["interval"] = calibrate_in_folds(ridge, X, y, groups, params=params)
+    _, reach = Intervals(ridge.card_, LEVEL).around(0.0, X[0] * 0)
+    return (
+        f"ratings of new contents are within {reach:.3g} of the score with probability {LEVEL:g}: "
+        f"skiqa score --interval {LEVEL:g}"
+    )
 
 
 def _load_rated(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FLAG_BREAK",
     "HEADER",
+    "WITH_BOUNDS",
     "CsvOutput",
     "JsonOutput",
     "Output",
@@ -37,12 +38,14 @@ FLAG_BREAK = "; "
 
 
 class Row(NamedTuple):
-    """A file, its score or why it has none, and what is odd about it."""
+    """A file, its score or why it has none, what is odd about it, and where its opinion is."""
 
     file: str
     score: float | None
     error: str | None
     flags: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
 
     @property
     def flag_text(self) -> str:
@@ -50,7 +53,8 @@ class Row(NamedTuple):
         return FLAG_BREAK.join(self.flags)
 
 
-HEADER = list(Row._fields)
+WITH_BOUNDS = list(Row._fields)
+HEADER = WITH_BOUNDS[:-2]  # which columns there are without --interval
 
 
 def worst_first(row: Row) -> tuple[bool, float]:
@@ -127,19 +131,32 @@ class CsvOutput:
 
     streams = True
 
-    def __init__(self, stream: BinaryIO, name: AnyPath = "the output", header: bool = True) -> None:
-        self._stream = WholeStream(stream, name)
+    def __init__(
+        self,
+        stream: BinaryIO,
+        name: AnyPath = "the output",
+        columns: Sequence[str] = HEADER,
+        header: bool = True,
+    ) -> None:
+        self._stream, self._columns = WholeStream(stream, name), columns
         if header:
-            self._stream.write(csv_line(HEADER))
+            self._stream.write(csv_line(columns))
 
     def add(self, row: Row) -> None:
         """Write a line."""
-        number = "" if row.score is None else repr(row.score)
-        name, error = to_spreadsheet(row.file), to_spreadsheet(row.error or "")
-        self._stream.write(csv_line([name, number, error, row.flag_text]))
+        self._stream.write(csv_line(_cell(row, column) for column in self._columns))
 
     def close(self) -> None:
         """Do nothing: all lines are out."""
+
+
+def _cell(row: Row, column: str) -> str:
+    if column == "flags":
+        return row.flag_text
+    value = getattr(row, column)
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, float) else to_spreadsheet(value)
 
 
 class JsonOutput:
@@ -147,15 +164,15 @@ class JsonOutput:
 
     streams = True
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = WholeStream(stream, "the output")
+    def __init__(self, stream: BinaryIO, columns: Sequence[str] = HEADER) -> None:
+        self._stream, self._columns = WholeStream(stream, "the output"), columns
         self._stream.write(b"[")
         self._before, self._end = b"\n", b"]\n"
 
     def add(self, row: Row) -> None:
         """Write an object."""
         # ASCII: file names that are no UTF-8 become \udc80.. and load as Python spells them
-        text = json.dumps(row._asdict())
+        text = json.dumps({column: getattr(row, column) for column in self._columns})
         self._stream.write(self._before + text.encode("ascii"))
         self._before, self._end = b",\n", b"\n]\n"
 
@@ -169,9 +186,10 @@ class TableOutput:
 
     streams = False
 
-    def __init__(self, note: str = "") -> None:
+    def __init__(self, note: str = "", columns: Sequence[str] = HEADER) -> None:
         self._rows: list[Row] = []
         self._note = note
+        self._numbers = [name for name in ("score", "low", "high") if name in columns]
 
     def add(self, row: Row) -> None:
         """Keep a row."""
@@ -185,16 +203,18 @@ class TableOutput:
 
         if not self._rows:
             return
-        table = Table("score", "file", box=None, pad_edge=False)
-        table.columns[0].justify = "right"
-        table.columns[1].overflow = "fold"
+        table = Table(box=None, pad_edge=False)
+        for column in self._numbers:
+            table.add_column(column, justify="right")
+        table.add_column("file", overflow="fold")
         for row in self._rows:
             name = Text(printable(row.file))
             if row.error:
                 name.append(f"  {printable(row.error)}", style="red")
             if row.flags:
                 name.append(f"  {row.flag_text}", style="yellow")
-            table.add_row("-" if row.score is None else f"{row.score:.1f}", name)
+            values = [getattr(row, column) for column in self._numbers]
+            table.add_row(*("-" if value is None else f"{value:.1f}" for value in values), name)
         console = Console()
         console.print(table)
         if self._note:

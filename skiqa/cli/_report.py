@@ -212,7 +212,7 @@ def _iter_scores(
                 yield index, math.nan if score is None else score, cells, error, flags
     else:
         with contextlib.closing(iter_quality(model, X, n_jobs=jobs)) as scores:
-            for index, score, error, flags in scores:
+            for index, score, error, flags, _ in scores:
                 yield index, score, None, error, flags
 
 

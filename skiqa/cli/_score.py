@@ -26,6 +26,8 @@ from skiqa.cli._files import (
     warnings_shown,
 )
 from skiqa.cli._outputs import (
+    HEADER,
+    WITH_BOUNDS,
     CsvOutput,
     JsonOutput,
     Output,
@@ -92,30 +94,45 @@ allow_damaged_option = click.option(
 )
 
 
-def scores_of_files(model: Pipeline, files: Sequence[str], jobs: int) -> Iterator[Row]:
+def scores_of_files(
+    model: Pipeline, files: Sequence[str], jobs: int, interval: float | None = None
+) -> Iterator[Row]:
     """Yield a row for each file, in order."""
     from skiqa.persistence import iter_quality
 
-    with contextlib.closing(iter_quality(model, files, n_jobs=jobs)) as found:
-        for index, score, error, flags in found:
+    with contextlib.closing(iter_quality(model, files, n_jobs=jobs, interval=interval)) as found:
+        for index, score, error, flags, bounds in found:
             if error is not None:
                 yield Row(files[index], None, reason(error), flags)
             elif not math.isfinite(score):
                 yield Row(files[index], None, f"the model gave {score}", flags)
             else:
-                yield Row(files[index], score, None, flags)
+                yield Row(files[index], score, None, flags, *(bounds or ()))
 
 
 def load_scorer(
-    path: AnyPath | None, max_pixels: int | str | None = None, allow_damaged: bool = False
+    path: AnyPath | None,
+    max_pixels: int | str | None = None,
+    allow_damaged: bool = False,
+    interval: float | None = None,
 ) -> Pipeline:
-    """Load the model in a file, or the one that comes with skiqa, with options of commands."""
+    """Load the model in a file, or the one that comes with skiqa, with options of commands.
+
+    One that has no intervals of the level `interval` is refused.
+    """
     from skiqa.persistence import load_model
 
     try:
         model = load_model(path)
     except (OSError, ValueError, TypeError) as error:
         raise Failure(f"cannot load the model {printable(path or '')}: {error}") from error
+    if interval is not None:
+        from skiqa._intervals import Intervals
+
+        try:
+            Intervals(getattr(model[-1], "card_", {}), interval)
+        except ValueError as error:
+            raise Failure(f"--interval: {error}") from None
     if max_pixels is not None:
         model[0].set_params(max_pixels=None if max_pixels == "native" else max_pixels)
     if allow_damaged:
@@ -132,6 +149,14 @@ def describe_scale(path: AnyPath | None, model: Pipeline | None) -> str:
         case [int() | float() as low, int() | float() as high, str(name)]:
             which = f"{printable(name)}, where ratings are from {low:g} to {high:g}"
     return f"Scores are on the scale of {which}; higher is better."
+
+
+def _parse_interval(
+    context: click.Context, parameter: click.Parameter, value: float | None
+) -> float | None:
+    if value is not None and not 0 < value < 1:
+        raise click.BadParameter(f"{value:g} is not between 0 and 1, such as 0.8")
+    return value
 
 
 def _parse_shard(context: click.Context, parameter: click.Parameter, value: str | None) -> slice:
@@ -154,6 +179,14 @@ def _parse_shard(context: click.Context, parameter: click.Parameter, value: str 
 @recursive_option
 @jobs_option
 @allow_damaged_option
+@click.option(
+    "--interval",
+    type=float,
+    metavar="P",
+    callback=_parse_interval,
+    help="Say, too, between which numbers opinions are with probability P, such as 0.8: columns "
+    "low and high.",
+)
 @click.option(
     "--on-error",
     type=click.Choice(["nan", "raise"]),
@@ -195,12 +228,15 @@ def score(
     an image, so that its score says little: blank, nearly uniform, tiny, extreme shape, upscaled,
     animated, damaged, or unlike the photos that the scorer was fitted to.
 
+    With --interval 0.8 the columns low and high follow: four opinions in five are between them, of
+    photos such as the model was calibrated with. They are wider for photos unlike these.
+
     The scores of the model that comes with skiqa are 100 x the predicted mean opinion score, about
     0 (bad) to 100 (excellent); those of a --model are on the scale of the ratings it was fitted to.
 
     An interrupted run keeps the rows of its --csv file, and the same command with --resume goes on
-    from there; files that could not be read are tried again. FILE.skiqa.json says which model and
-    viewing size the scores are of, and other ones are refused.
+    from there; files that could not be read are tried again. FILE.skiqa.json says which model,
+    viewing size and interval the scores are of, and other ones are refused.
 
     Exit status: 0 if all files have a score, 1 if one could not be read, 2 if the command could
     not be carried out.
@@ -249,11 +285,26 @@ class _Scoring:
     jobs: int
     on_error: str
     allow_damaged: bool
+    interval: float | None
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """What rows consist of."""
+        return HEADER if self.interval is None else WITH_BOUNDS
 
     def load(self) -> Pipeline | None:
         """Load the model, if there is anything to score."""
-        how = (self.model, self.max_pixels, self.allow_damaged)
+        how = (self.model, self.max_pixels, self.allow_damaged, self.interval)
         return load_scorer(*how) if self.files else None
+
+    def output(self, as_json: bool, as_csv: bool, note: str) -> Output:
+        """Return what shows rows on standard output."""
+        stdout = sys.stdout.buffer
+        if as_json:
+            return JsonOutput(stdout, self.columns)
+        if as_csv or not sys.stdout.isatty():
+            return CsvOutput(stdout, columns=self.columns)
+        return TableOutput(note, self.columns)
 
 
 class _Ended(NamedTuple):
@@ -272,16 +323,16 @@ def _score_into_file(
     worst: Callable[[int], int] | None,
 ) -> _Ended:
     """Score into a CSV file that may hold scores already; show the worst of all, if asked to."""
-    about = about_scores(scoring.model, scoring.max_pixels, scoring.allow_damaged)
-    with locked(path) as run:
+    how = (scoring.model, scoring.max_pixels, scoring.allow_damaged, scoring.interval)
+    with locked(path, about_scores(*how)) as run:
         if resume:
-            run.read(about)
+            run.read()
         files = [file for file in scoring.files if file not in run.scored]
         # before the file is opened, and emptied
         loaded = scoring.load() if files else None
         note = describe_scale(scoring.model, loaded)
-        shown = WorstFirst(_standard_output(False, False, note), worst) if worst else None
-        with run.opened(about) as rows:
+        shown = WorstFirst(scoring.output(False, False, note), worst) if worst else None
+        with run.opened() as rows:
             outputs: list[Output] = [rows]
             if shown:
                 outputs.append(shown)
@@ -312,25 +363,18 @@ def _score_to_output(
         output: Output
         if csv_path in (None, "-"):
             note = describe_scale(scoring.model, loaded)
-            output = _standard_output(as_json, csv_path == "-", note)
+            output = scoring.output(as_json, csv_path == "-", note)
         else:
             try:
                 stream = stack.enter_context(open(str(csv_path), "wb", buffering=0))
             except OSError as error:
                 raise unwritable(str(csv_path), error) from None
-            output = CsvOutput(cast("BinaryIO", stream), str(csv_path))
+            output = CsvOutput(cast("BinaryIO", stream), str(csv_path), scoring.columns)
         if not (sort or worst or isinstance(output, TableOutput)):
             return _score_files(loaded, scoring.files, scoring, output)
         shown = WorstFirst(output, worst)
         ended = _score_files(loaded, scoring.files, scoring, shown)
         return ended._replace(shown=shown.shown())
-
-
-def _standard_output(as_json: bool, as_csv: bool, note: str) -> Output:
-    stdout = sys.stdout.buffer
-    if as_json:
-        return JsonOutput(stdout)
-    return CsvOutput(stdout) if as_csv or not sys.stdout.isatty() else TableOutput(note)
 
 
 def _score_files(
@@ -350,7 +394,7 @@ def _score_files(
     stopped: str | None = None
     try:
         with progress_bar("scoring", len(files), enabled=not over_terminal) as advance:
-            for row in scores_of_files(model, files, scoring.jobs):
+            for row in scores_of_files(model, files, scoring.jobs, scoring.interval):
                 if row.error is not None:
                     failed += 1
                     if scoring.on_error == "raise":
