@@ -13,6 +13,7 @@ __all__ = [
     "power_",
     "rgb_to_gray",
     "rgb_to_hsv",
+    "rgb_to_icc_lab",
     "rgb_to_lab",
     "rgb_to_ycbcr",
     "srgb_to_linear",
@@ -31,6 +32,16 @@ _RGB_TO_XYZ = torch.tensor(
 _WHITE = _RGB_TO_XYZ.sum(1, keepdim=True)  # so that greys have a = b = 0 exactly
 _RGB_TO_RELATIVE = _RGB_TO_XYZ / _WHITE
 _RELATIVE_TO_RGB = torch.linalg.inv(_RGB_TO_RELATIVE)
+# The same, adapted to the white D50 of ICC profiles by Bradford's matrix (Lindbloom's digits).
+_RGB_TO_XYZ_D50 = torch.tensor(
+    [
+        [0.4360747, 0.3850649, 0.1430804],
+        [0.2225045, 0.7168786, 0.0606169],
+        [0.0139322, 0.0971045, 0.7141733],
+    ],
+    dtype=torch.float64,
+)
+_RGB_TO_RELATIVE_D50 = _RGB_TO_XYZ_D50 / _RGB_TO_XYZ_D50.sum(1, keepdim=True)
 # CIE 15: f(t) is the cube root above (6/29)^3 and a line below.
 _DELTA = 6 / 29
 _F_TO_LAB = torch.tensor([[0, 116, 0], [500, -500, 0], [0, 200, -200]], dtype=torch.float64)
@@ -104,8 +115,31 @@ def rgb_to_lab(images: torch.Tensor) -> torch.Tensor:
     >>> rgb_to_lab(red).flatten()
     tensor([53.2408, 80.0925, 67.2032])
     """
-    linear = srgb_to_linear(images)
-    relative = _mix(linear, _RGB_TO_RELATIVE)
+    return _to_lab(images, _RGB_TO_RELATIVE)
+
+
+@samplewise
+def rgb_to_icc_lab(images: torch.Tensor) -> torch.Tensor:
+    """SRGB to CIE L*a*b* with the white point D50, as colour management has it.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (N, 3, H, W), float32 in [0, 1]
+        RGB images.
+
+    Returns
+    -------
+    torch.Tensor of shape (N, 3, H, W), float32
+
+    References
+    ----------
+    ICC.1:2022, Image technology colour management, section 6.3.2.
+    """
+    return _to_lab(images, _RGB_TO_RELATIVE_D50)
+
+
+def _to_lab(images: torch.Tensor, rgb_to_relative: torch.Tensor) -> torch.Tensor:
+    relative = _mix(srgb_to_linear(images), rgb_to_relative)
     root = power_(relative.clamp(min=_DELTA**3), 1 / 3)
     line = relative.mul_(1 / (3 * _DELTA**2)).add_(4 / 29)
     # The line is a tangent above the root everywhere but at the joint: the smaller one holds

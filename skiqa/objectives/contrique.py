@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from skiqa.degradations import KADIS
 from skiqa.degradations._random import uniform
 from skiqa.objectives._base import Defaults, Objective
-from skiqa.objectives._color_spaces import COLOR_SPACES, to_color_space
+from skiqa.objectives._color_spaces import ALL_COLOR_SPACES, COLOR_SPACES, to_color_space
 from skiqa.objectives._common import (
     Projector,
     cut_at_offsets,
@@ -34,8 +34,11 @@ class Contrique(Objective):
     ----------
     temperature : float in (0, inf), default=0.1
         Temperature of the loss.
-    color_spaces : tuple of {"gray", "lab", "hsv", "ms", "rgb"}
-        Each view is shown in one of them, drawn uniformly. The default is the reference code's.
+    color_spaces : tuple of {"gray", "lab", "hsv", "ms", "rgb", "lab_offset"}
+        Each view is shown in one of them, drawn uniformly. The default is the reference code's:
+        all but "lab_offset". Its "lab" has a* and b* in two's complement, Pillow's bytes as they
+        are, which jump at neutral grey; "lab_offset", ours, does not. "ms": the local mean is
+        subtracted, then each channel is stretched to [0, 1].
     normalize : {"kadis", None}, default="kadis"
         The min-max stretch of KADIS before and after each degradation, or none.
     projection_dim : int, default=128
@@ -78,10 +81,10 @@ class Contrique(Objective):
 
     def _validate_params(self) -> None:
         super()._validate_params()
-        unknown = [name for name in self.color_spaces if name not in COLOR_SPACES]
+        unknown = [name for name in self.color_spaces if name not in ALL_COLOR_SPACES]
         if unknown or not len(self.color_spaces):
             raise ValueError(
-                f"color_spaces={self.color_spaces!r}: give one or more of {COLOR_SPACES}."
+                f"color_spaces={self.color_spaces!r}: give one or more of {ALL_COLOR_SPACES}."
             )
 
     def head(self, n_features: int) -> nn.Module:
