@@ -26,12 +26,12 @@ def _blocks(text, language):
 
 @pytest.fixture
 def rated_photos(photo_paths, tmp_path):
-    """A folder with photos/ and ratings.csv: three scenes in three qualities."""
+    """A folder with photos/ and ratings.csv: four scenes in three qualities."""
     (tmp_path / "photos").mkdir()
     lines = ["file,mos,scene"]
     with Image.open(photo_paths[0]) as china, Image.open(photo_paths[1]) as flower:
         boxes = [(china, (200, 80, 360, 200)), (flower, (200, 80, 320, 240))]
-        boxes.append((china, (0, 0, 128, 128)))
+        boxes += [(china, (0, 0, 128, 128)), (flower, (400, 200, 560, 320))]
         scenes = [image.crop(box) for image, box in boxes]
     for i, scene in enumerate(scenes):
         for level in (0, 2, 5):
