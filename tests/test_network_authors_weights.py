@@ -1,6 +1,7 @@
 """Files in the authors' layouts, made here: the real ones cannot be had in a test."""
 
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -240,6 +241,24 @@ def test_whatever_happened_to_a_weight_file_is_one_value_error(tmp_path, zipped)
         path.write_bytes(whole[:place] + whole[place + 3 :])
         with pytest.raises(ValueError, match=r"x\.pth"):
             load_state(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_name_without_end_is_refused_at_once(tmp_path, zipped):
+    """PyTorch's own message takes the square of its length."""
+    path = tmp_path / "x.pth"
+    torch.save({"x": torch.ones(2)}, path, _use_new_zipfile_serialization=zipped)
+    name = b"ctorch._utils\n"
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, data in members.items():
+                archive.writestr(member, data.replace(name, b"c" + b"x" * 200_000 + b"\n"))
+    else:
+        path.write_bytes(path.read_bytes().replace(name, b"c" + b"x" * 200_000 + b"\n"))
+    with pytest.raises(ValueError, match=r"x\.pth' is damaged"):
+        load_state(path)
 
 
 @pytest.mark.parametrize("junk", [b"PK\3\4 no archive", b"\x80\x02\x8a\x0a torn", b"\x80\x02"])

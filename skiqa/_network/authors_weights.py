@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pickletools
 import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy.typing as npt
 import torch
@@ -21,6 +23,7 @@ from skiqa._network.state import EncoderState
 BACKBONE = "resnet50"  # of all three papers
 _NO_NORMALISATION = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+LONGEST_NAME = 1000  # that of a tensor is no longer, by far
 _PLACES = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
 
 
@@ -153,6 +156,7 @@ def _tensors_of(path: Path) -> dict[str, torch.Tensor]:
     """Return {name: tensor} of a file of torch.save, out of its wrappers."""
     name = os.fspath(path)
     try:
+        _check_names(path)
         is_script = _is_script(path)
         found = None if is_script else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of any kind: its own unpickler follows the file wherever it leads
@@ -179,6 +183,20 @@ def _tensors_of(path: Path) -> dict[str, torch.Tensor]:
         for key, value in found.items()
         if isinstance(value, torch.Tensor)
     }
+
+
+def _check_names(path: Path) -> None:
+    """Raise ValueError for a text too long to be a name: PyTorch takes hours to refuse it."""
+    with open(path, "rb") as file:
+        streams: list[IO[bytes]] = [file] * 5  # before torch 1.6: one pickle behind the other
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(file) as archive:
+                names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+                streams = [io.BytesIO(archive.read(name)) for name in names]
+        for stream in streams:
+            for _, argument, _ in pickletools.genops(stream):
+                if isinstance(argument, str) and len(argument) > LONGEST_NAME:
+                    raise ValueError(f"a name of {len(argument)} characters")
 
 
 def _is_script(path: Path) -> bool:
