@@ -3,7 +3,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_sample_images
+from torchvision.transforms.functional import center_crop
 
 from skiqa.degradations import KADIS, Bank
 from skiqa.objectives import Contrique
@@ -64,6 +66,82 @@ def test_views_come_in_two_scales(windows):
             for y, x in corners
         )  # the other a square of it at full scale
     assert 0 < halves_first < 6
+
+
+def cuts_of(image, view, size):
+    """Where in an image a view was cut from, mirrored or not."""
+    return [
+        (y, x)
+        for y in range(image.shape[1] - size + 1)
+        for x in range(image.shape[2] - size + 1)
+        for cut in [image[:, y : y + size, x : x + size]]
+        if torch.equal(cut, view) or torch.equal(cut.flip(2), view)
+    ]
+
+
+def test_two_places_of_one_photo_are_shown(windows):
+    """At full and at half scale, each drawn by itself: the half view need not hold the full."""
+    objective = Contrique(color_spaces=("rgb",), window_scale=None)
+    assert objective.window_size(8) > 10**9
+    photo, n = windows[:1], 16
+    views, _ = objective.views(
+        photo.expand(n, -1, -1, -1), torch.arange(n), torch.ones(n), torch.arange(n), 8
+    )
+    half = torch.nn.functional.interpolate(photo, size=(16, 16), mode="bilinear", antialias=True)[0]
+    apart, corners = 0, set()
+    for pair in zip(views[:n], views[n:], strict=True):
+        full_at, half_at = [], []
+        for view in pair:
+            full_at += cuts_of(photo[0], view, 8)
+            half_at += cuts_of(half, view, 8)
+        ((y, x), *_), ((v, u), *_) = full_at, half_at
+        apart += not (2 * v <= y <= 2 * v + 8 and 2 * u <= x <= 2 * u + 8)
+        corners.add((v, u))
+    assert apart > n / 2
+    assert len(corners) > n / 3
+
+
+def test_small_photos_are_padded_with_zeros_as_in_the_reference():
+    """Random crops where both sides suffice, else torchvision's center crop; half by Pillow."""
+    china = load_sample_images().images[0]
+    photos = [china[100 : 100 + h, 200 : 200 + w].copy() for h, w in [(24, 21), (41, 12), (16, 16)]]
+    windows = [torch.from_numpy(p).permute(2, 0, 1) / np.float32(255) for p in photos]
+    assert not Contrique.fills_windows
+    views, labels = Contrique(color_spaces=("rgb",)).views(
+        windows, torch.arange(3), torch.ones(3), torch.arange(3), 16
+    )
+    assert labels.tolist() == [126, 127, 128]
+    for i, (photo, window) in enumerate(zip(photos, windows, strict=True)):
+        pair = [views[i], views[3 + i]]
+        small = Image.fromarray(photo)
+        small = small.resize((photo.shape[1] // 2, photo.shape[0] // 2), Image.Resampling.BILINEAR)
+        small = torch.from_numpy(np.array(small)).permute(2, 0, 1) / np.float32(255)
+        half = center_crop(small, [16, 16])
+        near = [min(float((half - x).abs().max()) for x in (v, v.flip(2))) for v in pair]
+        assert min(near) < 1.01 / 255
+        full = pair[near[0] < near[1]]
+        expected = center_crop(window, [16, 16]) if photo.shape[1] < 16 else window
+        assert cuts_of(expected, full, 16)
+
+
+def test_the_whole_of_a_photo_is_degraded(windows, applied):
+    """Nothing mirrored, nothing cut away: min-max and operators see what the reference's see."""
+    seen = []
+    watched = Bank.apply
+    sizes = [(32, 24), (20, 32), (32, 24)]
+    photos = [w[:, :h, :s] for w, (h, s) in zip(windows, sizes, strict=False)]
+
+    def noted(bank, images, *rest, **options):
+        seen.extend(images)
+        return watched(bank, images, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Bank, "apply", noted)
+        Contrique().views(photos, torch.arange(3), torch.zeros(3), torch.arange(3), 16)
+    assert len(seen) == 3
+    for photo in photos:
+        assert any(x.shape == photo.shape and torch.equal(x, photo) for x in seen)
+    assert len(applied) == 2  # those of one shape together
 
 
 @pytest.mark.usefixtures("applied")

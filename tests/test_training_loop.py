@@ -11,6 +11,7 @@ from sklearn.datasets import load_sample_images
 
 from skiqa import ContrastiveQualityEncoder
 from skiqa._inputs.containers import as_image_list
+from skiqa._inputs.resizing import pad_to
 from skiqa._network.build import build, random_state_of
 from skiqa._network.pooling import stage_statistics
 from skiqa._network.state import EncoderState
@@ -123,6 +124,8 @@ def test_windows_are_cut_from_everywhere():
     tops = {int(cut_window(image, 4, seed)[0, 0, 0]) for seed in range(-50, 50)}
     assert tops == {row * 6 + column for row in range(3) for column in range(3)}
     assert cut_window(image, 9, 0).shape == (9, 9, 3)  # reflect-padded
+    assert cut_window(image[:3], 5, 0, fill=False).shape == (3, 5, 3)
+    np.testing.assert_array_equal(cut_window(image[:3], 9, 0, fill=False), image[:3])
 
 
 # Optimiser ---------------------------------------------------------------------------------------
@@ -430,7 +433,7 @@ def test_start_penalty_holds_features_to_the_start(crops):
         rates = {"learning_rate": 0.0001, "weight_decay": 0.0}
         held = {"train_statistics": False, "start_penalty": weight}
         trainer = make_trainer(state=state, epochs=3, **rates, **held)
-        run_loop(trainer, crops)
+        run_loop(trainer, [pad_to(crop, 128) for crop in crops])  # as large as a window
         with torch.no_grad():
             maps = (stage_statistics(net.maps(x)) for net in (trainer.network, start))
             return float(feature_drift(*maps))
@@ -447,7 +450,7 @@ def test_loss_falls_below_the_plateau():
     a benchmark shows it.
     """
     photos = [
-        image[top : top + 64, left : left + 64]
+        image[top : top + 128, left : left + 128]
         for image in load_sample_images().images
         for top in (0, 180)
         for left in range(0, 560, 112)
@@ -457,7 +460,7 @@ def test_loss_falls_below_the_plateau():
     encoder.fit(photos, authentic=[True] * 20)
     last = np.mean(encoder.loss_curve_[-5:])
     assert last < encoder.loss_curve_[0] - 0.7
-    assert last < math.log(20 * 2 * 4 - 1) - 2.0  # the floor is log(7), 3.1 below the plateau
+    assert last < math.log(20 * 2 * 4 - 1) - 1.8  # the floor is log(7), 3.1 below the plateau
 
 
 # Errors ------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def train(
 class _Batch(NamedTuple):
     """What this process has of a batch; seeds decide what is random in its views."""
 
-    windows: Pixels  # (m, s, s, 3)
+    windows: Pixels | list[Pixels]  # (m, s, s, 3); a list where shapes differ
     indices: torch.Tensor  # (m,) int64
     seeds: torch.Tensor  # (m,) int64
     n_unreadable: int
@@ -170,9 +170,14 @@ def _batches(
             )
         chosen = seeds[[position for position, _, _ in read]]
         found = [image for _, _, image in read]
-        windows = [cut_window(image, side, seed) for image, seed in zip(found, chosen, strict=True)]
+        fill = trainer.objective.fills_windows
+        windows = [
+            cut_window(image, side, seed, fill=fill)
+            for image, seed in zip(found, chosen, strict=True)
+        ]
+        stacked = np.stack(windows) if len({x.shape for x in windows}) == 1 else windows
         members = torch.tensor([index for _, index, _ in read])
-        yield _Batch(np.stack(windows), members, chosen, len(own) - len(read))
+        yield _Batch(stacked, members, chosen, len(own) - len(read))
 
 
 def require_finite_loss(loss: float, step: int, learning_rate: float) -> None:

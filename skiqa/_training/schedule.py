@@ -156,10 +156,13 @@ def epoch_order(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng([seed, 0, epoch]).permutation(n)
 
 
-def cut_window(image: Pixels, size: int, seed: SupportsInt) -> Pixels:
-    """Cut a random size x size window from a uint8 image, reflect-padded where it is smaller."""
-    image = pad_to(image, size)
+def cut_window(image: Pixels, size: int, seed: SupportsInt, *, fill: bool = True) -> Pixels:
+    """Cut a random size x size window from a uint8 image.
+
+    Where the image is smaller it is reflect-padded, or, without `fill`, kept as it is.
+    """
+    if fill:
+        image = pad_to(image, size)
     rng = np.random.default_rng(int(seed) & (2**63 - 1))
-    top = int(rng.integers(image.shape[0] - size + 1))
-    left = int(rng.integers(image.shape[1] - size + 1))
+    top, left = (int(rng.integers(max(0, side - size) + 1)) for side in image.shape[:2])
     return image[top : top + size, left : left + size]

@@ -128,18 +128,15 @@ class Trainer:
 
     def step_on(
         self,
-        windows: Pixels,
+        windows: Pixels | Sequence[Pixels],
         indices: torch.Tensor,
         authentic: torch.Tensor,
         seeds: torch.Tensor,
         factor: float,
     ) -> float:
-        """Take one step on uint8 windows (n, s, s, 3); return the loss."""
-        device, plan = self.device, self.plan
-        images = torch.from_numpy(windows).to(device).permute(0, 3, 1, 2).float().div_(255.0)
-        views, labels = self.objective.views(
-            images, indices.to(device), authentic.to(device), seeds.to(device), plan.view_size
-        )
+        """Take one step on uint8 windows (n, s, s, 3), or a list of (h, w, 3); return the loss."""
+        plan = self.plan
+        views, labels = self.views(windows, indices, authentic, seeds)
         for group in self.optimizer.param_groups:
             group["lr"] = plan.learning_rate * group["factor"] * factor
         self.optimizer.zero_grad(set_to_none=True)
@@ -154,6 +151,23 @@ class Trainer:
             self.memory.update(self.network, self.head, keys, labels)
         self.step += 1
         return float(loss)
+
+    def views(
+        self,
+        windows: Pixels | Sequence[Pixels],
+        indices: torch.Tensor,
+        authentic: torch.Tensor,
+        seeds: torch.Tensor,
+    ) -> tuple[Views, torch.Tensor]:
+        """Return what the objective makes of windows: views and labels."""
+        device = self.device
+        images: Any
+        if isinstance(windows, np.ndarray):
+            images = _as_images(windows, device)
+        else:
+            images = [_as_images(window[None], device)[0] for window in windows]
+        indices, authentic, seeds = (x.to(device) for x in (indices, authentic, seeds))
+        return self.objective.views(images, indices, authentic, seeds, self.plan.view_size)
 
     def gradients(
         self, views: Views, labels: torch.Tensor, seed: int
@@ -351,6 +365,10 @@ def freeze_after(network: Stages, n_stages: int) -> None:
     network.requires_grad_(False)
     for layer in [*stem, *(layer for stage in stages[:n_stages] for layer in stage)]:
         layer.requires_grad_(True)
+
+
+def _as_images(windows: Pixels, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(windows).to(device).permute(0, 3, 1, 2).float().div_(255.0)
 
 
 def _slope(x: torch.Tensor) -> torch.Tensor:

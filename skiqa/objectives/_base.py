@@ -50,6 +50,10 @@ class Objective(DefaultsWhenUnpickled, BaseEstimator, ABC):
         Photos a step that these learning rates are meant for.
     grid : int
         Patches along each side of a view that `pool` makes rows of.
+    fills_windows : bool
+        Whether a photo smaller than the window is mirrored at its borders until it fills it. If
+        not, `views` is given as much of each photo as the window holds, and, where these differ in
+        shape, a list of tensors (3, h, w).
     has_queue : bool
         Whether keys come from a momentum encoder, and those of earlier steps from a queue. Such an
         objective also has the parameters ``queue_size`` and ``momentum``.
@@ -85,6 +89,7 @@ class Objective(DefaultsWhenUnpickled, BaseEstimator, ABC):
         batch_size=64, view_size=160, learning_rate=0.002, weight_decay=1e-4
     )
     grid: ClassVar[int] = 1
+    fills_windows: ClassVar[bool] = True
     has_queue: ClassVar[bool] = False
     queue_size: int  # of those with a queue alone, as the next one
     momentum: float
@@ -114,7 +119,8 @@ class Objective(DefaultsWhenUnpickled, BaseEstimator, ABC):
         Parameters
         ----------
         windows : tensor of shape (n, 3, s, s) in [0, 1], s = ``window_size(view_size)``
-            A random square of each photo. They are not changed.
+            A random square of each photo. They are not changed. Without `fills_windows` they may
+            have any sides up to s.
         indices : int tensor of shape (n,)
             Which photo it is.
         authentic : int tensor of shape (n,)

@@ -40,9 +40,25 @@ def cut_at_corners(images: Tensor, corners: Tensor, size: int) -> Tensor:
     return torch.stack([x[:, top : top + size, left : left + size] for x, (top, left) in places])
 
 
+def crop_or_pad(images: Tensor, offsets: Tensor, size: int) -> Tensor:
+    """Cut one square from each image as CONTRIQUE does.
+
+    At a relative offset (n, 2) in [0, 1) where images (n, c, h, w) are large enough; else the
+    middle of both sides, zeros around it where a side is too short.
+    """
+    height, width = images.shape[2:]
+    if min(height, width) >= size:
+        return cut_at_offsets(images, offsets, size)
+    rows, columns = max(0, size - height), max(0, size - width)
+    images = F.pad(images, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    top, left = (round((side - size) / 2) for side in images.shape[2:])
+    return images[:, :, top : top + size, left : left + size]
+
+
 def halved(images: Tensor, mode: str = "bilinear") -> Tensor:
     """Return images (n, c, h, w) at half their size, averaged over what is removed."""
-    return F.interpolate(images, scale_factor=0.5, mode=mode, antialias=True)
+    height, width = (max(1, side // 2) for side in images.shape[2:])
+    return F.interpolate(images, size=(height, width), mode=mode, antialias=True)
 
 
 def average(maps: Tensor) -> Tensor:
