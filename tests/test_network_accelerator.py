@@ -23,7 +23,7 @@ def test_a_driver_opens_a_door(door, monkeypatch):
     assert accelerator._may_have_gpu() is door
 
 
-@pytest.mark.parametrize("library", ["nvcuda", None])
+@pytest.mark.parametrize("library", ["nvcuda", "amdhip64", None])
 def test_on_windows_a_library_says_so(library, monkeypatch):
     monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.setattr(sys, "platform", "win32")
