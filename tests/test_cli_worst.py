@@ -64,6 +64,7 @@ def test_a_link_moves_as_what_it_shows():
     os.symlink("../photos/a.jpg", "links/a.jpg")
     score("links", "--worst", "1", "--move-to", "out")
     assert not os.path.lexists("links/a.jpg")
+    assert not os.path.islink("out/a.jpg")
     assert Path("out/a.jpg").read_bytes() == Path("photos/a.jpg").read_bytes() == b"xxx"
 
 
