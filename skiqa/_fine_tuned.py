@@ -89,7 +89,7 @@ class FineTunedQualityRegressor(
     ranking : float in [0, inf), default=0.0
         Weight of LIQE's fidelity loss on pairs of a batch that are of one dataset.
     semantic_noise : float in [0, inf), default=0.0
-        Weight of the consistency loss under QFM-IQM's matched noise. 0: QPT's protocol.
+        Weight of the consistency loss under QFM-IQM's matched noise. 0: none.
     validation_fraction : float in (0, 1), default=0.15
         Share of the groups that chooses the epoch.
     n_windows : int in [2, inf), default=5

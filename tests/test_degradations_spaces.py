@@ -1,6 +1,7 @@
 """Spaces: what is drawn, how often, how many there are, and what becomes of a batch."""
 
 import itertools
+import math
 import pickle
 from collections import Counter
 
@@ -23,6 +24,7 @@ from skiqa.degradations import (
     get_space,
     list_operators,
 )
+from skiqa.degradations._space import names_by
 
 N = 10_000
 BUILT_IN = tuple(list_operators())  # as this file is read: tests register more
@@ -305,6 +307,21 @@ def test_counting_formula_of_qpt(stand_ins):
 
 def test_qpt_has_the_size_of_the_paper():
     assert get_space("qpt").size() >= 2e7
+
+
+def test_a_small_space_has_the_size_of_the_abstract():
+    """Counted for all pairs of passes: what different ones give is one sequence, counted once."""
+    space, options = get_space("qpt_small"), (5, 5, 25)
+    families = names_by("family", space.bank)
+    assert sorted(5 * len(names) for names in families.values()) == list(options)
+    orders = [p for k in range(4) for p in itertools.permutations(range(3), k)]
+    spelled = {a + b for a in orders for b in orders}  # families of a sequence, whatever its pass
+    size = sum(math.prod(options[f] for f in sequence) for sequence in spelled)
+    assert space.size() == size == 17_918_261
+    assert abs(space.size() / 2e7 - 1) < 0.11
+    first_order = sum(math.prod(options[f] for f in order) for order in orders)
+    assert first_order == 4336
+    assert set(space.bank) < set(get_bank("qpt").names)
 
 
 def test_presets():

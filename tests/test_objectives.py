@@ -88,7 +88,7 @@ def test_skops_may_hold_every_objective():
     assert len(found) == len(SMALL) + len(spaces)
 
 
-RATES = {"arniqa": 0.01, "contrique": 2.0, "qpt": 0.01, "reiqa": 0.01, "weighted": 2.0}
+RATES = {"arniqa": 0.01, "contrique": 2.0, "qpt": 0.01, "reiqa": 0.003, "weighted": 2.0}
 """Of a step of 8 photos: far above those of long trainings, but for ARNIQA's."""
 
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,7 +6,7 @@ from hypothesis import strategies as st
 
 from skiqa.degradations._random import uniform
 from skiqa.objectives import Reiqa, info_nce
-from skiqa.objectives.reiqa import overlapping_corners
+from skiqa.objectives.reiqa import halved_by_corners, overlapping_corners
 
 
 def corners(n, side, size):
@@ -84,6 +85,35 @@ def test_roles_are_swapped_in_half_of_the_images(windows, monkeypatch):
     assert (upper[0][2:, 0] < upper[1][2:, 0]).all()
     assert (upper[0][:2, 1] < upper[1][:2, 1]).all()  # second half at half scale
     assert (upper[0][2:, 1] > upper[1][2:, 1]).all()
+
+
+def half_of_a_line(line):
+    """Keys' cubic convolution with a = -0.75, ends at ends, the border repeated."""
+
+    def weight(t):
+        t, a = abs(t), -0.75
+        if t <= 1:
+            return (a + 2) * t**3 - (a + 3) * t**2 + 1
+        return a * (t**3 - 5 * t**2 + 8 * t - 4) if t < 2 else 0.0
+
+    n, half = len(line), len(line) // 2
+    places = np.arange(half) * (n - 1) / (half - 1)
+    near = [np.arange(int(np.floor(x)) - 1, int(np.floor(x)) + 3) for x in places]
+    return [
+        sum(weight(x - k) * line[min(max(k, 0), n - 1)] for k in ks)
+        for x, ks in zip(places, near, strict=True)
+    ]
+
+
+def test_half_scale_is_bicubic_without_antialiasing():
+    image = np.random.default_rng(0).uniform(size=(21, 32))
+    rows = np.array([half_of_a_line(row) for row in image])
+    expected = np.array([half_of_a_line(column) for column in rows.T]).T.clip(0, 1)
+    found = halved_by_corners(torch.from_numpy(image)[None, None].expand(1, 3, -1, -1))
+    assert found.shape == (1, 3, 10, 16)
+    np.testing.assert_allclose(found[0, 1], expected, atol=1e-6)
+    assert found[0, 0, 0, 0] == image[0, 0]  # corners stay corners
+    assert found[0, 0, -1, -1] == pytest.approx(image[-1, -1])
 
 
 def test_one_scale(windows):

@@ -1,3 +1,4 @@
+import copy
 import math
 import pickle
 from itertools import pairwise
@@ -17,11 +18,12 @@ from skiqa._network.pooling import stage_statistics
 from skiqa._network.state import EncoderState
 from skiqa._network.weight_files import BUNDLED, load_state
 from skiqa._training.checkpoints import NoFolder
+from skiqa._training.drift import feature_drift
 from skiqa._training.loop import train
 from skiqa._training.schedule import Plan, cut_window, epoch_order, rate, sample_seeds
-from skiqa._training.trainer import Trainer, feature_drift
+from skiqa._training.trainer import Trainer
 from skiqa.exceptions import ImageError
-from skiqa.objectives import Contrique, Objective, Qpt, nt_xent
+from skiqa.objectives import Contrique, Objective, Qpt, Reiqa, nt_xent
 
 
 def tiny(**parameters):
@@ -320,7 +322,7 @@ def test_micro_batches_with_distillation_and_dropout():
 
 def test_batchnorm_sees_each_micro_batch_once():
     trainer, views = in_double(Contrique(), micro_batch_size=4)
-    expected = build(random_state_of(TINY, 0)).double()
+    expected = copy.deepcopy(trainer.network)
     with torch.no_grad():
         for part in views.tensor_split(3):
             expected(trainer._input(part))
@@ -362,7 +364,7 @@ def test_keys_enter_the_queue_after_the_step(crops):
             sizes.append(len(trainer.memory.keys))
 
     run_loop(trainer, crops, hooks=Watching())
-    assert sizes == [8, 10]  # of 4 photos 2 keys each
+    assert sizes == [10, 10]  # 16 keys, 2 of each photo, have filled it before the first step
     order = epoch_order(0, 0, 8)
     assert trainer.memory.labels.tolist() == [*order[2:4], *order[4:], *order[4:]]
     now, network = trainer.memory.network.state_dict(), trainer.network.state_dict()
@@ -370,6 +372,29 @@ def test_keys_enter_the_queue_after_the_step(crops):
         ahead, behind = network[name] - start[name], now[name] - start[name]
         assert 0 < behind.norm() < ahead.norm()
         assert torch.cosine_similarity(ahead.flatten(), behind.flatten(), dim=0) > 0.9
+
+
+@pytest.mark.parametrize("objective", [Qpt(queue_size=12), Reiqa(n_degradations=1)], ids=repr)
+def test_the_queue_is_full_before_the_first_step(objective, crops):
+    """So the first loss is about that of chance, not 0, and has a gradient; no rise follows."""
+    trainer = make_trainer(objective=objective, epochs=2)
+    start = [p.detach().clone() for p in trainer.network.parameters()]
+    seen = []
+
+    class Watching(Silent):
+        def step_ended(self, loss):
+            moved = any(
+                not torch.equal(p, b)
+                for p, b in zip(trainer.network.parameters(), start, strict=True)
+            )
+            seen.append((loss, len(trainer.memory.keys), moved))
+
+    run_loop(trainer, crops, hooks=Watching())
+    size = min(objective.queue_size, 32)  # of Re-IQA's 65,536: the keys of eight photos
+    assert {length for _, length, _ in seen} == {size}
+    loss, _, moved = seen[0]
+    assert moved
+    assert loss > 0.5 * math.log(1 + size)
 
 
 def test_partial_fit_goes_on_with_the_queue(crops):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -18,7 +18,14 @@ from skiqa._inputs.prefetch import iter_decoded
 from skiqa._training.checkpoints import NoFolder
 from skiqa._training.distributed import from_first, own_part
 from skiqa._training.hooks import Hooks
-from skiqa._training.schedule import cut_window, epoch_order, rate, sample_seeds
+from skiqa._training.momentum import MomentumEncoder
+from skiqa._training.schedule import (
+    BEFORE_TRAINING,
+    cut_window,
+    epoch_order,
+    rate,
+    sample_seeds,
+)
 from skiqa._training.trainer import Trainer
 from skiqa._types import Pixels
 
@@ -78,6 +85,8 @@ def train(
     if (checkpoint := from_first(folder.load())) is not None:
         trainer.load_state_dict(checkpoint)
         hooks.resumed(trainer)
+    if trainer.memory is not None:
+        _fill_queue(trainer, trainer.memory, batches, authentic)
     while len(trainer.history) < plan.epochs:
         epoch, began = len(trainer.history), time.monotonic()
         first_batch, unreadable = trainer.step - epoch * n_batches, 0
@@ -111,6 +120,27 @@ class _Batch(NamedTuple):
     indices: torch.Tensor  # (m,) int64
     seeds: torch.Tensor  # (m,) int64
     n_unreadable: int
+
+
+def _fill_queue(
+    trainer: Trainer,
+    memory: MomentumEncoder,
+    batches: Callable[[int, int], Iterator[_Batch]],
+    authentic: npt.NDArray[np.int64],
+) -> None:
+    """Fill an empty queue before the first step, by at most one pass over the photos.
+
+    Of a training of epochs, it holds no more later on either: so the loss does not rise because
+    keys come in, and a photo is not repelled by itself as it was an epoch ago.
+    """
+    if memory.keys is None:
+        for batch in batches(BEFORE_TRAINING, 0):
+            marks = torch.from_numpy(authentic[batch.indices.numpy()])
+            trainer.fill_queue(batch.windows, batch.indices, marks, batch.seeds)
+            if memory.is_full:
+                break
+    if memory.keys is not None and not trainer.plan.constant:
+        memory.queue_size = len(memory.keys)
 
 
 def _step(

@@ -46,7 +46,9 @@ class MomentumEncoder:
     BatchNorm, our choice after Cai et al. ("EMAN", CVPR 2021): keys are normalised by statistics
     that follow the network's own, never by their batch. So a key depends on its view alone, nothing
     leaks from a batch to its positives, which MoCo shuffles batches between GPUs against, and keys
-    may be made in parts. The queue starts empty, our choice: MoCo's starts with random keys.
+    may be made in parts. The queue starts empty, and is filled with keys before the first step,
+    our choice: MoCo's starts with random keys, which repel less than photos do, so that the loss
+    would rise for as long as these come in.
     """
 
     def __init__(self, network: Stages, head: nn.Module, queue_size: int, momentum: float) -> None:
@@ -66,14 +68,24 @@ class MomentumEncoder:
     def update(
         self, network: Stages, head: nn.Module, keys: torch.Tensor, labels: torch.Tensor
     ) -> None:
-        """Follow the networks in training, and put keys and their labels into the queue."""
+        """Follow the networks in training, and put keys of a step into the queue."""
         momentum = min(self.momentum, (1 + self.steps) / (10 + self.steps))
         follow(self.network, network, momentum)
         follow(self.head, head, momentum)
         self.steps += 1
+        self.put(keys, labels)
+
+    def put(self, keys: torch.Tensor, labels: torch.Tensor) -> None:
+        """Put keys into the queue, and with each the label of its photo (n,)."""
+        labels = labels.repeat(len(keys) // len(labels))
         queue, queue_labels = self.queue(keys)
         self.keys = enqueue(queue, keys, self.queue_size)
         self.labels = enqueue(queue_labels, labels, self.queue_size)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a key more drops another one."""
+        return self.keys is not None and len(self.keys) >= self.queue_size
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return all that going on needs, as a flat dictionary of tensors."""

@@ -16,6 +16,7 @@ from skiqa._network.state import EncoderState, current_versions
 from skiqa._training.checkpoints import NoFolder, TrainingFolder
 from skiqa._training.distributed import rank
 from skiqa._training.schedule import Plan
+from skiqa._training.scratch import with_statistics_of_photos
 from skiqa._training.trainer import Trainer
 from skiqa._types import Arrays
 from skiqa._types import Path as AnyPath
@@ -95,13 +96,25 @@ class Run:
             backbone=start.backbone,
             networks=(network, *self.kept),
             head=head,
-            mean=start.mean,
-            std=start.std,
+            mean=trainer.network.mean,
+            std=trainer.network.std,
             unit_norm=start.unit_norm,
             max_pixels=start.max_pixels,
         )
         order = np.random.default_rng(self.seed).permutation(len(self.images))
         chosen = np.sort(order[:_STATISTICS_PHOTOS])
+        if self.plan.train_statistics:
+            network = with_statistics_of_photos(
+                state,
+                self.images,
+                order.tolist(),
+                self.authentic,
+                view_size=self.plan.view_size,
+                device=trainer.device,
+                seed=self.seed,
+                n_jobs=n_jobs,
+            )
+            state = replace(state, networks=(network, *self.kept))
 
         def standardised(state: EncoderState) -> EncoderState:
             center, scale = standardising_constants(

@@ -76,6 +76,10 @@ class Plan:
 DECIDED_BY_OBJECTIVE = ("batch_size", "view_size", "learning_rate", "weight_decay")
 
 
+# The number of an epoch that is never trained: its order and seeds are for what comes before.
+BEFORE_TRAINING = 2**31 - 1
+
+
 def make_plan(
     objective: Objective,
     n_images: int,

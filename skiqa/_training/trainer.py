@@ -25,36 +25,16 @@ from skiqa._training.distributed import (
     synchronise_batchnorm,
     world_size,
 )
-from skiqa._training.momentum import MomentumEncoder
+from skiqa._training.drift import feature_drift
+from skiqa._training.momentum import MomentumEncoder, follow
 from skiqa._training.schedule import Plan
+from skiqa._training.scratch import begin_as_published, reestimate_statistics
 from skiqa._types import Arrays, Pixels
 from skiqa.objectives._common import at_least_float32
 
 if TYPE_CHECKING:
     from skiqa.objectives import Objective
     from skiqa.objectives._base import Views
-
-
-def feature_drift(f: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """Return how far the stage features of a batch have moved from those of the start.
-
-    Parameters
-    ----------
-    f, g : tensors of shape (n, k)
-        The stage statistics of views, by the network in training and by the one it started from.
-
-    Returns
-    -------
-    tensor, scalar float32
-        mean_k m_k / (m_k + v_k), m_k = sum_i (f_ik - g_ik)^2, v_k = sum_i (g_ik - mean_i g_ik)^2,
-        i = views, k = features: 0 at the start, 1/2 for a feature that moved by as much as it
-        varies, never above 1, so that a feature which hardly varies cannot rule the rest.
-        Features equal in the whole batch are left out.
-    """
-    moved, spread = (f - g).square().sum(dim=0), (g - g.mean(dim=0)).square().sum(dim=0)
-    varies = spread > 1e-6 * g.square().sum(dim=0)
-    drift = moved / (moved + torch.where(varies, spread, 1.0))
-    return torch.where(varies, drift, 0.0).sum() / varies.sum()
 
 
 class Trainer:
@@ -88,6 +68,8 @@ class Trainer:
         self.objective, self.plan, self.device, self.dtype = objective, plan, device, dtype
         self.seed = seed
         self.network = build(state)
+        if plan.train_statistics and not plan.first_epoch and not objective.starts_as_timm:
+            begin_as_published(self.network)
         with torch.no_grad():
             self.network.eval()
             side = self.network.stride
@@ -147,10 +129,26 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.memory is not None and keys is not None:
-            labels = labels.repeat(len(keys) // len(labels))
             self.memory.update(self.network, self.head, keys, labels)
         self.step += 1
         return float(loss)
+
+    def fill_queue(
+        self,
+        windows: Pixels | Sequence[Pixels],
+        indices: torch.Tensor,
+        authentic: torch.Tensor,
+        seeds: torch.Tensor,
+    ) -> None:
+        """Put the keys of a batch into the queue, without a step."""
+        (queries, keys), labels = self.views(windows, indices, authentic, seeds)
+        memory, n = self.memory, len(labels)
+        assert memory is not None, "only objectives with a queue make keys"
+        if memory.keys is None and self.plan.train_statistics:  # random weights have none yet
+            with self._autocast():
+                reestimate_statistics(self.network, map(self._input, self._parts(queries)))
+            follow(memory.network, self.network, 0.0)
+        memory.put(gather(self._keys(keys), len(keys) // n), gather(labels))
 
     def views(
         self,

@@ -109,7 +109,7 @@ def _print_operators(context: click.Context, parameter: click.Parameter, wanted:
 )
 @click.option(
     "--space",
-    type=click.Choice(["arniqa", "contrique", "qpt", "reiqa"]),
+    type=click.Choice(["arniqa", "contrique", "qpt", "qpt_small", "reiqa"]),
     help="Draw sequences from the space of a paper; of --operators, if these are given.",
 )
 @click.option(

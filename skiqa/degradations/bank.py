@@ -238,7 +238,15 @@ ARNIQA = Bank(
 
 Levels and their order are ARNIQA's. Definitions are KADIS's where ARNIQA's code departs from them
 (red and blue swapped in CIE L*a*b*, the percentiles of the color shift, the rim of the lens, the
-sigma of the sharpening, equal bins in place of Otsu's).
+sigma of the sharpening, equal bins in place of Otsu's). Four more depart from its code:
+
+- ``pixelate`` keeps the picture where it is; ARNIQA's nearest index is floored, so that it moves by
+  about a pixel;
+- ``jpeg2000_arniqa`` is coded with the lossy 9/7 wavelet, as all JPEG 2000 here, ARNIQA's with the
+  reversible 5/3;
+- ``white_noise_ycbcr`` adds its noise in the studio range, as MATLAB does, ARNIQA in the full one:
+  here it is 13 % stronger;
+- ``jitter`` is bicubic, as in KADIS; ARNIQA's is bilinear.
 """
 
 REIQA = Bank(
@@ -275,7 +283,10 @@ REIQA = Bank(
 """The 26 degradations of Re-IQA's code (Saha et al., CVPR 2023); the paper has 25.
 
 Definitions are KADIS's where Re-IQA's code departs from them for no stated reason (the color shift,
-which wraps around, the smoothing spline of the contrast change, values cut to 8 bits).
+which wraps around, the smoothing spline of the contrast change, values cut to 8 bits). Departs from
+its code: ``high_sharpen_reiqa`` changes a photo by 4 to 5 dB more than the original with its slips
+mended; ``motion_blur_reiqa`` lies on the pixel's own row or column, the original one pixel beside
+it, which moves the picture.
 """
 
 QPT = Bank(

@@ -247,10 +247,11 @@ class ShuffleSpace(Space):
 
     Notes
     -----
-    QPT has no public code. Certain is: three families, shuffle, skip, a second order, about
-    2 x 10^7 degradations. The bank and its levels (see :data:`QPT`), which operator is of which
-    family, one operator of a family in a pass, `p_skip`, `p_second` and uniform levels are
-    **our choice**.
+    QPT has no public code. Certain, from its abstract, is the size alone: about 2 x 10^7
+    degradations, by improving an earlier process. Three families, shuffle, skip and a second order
+    are a **reconstruction**: how the method is told, not read in the paper. The bank and its levels
+    (see :data:`QPT`), which operator is of which family, one operator of a family in a pass,
+    `p_skip`, `p_second` and uniform levels are **our choice**.
 
     Counting. With L_f = 5 x operators of family f, one pass has
     ``D1 = sum_S |S|! prod_{f in S} L_f`` outcomes, over all subsets S of the families (the empty
@@ -263,7 +264,9 @@ class ShuffleSpace(Space):
     Families of (8, 9, 9) options, which make D2 = 1.9 x 10^7 (a guess at QPT's table), have
     D1 = 4,365 and 18,318,745 different sequences. The default's families of 3, 10 and 13
     operators have options of (15, 50, 65), D1 = 302,581 and 90,533,038,531 different
-    sequences.
+    sequences. ``get_space("qpt_small")`` is of the paper's size: of 1, 1 and 5 operators of the
+    same bank, with options of (5, 5, 25), it has D1 = 1 + 35 + 2 (25 + 125 + 125) + 6 x 625 =
+    4,336, D2 = 18,800,896 and 17,918,261 different sequences.
 
     References
     ----------
@@ -344,11 +347,23 @@ class ShuffleSpace(Space):
         ]
 
 
+# As many of QPT's bank as give a space of about the size that the paper states: our choice.
+_QPT_SMALL = (
+    "resize_bicubic",
+    "saturation_down",
+    "unsharp_mask",
+    "gaussian_blur_qpt",
+    "motion_blur",
+    "gaussian_noise",
+    "jpeg_qpt",
+)
+
 _SPACES: dict[str, Callable[[], Space]] = {
     "contrique": lambda: BankSpace(p_pristine=1 / KADIS.n_classes),
     "arniqa": SequenceSpace,
     "qpt": ShuffleSpace,
     "reiqa": lambda: BankSpace(bank="reiqa"),
+    "qpt_small": lambda: ShuffleSpace(bank=_QPT_SMALL),
 }
 
 
@@ -357,10 +372,11 @@ def get_space(name: str | Space) -> Space:
 
     Parameters
     ----------
-    name : {"contrique", "arniqa", "qpt", "reiqa"} or Space
+    name : {"contrique", "arniqa", "qpt", "reiqa", "qpt_small"} or Space
         "contrique": the 125 types and levels of KADIS-700k and the pristine image, equally likely;
         "arniqa": :class:`SequenceSpace`; "qpt": :class:`ShuffleSpace`; "reiqa":
-        :class:`BankSpace` of Re-IQA's 26 operators.
+        :class:`BankSpace` of Re-IQA's 26 operators; "qpt_small": :class:`ShuffleSpace` of seven
+        operators, with the size that QPT's abstract states.
 
     Returns
     -------

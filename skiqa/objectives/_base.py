@@ -54,6 +54,10 @@ class Objective(DefaultsWhenUnpickled, BaseEstimator, ABC):
         Whether a photo smaller than the window is mirrored at its borders until it fills it. If
         not, `views` is given as much of each photo as the window holds, and, where these differ in
         shape, a list of tensors (3, h, w).
+    starts_as_timm : bool
+        Whether a network from random weights begins as timm has it: photos normalised by the mean
+        and deviation that it states, the last BatchNorm scale of residual blocks at zero. If not,
+        it is given pixels in [0, 1] as they are, and all scales are one.
     has_queue : bool
         Whether keys come from a momentum encoder, and those of earlier steps from a queue. Such an
         objective also has the parameters ``queue_size`` and ``momentum``.
@@ -90,6 +94,7 @@ class Objective(DefaultsWhenUnpickled, BaseEstimator, ABC):
     )
     grid: ClassVar[int] = 1
     fills_windows: ClassVar[bool] = True
+    starts_as_timm: ClassVar[bool] = True
     has_queue: ClassVar[bool] = False
     queue_size: int  # of those with a queue alone, as the next one
     momentum: float

@@ -83,6 +83,7 @@ class Contrique(Objective):
         "window_scale": [Interval(Integral, 2, None, closed="left"), None],
     }
     fills_windows = False  # nothing mirrored is degraded
+    starts_as_timm = False
     grid = 2  # patches along each side of a view
     learning_rate_batch = 512  # images per step that the learning rates are stated for
 

@@ -29,7 +29,7 @@ class Qpt(Objective):
     ----------
     temperature : float in (0, inf), default=0.2
         Temperature of the loss.
-    space : {"qpt", "arniqa", "contrique", "reiqa"} or Space, default="qpt"
+    space : {"qpt", "qpt_small", "arniqa", "contrique", "reiqa"} or Space, default="qpt"
         Where degradations are drawn from; "qpt" is
         :class:`~skiqa.degradations.ShuffleSpace`.
     n_positives : int in [1, inf), default=1
@@ -37,7 +37,7 @@ class Qpt(Objective):
     n_extra : int in [0, inf), default=1
         Further degradations of each photo, which repel.
     queue_size : int in [1, inf), default=65536
-        Keys of earlier steps.
+        Keys of earlier steps, but never more than an epoch gives; filled before the first one.
     momentum : float in [0, 1], default=0.999
         Of the encoder of the keys.
     projection_dim : int in [1, inf), default=128
@@ -45,11 +45,12 @@ class Qpt(Objective):
 
     Notes
     -----
-    QPT has no public code. Certain are what attracts and what repels, and the kind and size of the
-    degradation space. **Our choice**: all else. Temperature, queue, momentum, projector, batch and
-    rate from scratch are MoCo v2's; views are random squares of a window of twice their side, not
-    mirrored; a photo's own keys from earlier epochs, which are in the queue where there are few
-    photos, do not repel it; photos degraded by life are treated as all others. The loss is
+    QPT has no public code. Certain, from its abstract, are what attracts and what repels, and the
+    size of the degradation space, which ``space="qpt_small"`` has, too. **Our choice**: all else.
+    Temperature, queue, momentum, projector, batch and rate from scratch are MoCo v2's; views are
+    random squares of a window of twice their side, not mirrored; a photo's own keys from earlier
+    epochs, which are in the queue where there are few photos, do not repel it; photos degraded by
+    life are treated as all others. The loss is
     :func:`~skiqa.objectives.info_nce`.
 
     Two photos with the same degradation repel each other, the opposite of ARNIQA's choice.

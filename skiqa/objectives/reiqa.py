@@ -8,12 +8,13 @@ from numbers import Integral
 import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor
+from torch.nn import functional as F
 
 from skiqa.degradations import Bank, BankSpace, apply_sequences
 from skiqa.degradations._random import spawn, uniform
 from skiqa.degradations.bank import BankLike
 from skiqa.objectives._base import Defaults, Objective
-from skiqa.objectives._common import cut_at_corners, halved
+from skiqa.objectives._common import cut_at_corners
 from skiqa.objectives._losses import info_nce
 
 _OVERLAP = (0.1, 0.3)  # part of a view's area that the other one shows too
@@ -38,7 +39,7 @@ class Reiqa(Objective):
     half_scale : bool, default=True
         Whether all is repeated at half scale.
     queue_size : int in [1, inf), default=65536
-        Keys of earlier steps.
+        Keys of earlier steps, but never more than an epoch gives.
     momentum : float in [0, 1], default=0.999
         Of the encoder of the keys.
     projection_dim : int in [1, inf), default=128
@@ -48,11 +49,12 @@ class Reiqa(Objective):
     -----
     A photo gives 2 (n_degradations + 1) queries and as many keys: 24 of each. The loss is
     :func:`~skiqa.objectives.info_nce` with the queue alone: the other degradations of a photo
-    repel it only from the next steps on. Where all photos give fewer keys than the queue holds,
-    views of the same photo under the same degradation, from the epoch before, are among them: then
-    lower `queue_size` to what an epoch gives.
+    repel it only from the next steps on. The queue is filled before the first step, by a pass over
+    as many photos; the reference's starts with random keys.
 
-    As in the code, not the paper, where they differ (26 operators, not 25). **Our choice**: batch
+    As in the code, not the paper, where they differ (26 operators, not 25); the half scale, too, is
+    bicubic without a filter against aliasing. Departs from the code: what
+    :data:`~skiqa.degradations.REIQA` says of its operators. **Our choice**: batch
     and rate (published are LARS at rate 12 and 630 photos a step on 18 GPUs; here it is SGD as for
     all objectives, at MoCo v2's 0.03 for 256 queries); views from a window of four times their
     side, reflect-padded, not zero-padded, where the photo is smaller; BatchNorm of the momentum
@@ -78,6 +80,7 @@ class Reiqa(Objective):
         batch_size=16, view_size=160, learning_rate=0.002, weight_decay=1e-4
     )
     has_queue = True
+    starts_as_timm = False
     _parameter_constraints = Objective._parameter_constraints | {
         "bank": [str, Bank, tuple, list],
         "n_degradations": [Interval(Integral, 1, None, closed="left")],
@@ -135,7 +138,7 @@ class Reiqa(Objective):
             pair = _overlapping_views(image, draws[:, 0], view_size)
             pairs.append(pair[::-1] if d < n_swapped else pair)
             if self.half_scale:
-                image = halved(image, "bicubic").clamp(0, 1)
+                image = halved_by_corners(image)
                 pair = _overlapping_views(image, draws[:, 1], view_size)
                 pairs.append(pair[::-1] if d >= n_images - n_swapped else pair)
         queries, keys = zip(*pairs, strict=True)
@@ -147,6 +150,15 @@ class Reiqa(Objective):
         """Return the loss of the queries' projections."""
         keys = keys[:, None]
         return info_nce(projections, keys, keys[:, :0], queue, self.temperature)
+
+
+def halved_by_corners(images: Tensor) -> Tensor:
+    """Return images (n, c, h, w) at half their size as the reference has them.
+
+    Bicubic between the corners' centres, no average over what is removed: so fine texture aliases.
+    """
+    size = [max(1, side // 2) for side in images.shape[2:]]
+    return F.interpolate(images, size=size, mode="bicubic", align_corners=True).clamp(0, 1)
 
 
 def overlapping_corners(draws: Tensor, side: int, size: int) -> tuple[Tensor, Tensor]:
