@@ -628,6 +628,10 @@ class ContrastiveQualityEncoder(
         """Return the state that the parameters name."""
         names = (self.backbone, self.weights, self.content_backbone)
         state = starting_state(*names, seed=seed, trained=trained)
+        if trained and self.weights is None and not self.make_objective().starts_as_timm:
+            from skiqa._training.scratch import published_start
+
+            state = published_start(state)
         return replace(state, max_pixels=self._viewing_size(state))
 
     @property

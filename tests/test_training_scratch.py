@@ -12,15 +12,20 @@ from skiqa._training.schedule import Plan
 from skiqa._training.scratch import reestimate_statistics
 from skiqa._training.trainer import Trainer
 from skiqa.objectives import OBJECTIVES
+from skiqa.persistence import save
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("scratch", [True, False])
-def test_how_a_training_begins(name, scratch):
+def test_how_a_training_begins(tmp_path, name, scratch):
     """CONTRIQUE and Re-IQA normalise no input, and their networks start with scales of one."""
     state, objective = random_state_of(TINY, 0), OBJECTIVES[name]()
+    save(ContrastiveQualityEncoder().with_state(state), tmp_path / "random.skiqa")
+    weights = {} if scratch else {"weights": tmp_path / "random.skiqa"}
+    encoder = ContrastiveQualityEncoder(TINY, **{"weights": None} | weights, objective=objective)
+    begun = encoder._start(0, trained=True)
     plan = Plan(1, 4, 64, 0.1, 0.0, train_statistics=scratch)
-    trainer = Trainer(state, objective, plan, torch.device("cpu"), None, 0)
+    trainer = Trainer(begun, objective, plan, torch.device("cpu"), None, 0)
     raw = scratch and name in ("contrique", "reiqa")
     assert tuple(trainer.network.mean) == ((0, 0, 0) if raw else tuple(state.mean))
     assert tuple(trainer.network.std) == ((1, 1, 1) if raw else tuple(state.std))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,6 @@ from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
 from skiqa._network.build import build, to_arrays
 from skiqa._network.live import normalise
-from skiqa._network.stages import Stages
 from skiqa._network.state import EncoderState
 from skiqa._training.schedule import BEFORE_TRAINING, cut_window, sample_seeds
 from skiqa._types import Arrays
@@ -26,16 +26,18 @@ _PHOTOS, _BATCH = 256, 16  # that statistics are estimated on, in all and at a t
 _LEAST_SIDE = 256  # of what they are estimated on: small crops have other statistics than photos
 
 
-def begin_as_published(network: Stages) -> None:
-    """Let a random network begin as those of CONTRIQUE and Re-IQA.
+def published_start(state: EncoderState) -> EncoderState:
+    """Return a random state as networks of CONTRIQUE and Re-IQA begin.
 
     Pixels in [0, 1] are not normalised. Scales of BatchNorm that timm starts at zero start at one:
     from zero, the weights before them have no gradient in the first step.
     """
-    for module in network.modules():
-        if isinstance(module, _BatchNorm) and not module.weight.any():
-            nn.init.ones_(module.weight)
-    network.mean, network.std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    networks = []
+    for arrays in state.networks:
+        norms = {name.removesuffix("running_mean") for name in arrays if "running_mean" in name}
+        zero = {f"{norm}weight" for norm in norms if not arrays[f"{norm}weight"].any()}
+        networks.append({n: np.ones_like(a) if n in zero else a for n, a in arrays.items()})
+    return replace(state, networks=tuple(networks), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 @torch.no_grad()

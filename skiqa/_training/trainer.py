@@ -28,7 +28,7 @@ from skiqa._training.distributed import (
 from skiqa._training.drift import feature_drift
 from skiqa._training.momentum import MomentumEncoder, follow
 from skiqa._training.schedule import Plan
-from skiqa._training.scratch import begin_as_published, reestimate_statistics
+from skiqa._training.scratch import reestimate_statistics
 from skiqa._types import Arrays, Pixels
 from skiqa.objectives._common import at_least_float32
 
@@ -68,8 +68,6 @@ class Trainer:
         self.objective, self.plan, self.device, self.dtype = objective, plan, device, dtype
         self.seed = seed
         self.network = build(state)
-        if plan.train_statistics and not plan.first_epoch and not objective.starts_as_timm:
-            begin_as_published(self.network)
         with torch.no_grad():
             self.network.eval()
             side = self.network.stride
