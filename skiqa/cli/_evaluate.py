@@ -170,8 +170,6 @@ def _warn_of_training_photos(databases: Sequence[tuple[str, Bunch]]) -> None:
                 "--split test is new to it",
                 err=True,
             )
-        elif data.loader == "clive":
-            click.echo("Note: the bundled scorer was fitted to the photos of CLIVE", err=True)
 
 
 @contextlib.contextmanager
