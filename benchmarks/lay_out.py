@@ -6,7 +6,8 @@
 
 writes
 
-    rated/biq2021/mos.csv, images/      10,000 rows `file, mos`: BIQ2021's official training split
+    rated/biq2021/mos.csv, images/      9,999 rows `file, mos`: BIQ2021's official training split,
+                                        but for one photo that the repository lacks
     rated/ChallengeDB_release/          CLIVE, as `skiqa.datasets.load_clive` reads it
 
 and checks the number of photos, and a digest of their names and bytes. Files are read one by one,

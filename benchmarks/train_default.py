@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 from copies import LEVELS, between, bottom, chains, sampled, share_in_order, steps
-from linear_probe import DATA
+from linear_probe import DATA, load_split
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from start import as_encoder, start_state
@@ -63,14 +63,15 @@ class Rated:
 
 def rated(folder):
     """Return the photos that `lay_out.py` has written; val is that of the folder of SKIQA_DATA."""
-    with open(DATA / "biq2021" / "mos.csv", newline="", encoding="utf-8") as file:
-        val = {row["file"] for row in csv.DictReader(file) if row["split"] == "val"}
+    val = {Path(path).name for path in load_split("val", None)[0]}
     with open(folder / "biq2021" / "mos.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     paths = [str(folder / "biq2021" / "images" / row["file"]) for row in rows]
     held_out = [row["file"] in val for row in rows]
     clive = load_clive(folder / "ChallengeDB_release")
-    fifth = np.isin(np.arange(len(clive.target)), np.random.default_rng(0).permutation(1162)[930:])
+    n = len(clive.target)
+    fifth = np.zeros(n, bool)
+    fifth[np.random.default_rng(0).permutation(n)[round(0.8 * n) :]] = True
     return Rated(
         [*paths, *map(str, clive.data)],
         np.concatenate([[100 * float(row["mos"]) for row in rows], clive.target]),

@@ -79,6 +79,11 @@ class Intervals:
     level : float in (0, 1)
         Probability with which an interval holds an opinion.
 
+    Attributes
+    ----------
+    half_width : float
+        How far intervals reach to either side, of photos like those of the calibration.
+
     Raises
     ------
     TypeError
@@ -103,12 +108,12 @@ class Intervals:
                 f"interval={level:g} is more than the calibration of this model can tell, which is "
                 f"of {n} contents: at most {len(errors) / _STEPS:g}."
             )
-        self._error, self._unlike_above = errors[step - 1], limit
+        self.half_width, self._unlike_above = errors[step - 1], limit
 
     def around(self, score: float, row: Floats) -> tuple[float, float]:
         """Return the interval around a score, of a photo with the features `row`."""
-        half_width = self._error * float(_spread(row[None], self._unlike_above)[0])
-        return score - half_width, score + half_width
+        reach = self.half_width * float(_spread(row[None], self._unlike_above)[0])
+        return score - reach, score + reach
 
 
 def _check_calibration(card: Mapping[str, Any]) -> tuple[int, list[float], float]:

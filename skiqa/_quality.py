@@ -38,6 +38,12 @@ def is_scorer(model: Any) -> bool:
     )
 
 
+def card_of(regressor: Any) -> dict[str, Any]:
+    """Return what is known of a fitted regressor; nothing where nobody wrote it down."""
+    card: dict[str, Any] = getattr(regressor, "card_", {})
+    return card
+
+
 class Quality(NamedTuple):
     """What is known of one image.
 
@@ -130,7 +136,7 @@ def _each_quality(
 ) -> Generator[Quality, None, None]:
     """Score images; what is odd about them takes decoding those whose features are known."""
     _check_scorer(model)
-    encoder, rest, card = model[0], model[1:], getattr(model[-1], "card_", {})
+    encoder, rest, card = model[0], model[1:], card_of(model[-1])
     intervals = None if interval is None else Intervals(card, interval)
     images = encoder.open_images(X)
     seen: Flags | None = None
@@ -342,7 +348,7 @@ def calibrate_intervals(
     else:
         params = _check_method_params(features, params or {}, indices=kept)
         found = calibrate_in_folds(model[1:], rows, ratings, contents, cv, params)
-    model[-1].card_ = {**getattr(model[-1], "card_", {}), "interval": found}
+    model[-1].card_ = {**card_of(model[-1]), "interval": found}
 
 
 def calibrate_in_folds(

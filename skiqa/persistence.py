@@ -37,6 +37,7 @@ from skiqa._ordered_ridge import OrderedRidge
 from skiqa._quality import (
     Quality,
     calibrate_intervals,
+    card_of,
     is_scorer,
     iter_quality,
     predict_quality,
@@ -174,7 +175,7 @@ def save(model: BaseEstimator, path: _types.Path, *, half: bool = False) -> None
     header["parameters"] = {name: getattr(encoder, name) for name in _FEATURE_PARAMETERS}
     header["saved_with"] = current_versions()
     if regressor is not None:
-        header["scorer"] = getattr(regressor, "card_", {})
+        header["scorer"] = card_of(regressor)
         tensors["regressor.coef"] = np.asarray(regressor.coef_)
         tensors["regressor.intercept"] = np.atleast_1d(regressor.intercept_)
         header["regressor"] = {"alpha": float(regressor.alpha)}
@@ -431,5 +432,5 @@ def model_card(model: BaseEstimator) -> dict[str, Any]:
     check_is_fitted(model)
     encoder = model[0] if isinstance(model, Pipeline) else model
     card = {"encoder": encoder.state_.card, "encoder_digest": encoder.state_.digest}
-    scorer = getattr(model[-1], "card_", None) if isinstance(model, Pipeline) else None
+    scorer = card_of(model[-1]) if isinstance(model, Pipeline) else None
     return card if not scorer else {"scorer": scorer, **card}

@@ -52,6 +52,11 @@ def to_input(
     images: Pixels, network: Stages, device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
     """Turn uint8 images of one size, (n, h, w, 3), into the network's input (n, 3, h, w)."""
-    x = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
-    x = normalise(x.float().div_(255.0), network.mean, network.std)
+    x = normalise(to_values(images, device), network.mean, network.std)
     return x.to(dtype, memory_format=torch.channels_last)
+
+
+def to_values(images: Pixels, device: torch.device) -> torch.Tensor:
+    """Turn uint8 images of one size, (n, h, w, 3), into float32 (n, 3, h, w) in [0, 1]."""
+    x = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
+    return x.float().div_(255.0)

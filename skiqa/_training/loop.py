@@ -78,15 +78,21 @@ def train(
             "the same X. Each takes its part of it by itself."
         )
     size = min(plan.batch_size, n)
-    n_batches = max(1, n // size)
+    n_batches = plan.n_batches(n)
     batches = partial(
-        _batches, trainer, images, n_jobs=n_jobs, on_error=on_error, max_pixels=max_pixels
+        _batches,
+        trainer,
+        images,
+        authentic,
+        n_jobs=n_jobs,
+        on_error=on_error,
+        max_pixels=max_pixels,
     )
     if (checkpoint := from_first(folder.load())) is not None:
         trainer.load_state_dict(checkpoint)
         hooks.resumed(trainer)
     if trainer.memory is not None:
-        _fill_queue(trainer, trainer.memory, batches, authentic)
+        _fill_queue(trainer, trainer.memory, batches)
     while len(trainer.history) < plan.epochs:
         epoch, began = len(trainer.history), time.monotonic()
         first_batch, unreadable = trainer.step - epoch * n_batches, 0
@@ -94,7 +100,7 @@ def train(
         for batch in batches(epoch, first_batch):
             unreadable += batch.n_unreadable
             factor = 1.0 if plan.constant else rate(trainer.step, plan.epochs * n_batches)
-            hooks.step_ended(_step(trainer, batch, authentic, factor))
+            hooks.step_ended(_step(trainer, batch, factor))
             folder.save_if_due(trainer.step, trainer.state_dict)
         if unreadable:
             warnings.warn(
@@ -118,6 +124,7 @@ class _Batch(NamedTuple):
 
     windows: Pixels | list[Pixels]  # (m, s, s, 3); a list where shapes differ
     indices: torch.Tensor  # (m,) int64
+    authentic: torch.Tensor  # (m,) int64
     seeds: torch.Tensor  # (m,) int64
     n_unreadable: int
 
@@ -126,7 +133,6 @@ def _fill_queue(
     trainer: Trainer,
     memory: MomentumEncoder,
     batches: Callable[[int, int], Iterator[_Batch]],
-    authentic: npt.NDArray[np.int64],
 ) -> None:
     """Fill an empty queue before the first step, by at most one pass over the photos.
 
@@ -135,20 +141,17 @@ def _fill_queue(
     """
     if memory.keys is None:
         for batch in batches(BEFORE_TRAINING, 0):
-            marks = torch.from_numpy(authentic[batch.indices.numpy()])
-            trainer.fill_queue(batch.windows, batch.indices, marks, batch.seeds)
+            trainer.fill_queue(batch.windows, batch.indices, batch.authentic, batch.seeds)
             if memory.is_full:
                 break
     if memory.keys is not None and not trainer.plan.constant:
         memory.queue_size = len(memory.keys)
 
 
-def _step(
-    trainer: Trainer, batch: _Batch, authentic: npt.NDArray[np.int64], factor: float
-) -> float:
+def _step(trainer: Trainer, batch: _Batch, factor: float) -> float:
     """Train on a batch at a factor of the peak rate; return the loss."""
-    marks = torch.from_numpy(authentic[batch.indices.numpy()])
-    loss = trainer.step_on(batch.windows, batch.indices, marks, batch.seeds, factor)
+    views_of = (batch.windows, batch.indices, batch.authentic, batch.seeds)
+    loss = trainer.step_on(*views_of, factor)
     require_finite_loss(loss, trainer.step, trainer.plan.learning_rate)
     trainer.losses.append(loss)
     return loss
@@ -157,6 +160,7 @@ def _step(
 def _batches(
     trainer: Trainer,
     images: ImageList,
+    authentic: npt.NDArray[np.int64],
     epoch: int,
     first: int,
     *,
@@ -174,7 +178,7 @@ def _batches(
     plan, n = trainer.plan, len(images)
     epoch += plan.first_epoch
     size, side = min(plan.batch_size, n), trainer.objective.window_size(plan.view_size)
-    n_batches, own = max(1, n // size), own_part(size)
+    n_batches, own = plan.n_batches(n), own_part(size)
     order = epoch_order(trainer.seed, epoch, n)
     indices = order[: n_batches * size].reshape(n_batches, size)[first:, own].flatten()
     decoded = iter_decoded(
@@ -206,8 +210,9 @@ def _batches(
             for image, seed in zip(found, chosen, strict=True)
         ]
         stacked = np.stack(windows) if len({x.shape for x in windows}) == 1 else windows
-        members = torch.tensor([index for _, index, _ in read])
-        yield _Batch(stacked, members, chosen, len(own) - len(read))
+        members = np.array([index for _, index, _ in read])
+        known = (torch.from_numpy(members), torch.from_numpy(authentic[members]))
+        yield _Batch(stacked, *known, chosen, len(own) - len(read))
 
 
 def require_finite_loss(loss: float, step: int, learning_rate: float) -> None:

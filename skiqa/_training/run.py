@@ -51,7 +51,7 @@ class Run:
     @property
     def n_steps(self) -> int:
         """Steps of all epochs."""
-        return self.plan.epochs * max(1, len(self.images) // self.plan.batch_size)
+        return self.plan.epochs * self.plan.n_batches(len(self.images))
 
     def trainer(
         self, objective: Objective, device: str, precision: str, earlier: dict[str, Any] | None

@@ -71,6 +71,10 @@ class Plan:
     micro_batch_size: int | None = None
     max_grad_norm: float | None = None
 
+    def n_batches(self, n_images: int) -> int:
+        """Return the steps of an epoch: what is left of the images behind them is left out."""
+        return max(1, n_images // self.batch_size)
+
 
 # What an objective has defaults for; None for these means: the objective's own.
 DECIDED_BY_OBJECTIVE = ("batch_size", "view_size", "learning_rate", "weight_decay")

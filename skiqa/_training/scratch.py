@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
 from skiqa._network.build import build, to_arrays
-from skiqa._network.live import normalise
+from skiqa._network.live import normalise, to_values
 from skiqa._network.state import EncoderState
 from skiqa._training.schedule import BEFORE_TRAINING, cut_window, sample_seeds
 from skiqa._types import Arrays
@@ -110,12 +110,11 @@ def with_statistics_of_photos(
 
     def batches() -> Iterator[torch.Tensor]:
         while part := [found for found, _ in zip(read, range(_BATCH), strict=False)]:
-            windows = torch.from_numpy(np.stack([window for window, _, _ in part]))
+            windows = np.stack([window for window, _, _ in part])
             own = torch.stack([x for _, x, _ in part])
             marks = torch.tensor([mark for _, _, mark in part])
             types, levels, _ = draw_degradations(marks, uniform(own, (3,), stream=1000), KADIS)
-            pixels = windows.to(device).permute(0, 3, 1, 2).float().div_(255.0)
-            degraded = KADIS.apply(pixels, types, levels, own)
+            degraded = KADIS.apply(to_values(windows, device), types, levels, own)
             yield normalise(degraded, state.mean, state.std)
 
     if any(isinstance(module, _BatchNorm) for module in network.modules()):

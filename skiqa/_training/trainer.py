@@ -13,7 +13,7 @@ from torch import nn
 
 from skiqa._network.batchnorm import statistics_held
 from skiqa._network.build import build, load_arrays, to_arrays
-from skiqa._network.live import normalise
+from skiqa._network.live import normalise, to_values
 from skiqa._network.pooling import stage_statistics
 from skiqa._network.stages import Stages, seeded
 from skiqa._network.state import EncoderState
@@ -159,9 +159,9 @@ class Trainer:
         device = self.device
         images: Any
         if isinstance(windows, np.ndarray):
-            images = _as_images(windows, device)
+            images = to_values(windows, device)
         else:
-            images = [_as_images(window[None], device)[0] for window in windows]
+            images = [to_values(window[None], device)[0] for window in windows]
         indices, authentic, seeds = (x.to(device) for x in (indices, authentic, seeds))
         return self.objective.views(images, indices, authentic, seeds, self.plan.view_size)
 
@@ -361,10 +361,6 @@ def freeze_after(network: Stages, n_stages: int) -> None:
     network.requires_grad_(False)
     for layer in [*stem, *(layer for stage in stages[:n_stages] for layer in stage)]:
         layer.requires_grad_(True)
-
-
-def _as_images(windows: Pixels, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(windows).to(device).permute(0, 3, 1, 2).float().div_(255.0)
 
 
 def _slope(x: torch.Tensor) -> torch.Tensor:

@@ -201,7 +201,7 @@ def _calibrate(
 
     params = None if weights is None else {"sample_weight": weights}
     ridge.card_["interval"] = calibrate_in_folds(ridge, X, y, groups, params=params)
-    _, reach = Intervals(ridge.card_, LEVEL).around(0.0, X[0] * 0)
+    reach = Intervals(ridge.card_, LEVEL).half_width
     return (
         f"ratings of new contents are within {reach:.3g} of the score with probability {LEVEL:g}: "
         f"skiqa score --interval {LEVEL:g}"

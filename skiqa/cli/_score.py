@@ -128,9 +128,10 @@ def load_scorer(
         raise Failure(f"cannot load the model {printable(path or '')}: {error}") from error
     if interval is not None:
         from skiqa._intervals import Intervals
+        from skiqa._quality import card_of
 
         try:
-            Intervals(getattr(model[-1], "card_", {}), interval)
+            Intervals(card_of(model[-1]), interval)
         except ValueError as error:
             raise Failure(f"--interval: {error}") from None
     if max_pixels is not None:
@@ -144,8 +145,10 @@ def describe_scale(path: AnyPath | None, model: Pipeline | None) -> str:
     """Say on what scale the scores of the model in a file are."""
     if path is None:
         return "Scores are about 0 (bad) to 100 (excellent); higher is better."
+    from skiqa._quality import card_of
+
     which = f"the ratings that {printable(path)} was fitted to"
-    match None if model is None else getattr(model[-1], "card_", {}).get("scale"):
+    match None if model is None else card_of(model[-1]).get("scale"):
         case [int() | float() as low, int() | float() as high, str(name)]:
             which = f"{printable(name)}, where ratings are from {low:g} to {high:g}"
     return f"Scores are on the scale of {which}; higher is better."

@@ -31,6 +31,7 @@ from skiqa._network.pooling import POOLINGS
 from skiqa._network.stages import Stages
 from skiqa._network.state import EncoderState
 from skiqa._network.tiles import needs_tiles, pool_moments, tiled_moments
+from skiqa._quality import card_of
 from skiqa._types import Floats, Image, Images, Pixels
 from skiqa.exceptions import ImageError
 
@@ -135,7 +136,7 @@ def _split_each(
     splitter: _Splitter, images: ImageList, n_jobs: int | None
 ) -> Generator[_Result, None, None]:
     viewed = splitter.extraction.max_pixels
-    flags = Flags(images, viewed, getattr(splitter.regressor, "card_", {}))
+    flags = Flags(images, viewed, card_of(splitter.regressor))
     decoded = iter_decoded(images, n_jobs=n_jobs, on_error="nan", max_pixels=viewed)
     with contextlib.closing(decoded):
         for index, image in decoded:
