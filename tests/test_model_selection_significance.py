@@ -6,6 +6,7 @@ from sklearn.linear_model import Ridge
 
 from skiqa.metrics._scores import weighted_srocc
 from skiqa.model_selection import compare, evaluate, srocc_interval
+from skiqa.model_selection._bootstrap import interval
 
 
 def test_weighted_srocc_is_that_of_the_repeated_sample():
@@ -87,3 +88,8 @@ def test_evaluations_are_compared_on_their_splits():
         compare(data.target, data.target)
     with pytest.raises(ValueError, match="two contents"):
         srocc_interval([1.0, 2.0], [1.0, 2.0], groups=[0, 0])
+
+
+def test_an_interval_leaves_out_as_much_at_both_ends():
+    values = np.random.default_rng(0).permutation(101) / 100
+    assert interval(values, 0.9) == pytest.approx((0.05, 0.95), abs=1e-12)
