@@ -62,12 +62,12 @@ def edited(value, rng):
                 case 0:
                     del within[key]
                 case 1:
-                    within[key] = within[rng.choice(keys)]
+                    within[key] = copy.deepcopy(within[rng.choice(keys)])
                 case 2:
                     for _ in range(rng.choice((1, 30, 90))):
                         within[key] = [within[key]]
                 case _:
-                    within[key] = rng.choice(ODD)
+                    within[key] = copy.deepcopy(rng.choice(ODD))
             break
     return value
 

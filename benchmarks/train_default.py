@@ -43,7 +43,7 @@ from skiqa.persistence import save
 ALPHAS = (0.3, 1.0, 3.0, 10.0, 30.0)
 CLIVE_WEIGHT = 2.0  # a photo of CLIVE has 175 raters, and there are few of them
 ORDER_WEIGHT = 1.0  # ten keeps .02 more of pairs in order, and ranks ratings .017 worse
-COPY_WEIGHT = 0.5  # of a copy in the network's training: what its level says is less than a rating
+COPIES = 32  # of each pristine photo, in the network's training
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,11 @@ def tuned_state(args, work, start, photos):
     path = work / f"tuned-{args.epochs}-{args.seed}.skiqa"
     if path.exists():
         return load_state(path)
-    files, photo, level = sampled(pristine_photos(), work / "copies", 24)
+    files, photo, level = sampled(pristine_photos(), work / "copies", COPIES)
     train = np.flatnonzero(~photos.held_out)
     X = [photos.paths[i] for i in train] + files
     model = FineTunedQualityRegressor(
-        FrozenEstimator(as_encoder(start, cache_dir=work / "cache", verbose=1)),
+        FrozenEstimator(as_encoder(start, cache_dir=work / "cache", n_jobs=-1, verbose=1)),
         epochs=args.epochs,
         validation_fraction=0.08,
         maps_dir=work / "maps",
@@ -112,7 +112,7 @@ def tuned_state(args, work, start, photos):
     model.fit(
         X,
         np.concatenate([photos.y[train], -level]),
-        np.concatenate([photos.weight[train], np.full(len(files), COPY_WEIGHT)]),
+        np.concatenate([photos.weight[train], np.ones(len(files))]),
         groups=np.concatenate([[f"photo {i}" for i in train], [f"pristine {i}" for i in photo]]),
         datasets=np.concatenate([photos.database[train], np.repeat("copies", len(files))]),
     )
@@ -266,11 +266,12 @@ def main():
     args.work.mkdir(exist_ok=True)
     photos = rated(args.rated)
     train = np.flatnonzero(~photos.held_out)
-    of_constants = ~photos.held_out & (photos.database == "BIQ2021")
+    few = {Path(path).name for path in load_split("train", None)[0]}
+    of_constants = np.array([Path(path).name in few for path in photos.paths])
     start = start_state(args.start, args.work, photos.paths, of_constants)
-    kept = {"cache_dir": args.work / "cache", "verbose": 1}
-    alpha = best_penalty(as_encoder(start, **kept).transform(photos.paths), photos)
+    kept = {"cache_dir": args.work / "cache", "n_jobs": -1, "verbose": 1}
     state = tuned_state(args, args.work, start, photos) if args.epochs else start
+    alpha = best_penalty(as_encoder(start, **kept).transform(photos.paths), photos)
     encoder = as_encoder(state, **kept)
     rows = encoder.transform(photos.paths)
     order = Order(chains(encoder, pristine_photos(), n_operators=args.operators), bottom(encoder))

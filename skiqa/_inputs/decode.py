@@ -37,6 +37,7 @@ DRAFT_GAP = 3
 # What decoding takes at its peak for each pixel of a file: Pillow keeps four bytes of colours, and
 # an array of them is three more; for values of more than eight bits there are wider arrays, too.
 BYTES_PER_PIXEL, BYTES_PER_DEEP_PIXEL = 8, 20
+BYTES_PER_WEBP_PIXEL = 16  # libwebp keeps the whole picture twice beside what Pillow keeps
 BYTES_OF_RAW = 16  # for each byte of a raw file
 
 # Guards the loading of an image the caller holds, which may stand in X twice.
@@ -156,6 +157,8 @@ def footprint(image: AnyImage, max_pixels: int | None = None) -> int:
         _draft(opened, max_pixels)
         deep = opened.mode[0] in "IF" or "16" in raw_mode(opened)
         each = BYTES_PER_DEEP_PIXEL if deep else BYTES_PER_PIXEL
+        if opened.format == "WEBP":
+            each = BYTES_PER_WEBP_PIXEL
         return opened.width * opened.height * each
     return 0
 

@@ -62,10 +62,14 @@ class Engine:
                 self._session.run(None, {"pixels": image[None]}, options)[0] for image in images
             ]
         except Exception as error:  # of ONNX Runtime's own kinds
-            kind = MemoryError if "allocate" in str(error) else ValueError
+            kind = MemoryError if "allocate" in str(error) else GraphError
             size = " x ".join(map(str, images.shape[2:0:-1]))
             raise kind(f"The network's graph does not run on {size} pixels: {error}") from error
         return np.concatenate(rows)
+
+
+class GraphError(ValueError):
+    """What a file holds as a network does not run."""
 
 
 @cache

@@ -411,6 +411,9 @@ def _score_files(
         hint = "; --resume goes on from there" if to_file else ""
         click.echo(f"interrupted after {n_scored} of {len(files)} files{hint}", err=True)
         return _Ended(exit_status(error), complete=False)
+    except (ValueError, MemoryError):  # of the network, not of a photo: what is scored is kept
+        output.close()
+        raise
     output.close()
     if stopped:
         click.echo(f"Error: {stopped}", err=True)
