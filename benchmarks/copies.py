@@ -16,6 +16,13 @@ from skiqa.degradations import degrade, get_operator, list_operators
 
 LEVELS = 5
 OPERATORS = [name for name in list_operators() if get_operator(name).monotone]
+# Of these, what raters of photos agree with: sharper, brighter and more colourful is often better
+# to them, and where a regressor is told otherwise it ranks photos worse.
+DISLIKED = [
+    name
+    for name in OPERATORS
+    if get_operator(name).group in ("blur", "noise", "compression") or name.startswith("resize")
+]
 # Frames of one color, which no one would call a good photo.
 BOTTOM_COLORS = ((0, 0, 0), (64, 64, 64), (128, 128, 128), (255, 255, 255), (30, 60, 120))
 
@@ -40,16 +47,16 @@ class Chain:
     rows: np.ndarray  # (LEVELS + 1, d): features of levels 0 (the photo itself) to 5
 
 
-def chains(encoder, paths, *, pixels=None, n_operators=None, seed=0):
+def chains(encoder, paths, *, operators=OPERATORS, pixels=None, n_operators=None, seed=0):
     """Return the chains of photos, with features by an encoder that keeps them in a cache.
 
-    `n_operators` are drawn anew for each photo; None: all.
+    `n_operators` of `operators` are drawn anew for each photo; None: all.
     """
     result = []
     for i, path in enumerate(paths):
         rng = np.random.default_rng([seed, i])
-        drawn = rng.permutation(len(OPERATORS))[:n_operators]
-        names = [OPERATORS[k] for k in sorted(drawn)]
+        drawn = rng.permutation(len(operators))[:n_operators]
+        names = [operators[k] for k in sorted(drawn)]
         image = pristine(path, pixels)
         copies = [degrade(image, o, level + 1, seed=i) for o in names for level in range(LEVELS)]
         rows = encoder.transform([image, *copies])
