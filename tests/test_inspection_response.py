@@ -28,6 +28,8 @@ def test_concordance_is_kendalls_tau():
     assert level_concordance(falling) == 1
     assert level_concordance(-falling) == 0
     assert level_concordance(np.zeros((5, 2))) == 0.5
+    in_batches = [[75.81006547516157], [75.81006547516154]]  # of equal pictures
+    assert level_concordance(in_batches) == level_concordance(in_batches[::-1]) == 0.5
     assert np.isnan(level_concordance([[1.0], [np.nan]]))
 
 

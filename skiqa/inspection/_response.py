@@ -44,9 +44,10 @@ def level_concordance(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
     Returns
     -------
     float64 array of shape (...)
-        Over all photos and all pairs of levels a < b, the share with score(a) > score(b); equal
-        scores count one half. 1: always falls, 0.5: does not care, 0: always rises; (1 - tau) / 2
-        with Kendall's tau-a of level and score. NaN where a score is.
+        Over all photos and all pairs of levels a < b, the share with score(a) > score(b); scores
+        that are equal to nine digits, as those of equal pictures are, count one half. 1: always
+        falls, 0.5: does not care, 0: always rises; (1 - tau) / 2 with Kendall's tau-a of level and
+        score. NaN where a score is.
 
     Examples
     --------
@@ -61,7 +62,9 @@ def level_concordance(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
             f"{scores.shape}."
         )
     a, b = np.triu_indices(scores.shape[-2], 1)
-    falls = np.sign(scores[..., a, :] - scores[..., b, :])
+    above, below = scores[..., a, :], scores[..., b, :]
+    # the scores of equal pictures differ in the last digit from batch to batch
+    falls = np.where(np.isclose(above, below, rtol=1e-9, atol=0), 0.0, np.sign(above - below))
     return np.asarray((1 + falls.mean((-2, -1))) / 2)
 
 
