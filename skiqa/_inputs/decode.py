@@ -37,7 +37,8 @@ DRAFT_GAP = 3
 # What decoding takes at its peak for each pixel of a file: Pillow keeps four bytes of colours, and
 # an array of them is three more; for values of more than eight bits there are wider arrays, too.
 BYTES_PER_PIXEL, BYTES_PER_DEEP_PIXEL = 8, 20
-BYTES_PER_WEBP_PIXEL = 16  # libwebp keeps the whole picture twice beside what Pillow keeps
+# Where a decoder keeps more; of a lossless WebP, 17 for its pixels and 8 for the second look.
+BYTES_PER_PIXEL_OF = {"AVIF": 10, "WEBP": 25}
 BYTES_OF_RAW = 16  # for each byte of a raw file
 
 # Guards the loading of an image the caller holds, which may stand in X twice.
@@ -156,9 +157,8 @@ def footprint(image: AnyImage, max_pixels: int | None = None) -> int:
             return BYTES_OF_RAW * file.seek(0, os.SEEK_END)
         _draft(opened, max_pixels)
         deep = opened.mode[0] in "IF" or "16" in raw_mode(opened)
-        each = BYTES_PER_DEEP_PIXEL if deep else BYTES_PER_PIXEL
-        if opened.format == "WEBP":
-            each = BYTES_PER_WEBP_PIXEL
+        plain = BYTES_PER_PIXEL_OF.get(opened.format or "", BYTES_PER_PIXEL)
+        each = BYTES_PER_DEEP_PIXEL if deep else plain
         return opened.width * opened.height * each
     return 0
 
