@@ -51,7 +51,12 @@ def test_heic(smooth, tmp_path):
     assert refusal(data[: len(data) // 2]).kind == "damaged"
 
 
-# A new process, as a peak only grows; the small file loads what decoding needs.
+# A process begins with the peak of the one that it was split from: LAUNCHER stands between. The
+# small file loads what decoding needs.
+LAUNCHER = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", *sys.argv[1:]], check=True)
+"""
 PEAK = """
 import resource, sys
 from skiqa._inputs.decode import to_rgb
@@ -81,7 +86,7 @@ def test_bytes_in_flight_are_no_fewer_than_decoding_takes(smooth, tmp_path, form
     paths = [tmp_path / "small", tmp_path / "large"]
     for path, size in zip(paths, [(128, 96), (2048, 1536)], strict=True):
         Image.fromarray(smooth).resize(size).save(path, format, **options)
-    command = [sys.executable, "-c", PEAK, *map(str, paths)]
+    command = [sys.executable, "-c", LAUNCHER, PEAK, *map(str, paths)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert int(done.stdout) <= footprint(paths[1], 65_536) <= 2048 * 1536 * 25
 
