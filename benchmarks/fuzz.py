@@ -6,7 +6,8 @@
 
 pictures    Small files of all formats of `damage.py`, hurt as in `hostile.py`, through all that a
             look at a picture does: its size, its memory, its damage, its pixels, its flags.
-models      Files of `hostile_models.py`; the whole of each is loaded, and scores two photos.
+models      Files of `hostile_models.py`: each is loaded, and scores two photos. That there is not
+            enough memory for what its graph asks for is an answer, too.
 tables      Ratings (`load_folder`) in four dialects, and scores of `skiqa score --csv` with the
             companion that resuming reads.
 
@@ -36,7 +37,7 @@ ODD_TEXT = ("", '"', "\n", "\0", ";", "\t", "nan", "1e999", "-", "é", "\ufeff",
 
 
 def pictures(folder, rng):
-    """Yield (name, what to do with a file, ValueErrors need not name it) for ever."""
+    """Yield (what an error must hold, work to do) for ever; here a look at a hurt picture."""
     from skiqa._inputs.decode import damage, footprint, is_animated, to_rgb, upright_size
     from skiqa._inputs.flags import pixel_flags
 
@@ -150,7 +151,7 @@ def main():
     kinds = {"pictures": pictures, "models": models, "tables": tables}
     with tempfile.TemporaryDirectory() as scratch:
         for name, work in kinds[args.kind](Path(scratch), random.Random(args.seed)):
-            began, outcome = time.process_time(), "result"
+            began, outcome, wrong = time.process_time(), "result", ""
             end = end or began + 60 * args.minutes
             if began > end:
                 break
@@ -162,8 +163,6 @@ def main():
                 wrong = "" if name in str(error) else f"{name} is not named: {error}"
             except Exception as error:
                 outcome, wrong = "other", repr(error)
-            else:
-                wrong = ""
             seconds = time.process_time() - began
             slowest = max(slowest, seconds)
             if wrong or seconds > SLOW:

@@ -112,7 +112,8 @@ def other_graph(structure, rng):
             case 2:
                 nodes.remove(node)
             case 3:
-                odd_constant(rng.choice([n for n in nodes if n.op_type == "Constant"]), rng)
+                constants = [n for n in nodes for a in n.attribute if a.name == "value"]
+                odd_constant(rng.choice(constants), rng)
             case _ if numbers:
                 attribute = rng.choice(numbers)
                 odd = rng.choice((-1, 0, 1, 7, 2**20, 2**40, -(2**63)))
