@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the lazy names of _PUBLIC and _SUBMODULES, for type checker
     from skiqa import persistence as persistence
     from skiqa._encoder import ContrastiveQualityEncoder as ContrastiveQualityEncoder
     from skiqa._fine_tuned import FineTunedQualityRegressor as FineTunedQualityRegressor
+    from skiqa._five_crop import FiveCropRegressor as FiveCropRegressor
     from skiqa._ordered_ridge import OrderedRidge as OrderedRidge
     from skiqa._pseudo_label import PseudoLabelRegressor as PseudoLabelRegressor
     from skiqa._reference_difference import ReferenceDifference as ReferenceDifference
@@ -30,6 +31,7 @@ __version__ = _version("skiqa")
 _PUBLIC = {
     "ContrastiveQualityEncoder": "skiqa._encoder",
     "FineTunedQualityRegressor": "skiqa._fine_tuned",
+    "FiveCropRegressor": "skiqa._five_crop",
     "OrderedRidge": "skiqa._ordered_ridge",
     "PseudoLabelRegressor": "skiqa._pseudo_label",
     "ReferenceDifference": "skiqa._reference_difference",

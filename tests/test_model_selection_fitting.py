@@ -5,7 +5,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from skiqa import ContrastiveQualityEncoder, ReferenceDifference
+from skiqa import ContrastiveQualityEncoder, FiveCropRegressor, ReferenceDifference
 from skiqa.model_selection import evaluate
 
 
@@ -58,3 +58,11 @@ def test_pairs_with_a_reference_too(tiny, counted):
     model = make_pipeline(ReferenceDifference(encoder), Ridge())
     evaluate(model, pairs, y, groups, n_repeats=2)
     assert len(counted) == len(images)
+
+
+def test_five_crops_too(tiny, counted):
+    images, y, groups = tiny
+    encoder = ContrastiveQualityEncoder(scales=(1.0,))
+    model = FiveCropRegressor(encoder, Ridge(), crop_size=16, scales=(1.0,))
+    evaluate(model, images, y, groups, n_repeats=2)
+    assert len(counted) == 5 * len(images)

@@ -71,9 +71,12 @@ LAYOUTS = (
 def load_authors_state(path: _types.Path) -> EncoderState:
     """Return the encoder state in a weight file of CONTRIQUE, ARNIQA or Re-IQA.
 
-    With ``pooling="avg"`` and the default scales its features are the paper's own: the whole image
-    and its half by Pillow's bicubic, in this order; input normalised by ImageNet's statistics for
-    ARNIQA, not at all for CONTRIQUE and Re-IQA; L2-normed for each scale, but for Re-IQA.
+    With ``pooling="avg"`` and the default scales CONTRIQUE's and Re-IQA's features are the paper's
+    own: the whole image and its half by Pillow's bicubic, in this order, the input not normalised;
+    L2-normed for each scale, but for Re-IQA. ARNIQA's are those of its authors' prompt for users,
+    again of the whole image (which takes the half by a bilinear filter), its input normalised by
+    ImageNet's statistics; its paper's numbers are of five crops, each a sample:
+    :class:`~skiqa.FiveCropRegressor`.
 
     Parameters
     ----------

@@ -21,6 +21,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from skiqa._encoder import ContrastiveQualityEncoder
+from skiqa._five_crop import FiveCropRegressor
 from skiqa._reference_difference import ReferenceDifference
 from skiqa._types import Floats, Images, Integers
 
@@ -36,26 +37,29 @@ def features_cached(estimator: BaseEstimator, inputs: Iterable[Images]) -> Itera
     """
     estimator = clone(estimator)
     with contextlib.ExitStack() as stack:
-        for encoder, transformer in _encoders_in_front(estimator):
+        for encoder, compute in _encoders_in_front(estimator):
             if encoder.epochs or encoder.weights is None:  # other features after each fit
                 continue
             if encoder.cache_dir is None:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="skiqa-"))
                 encoder.set_params(cache_dir=folder)
             for X in inputs:
-                clone(transformer).fit(X).transform(X)
+                compute(X)
         yield estimator
 
 
 def _encoders_in_front(
     estimator: BaseEstimator,
-) -> Iterator[tuple[ContrastiveQualityEncoder, BaseEstimator]]:
-    """Yield (encoder, transformer that holds it) for the encoders that meet X as it is."""
+) -> Iterator[tuple[ContrastiveQualityEncoder, Callable[[Images], object]]]:
+    """Yield the encoders that meet X as it is, each with what computes its features of X."""
     if isinstance(estimator, ContrastiveQualityEncoder):
-        yield estimator, estimator
+        yield estimator, lambda X: clone(estimator).fit(X).transform(X)
     elif isinstance(estimator, ReferenceDifference):
         for encoder, _ in _encoders_in_front(estimator.encoder):
-            yield encoder, estimator
+            yield encoder, lambda X: clone(estimator).fit(X).transform(X)
+    elif isinstance(estimator, FiveCropRegressor):
+        for encoder, _ in _encoders_in_front(estimator.encoder):
+            yield encoder, lambda X: clone(estimator).fit_encoder(X).crop_features(X)
     elif isinstance(estimator, Pipeline):
         yield from _encoders_in_front(estimator.steps[0][1])
     elif isinstance(estimator, FeatureUnion):
