@@ -78,6 +78,15 @@ def test_box_motion_is_a_mean_across_or_down(photo_batch, length):
     assert all(any(column) for column in zip(*hits, strict=True))
 
 
+def test_departs_from_reiqas_motion_blur_as_its_bank_says(photo_batch):
+    # the reference: SciPy's convolution with a square of even side, whose middle is no pixel
+    kernel = np.zeros((12, 12))
+    kernel[5] = 1 / 12
+    theirs = ndimage.convolve(photo_batch[0, 0].double().numpy(), kernel, mode="nearest")
+    across = blur.box_motion_blur(photo_batch[:1], 12, 0)[0, 0].numpy()
+    np.testing.assert_allclose(across[8:-8, 9:-7], theirs[7:-9, 8:-8], atol=1e-5)
+
+
 def test_zoom_is_the_mean_of_enlarged_copies(photo_batch):
     # of one copy more or less a pixel apart, by SciPy's linear interpolation
     factor, image = 1.1, blur.gaussian_blur(photo_batch, 2.0)[0]

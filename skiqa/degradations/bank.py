@@ -282,11 +282,16 @@ REIQA = Bank(
 )
 """The 26 degradations of Re-IQA's code (Saha et al., CVPR 2023); the paper has 25.
 
-Definitions are KADIS's where Re-IQA's code departs from them for no stated reason (the color shift,
-which wraps around, the smoothing spline of the contrast change, values cut to 8 bits). Departs from
-its code: ``high_sharpen_reiqa`` changes a photo by 4 to 5 dB more than the original with its slips
-mended; ``motion_blur_reiqa`` lies on the pixel's own row or column, the original one pixel beside
-it, which moves the picture.
+Departs from its code. Definitions are KADIS's where the code leaves them for no stated reason: the
+color shift, which wraps around; the smoothing spline of the contrast change; impulses that hit
+whole pixels; multiplicative noise that is normal, not uniform; values cut to 8 bits. Two operators
+of its own are not followed to the letter:
+
+- ``high_sharpen_reiqa`` takes the Laplacian of the nearest neighbours, the code a gradient of the
+  gradient, which skips them, on a lightness of values out of range: with that slip mended, a photo
+  changes by 2 to 7 dB less than here;
+- ``motion_blur_reiqa`` lies on the pixel's own row or column, the code's one pixel beside it, which
+  moves the picture.
 """
 
 QPT = Bank(

@@ -53,12 +53,12 @@ class Reiqa(Objective):
     as many photos; the reference's starts with random keys.
 
     As in the code, not the paper, where they differ (26 operators, not 25); the half scale, too, is
-    bicubic without a filter against aliasing. Departs from the code: what
-    :data:`~skiqa.degradations.REIQA` says of its operators. **Our choice**: batch
-    and rate (published are LARS at rate 12 and 630 photos a step on 18 GPUs; here it is SGD as for
-    all objectives, at MoCo v2's 0.03 for 256 queries); views from a window of four times their
-    side, reflect-padded, not zero-padded, where the photo is smaller; BatchNorm of the momentum
-    encoder by statistics that follow the network's, where the code shuffles batches between GPUs.
+    bicubic without a filter against aliasing. Departs from the code: sharpening, motion blur and
+    what else :data:`~skiqa.degradations.REIQA` says of its operators. **Our choice**: batch and
+    rate (published are LARS at rate 12 and 630 photos a step on 18 GPUs; here it is SGD as for all
+    objectives, at MoCo v2's 0.03 for 256 queries); views from a window of four times their side,
+    reflect-padded, not zero-padded, where the photo is smaller; BatchNorm of the momentum encoder
+    by statistics that follow the network's, where the code shuffles batches between GPUs.
 
     Re-IQA's second expert, a network for content, is the encoder's `content_backbone`, or, where
     training starts from such weights, ``keep_start=True``.
