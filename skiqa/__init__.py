@@ -14,6 +14,9 @@ if TYPE_CHECKING:  # the lazy names of _PUBLIC and _SUBMODULES, for type checker
     from skiqa import objectives as objectives
     from skiqa import persistence as persistence
     from skiqa._encoder import ContrastiveQualityEncoder as ContrastiveQualityEncoder
+    from skiqa._feature_matching import (
+        FeatureMatchingQualityRegressor as FeatureMatchingQualityRegressor,
+    )
     from skiqa._fine_tuned import FineTunedQualityRegressor as FineTunedQualityRegressor
     from skiqa._five_crop import FiveCropRegressor as FiveCropRegressor
     from skiqa._ordered_ridge import OrderedRidge as OrderedRidge
@@ -30,6 +33,7 @@ __version__ = _version("skiqa")
 # costs milliseconds: neither torch nor scikit-learn is loaded until a name needs it.
 _PUBLIC = {
     "ContrastiveQualityEncoder": "skiqa._encoder",
+    "FeatureMatchingQualityRegressor": "skiqa._feature_matching",
     "FineTunedQualityRegressor": "skiqa._fine_tuned",
     "FiveCropRegressor": "skiqa._five_crop",
     "OrderedRidge": "skiqa._ordered_ridge",

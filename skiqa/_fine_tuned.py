@@ -9,51 +9,29 @@ from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
-from sklearn.callback import CallbackSupportMixin
+from sklearn.base import _fit_context
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
-from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
-from sklearn.utils.validation import (
-    assert_all_finite,
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted
 
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._fine_tuning.callbacks import SklearnCallbacks, StartingPipeline
-from skiqa._fine_tuning.data import (
-    RatedImages,
-    TrainingSet,
-    rate,
-    ridge_of_largest,
-)
+from skiqa._fine_tuning.data import TrainingSet, rate, ridge_of_largest
 from skiqa._fine_tuning.held_out import HeldOut, split_by_content
-from skiqa._fine_tuning.kept_maps import KeptMaps
 from skiqa._fine_tuning.loop import FineTuningRun, start_record
-from skiqa._fine_tuning.sources import Photos
+from skiqa._fine_tuning.regressor import NetworkRegressor
 from skiqa._fine_tuning.start import starting_encoder
 from skiqa._fine_tuning.tuner import FineTuner, FineTuningPlan
-from skiqa._inputs.containers import as_image_list, is_rows, refuse_lone_numbers
-from skiqa._inputs.estimators import open_images, rows_dtype
+from skiqa._inputs.containers import as_image_list
+from skiqa._inputs.estimators import open_images
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
-from skiqa._inputs.rows import rows_as_images
-from skiqa._network.device import resolve_device
-from skiqa._network.state import current_versions
-from skiqa._progress import progress_bar
-from skiqa._training.checkpoints import NoFolder, TrainingFolder
+from skiqa._training.checkpoints import NoFolder
 from skiqa._training.schedule import cut_window, sample_seeds
 from skiqa._types import Floats, Images, Path, Pixels
-from skiqa._unpickling import DefaultsWhenUnpickled
 
 
-class FineTunedQualityRegressor(
-    DefaultsWhenUnpickled, CallbackSupportMixin, RegressorMixin, BaseEstimator
-):
+class FineTunedQualityRegressor(NetworkRegressor):
     """Scores of images from a network that is trained to them, end to end.
 
     It starts as ``make_pipeline(encoder, Ridge(alpha))``. The ridge stays, and the network learns
@@ -186,8 +164,6 @@ class FineTunedQualityRegressor(
         "verbose": ["verbose"],
     }
 
-    pipeline_: Pipeline
-    dataset_scales_: dict[Any, tuple[float, float]]
     history_: list[dict[str, float]]
     best_epoch_: int
     n_iter_: int
@@ -280,15 +256,10 @@ class FineTunedQualityRegressor(
         ValueError
             If a parameter, y or the groups are of no use; the message says which.
         """
-        if self.checkpoint_dir is not None and not isinstance(self.random_state, Integral):
-            raise ValueError(
-                f"checkpoint_dir needs random_state to be an int, not {self.random_state!r}: with "
-                "another seed at each call, no fit would go on where one was killed."
-            )
+        seed = self._seed()
         images, scores = self._open_rated(X, y)
         rated, level, spread, names = rate(images, scores, sample_weight, groups, datasets)
         images, groups = rated.images, rated.groups
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         train, test = split_by_content(groups, self.validation_fraction, seed)
         common = {name: getattr(self, name) for name in ("image_shape", "device", "n_jobs")}
         encoder = starting_encoder(self.encoder, images, **common)
@@ -309,7 +280,9 @@ class FineTunedQualityRegressor(
             options["with_partners"] = self.semantic_noise > 0
             training_set = TrainingSet.of(rated, train, rows, **options)
             run = FineTuningRun(tuner, training_set, held_out, seed)
-            self._train(run, folder, SklearnCallbacks(self, context, X, y, start))
+            callbacks = SklearnCallbacks(self, context, X, y, start)
+            self._train("Fine-tuning", run, folder, callbacks)
+            folder.remove()
             attributes = start.attributes_of(run)
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -319,48 +292,7 @@ class FineTunedQualityRegressor(
     def _make_tuner(self, images: ImageList, encoder: ContrastiveQualityEncoder) -> FineTuner:
         """Return what trains the network of an encoder."""
         plan = FineTuningPlan(**{f.name: getattr(self, f.name) for f in fields(FineTuningPlan)})
-        device = resolve_device(self.device, strict=True)
-        extraction = encoder.extraction(device)
-        if self.maps_dir is None:
-            return FineTuner(plan, Photos(images, extraction, self.n_jobs, self.window_size))
-        if self.window_size is not None or self.trained_last_stages is None:
-            raise ValueError(
-                f"maps_dir keeps maps of whole images in front of the trained stages: it needs "
-                f"window_size=None (now {self.window_size}) and a number of trained_last_stages "
-                f"(now {self.trained_last_stages})."
-            )
-        where = (self.trained_last_stages, self.maps_dir)
-        return FineTuner(plan, KeptMaps(images, extraction, self.n_jobs, *where))
-
-    def _checkpoint_folder(self, rated: RatedImages, tuner: FineTuner, seed: int) -> NoFolder:
-        """Return the folder of this run's checkpoints; its name says all that decides the run."""
-        if self.checkpoint_dir is None:
-            return NoFolder()
-        extraction = tuner.source.extraction
-        identity = {
-            "versions": current_versions(),
-            "start": extraction.state.digest,
-            "scales": list(extraction.scales),
-            "pooling": extraction.pooling,
-            "precision": extraction.precision,
-            "plan": vars(tuner.plan),
-            "seed": seed,
-            "alpha": self.alpha,
-            "fraction": self.validation_fraction,
-            "maps": self.maps_dir is not None,
-            "images": rated.images.digests(),
-            "y": rated.y.tolist(),
-            "groups": rated.groups.tolist(),
-            "datasets": rated.datasets.tolist(),
-            "weights": rated.weights.tolist(),
-        }
-        return TrainingFolder(self.checkpoint_dir, identity)
-
-    def _train(self, run: FineTuningRun, folder: NoFolder, callbacks: SklearnCallbacks) -> None:
-        """Train with a bar, and with checkpoints if asked for."""
-        bar = progress_bar("Fine-tuning", run.n_steps, enabled=bool(self.verbose), unit="steps")
-        with folder, bar as advance:
-            run.train(callbacks, folder=folder, advance=advance)
+        return FineTuner(plan, self._source(images, encoder))
 
     def predict(
         self, X: Images, return_std: bool = False, dataset: Any = None
@@ -390,12 +322,9 @@ class FineTunedQualityRegressor(
             If no such dataset was fitted.
         """
         check_is_fitted(self)
-        known = list(self.dataset_scales_)
-        if dataset is not None and dataset not in known:
-            raise ValueError(f"dataset={dataset!r}, but fitted were {known}.")
-        slope, offset = (1.0, 0.0) if dataset is None else self.dataset_scales_[dataset]
+        slope, offset = self._scale_of(dataset)
         images = open_images(self, X, reset=False)
-        scores = slope * self._score(images) + offset
+        scores = slope * self._score_by_ridge(images) + offset
         if not return_std:
             return scores
         viewed = self.pipeline_[0].extraction("cpu").max_pixels
@@ -403,38 +332,9 @@ class FineTunedQualityRegressor(
         spread = [slope * self._spread_of_windows(cast("Pixels", image)) for _, image in decoded]
         return scores, np.array(spread)
 
-    def _score(self, images: ImageList) -> Floats:
-        encoder, ridge = self.pipeline_[0], self.pipeline_[1]
-        rows = encoder.transform(images).astype(np.float64)  # as `fit` saw them
-        return ridge.predict(rows)
-
     def _spread_of_windows(self, image: Pixels) -> float:
         """Return the standard deviation of the scores of an image's windows."""
         side = self.window_size or max(8, min(image.shape[:2]) // 2)
         seeds = sample_seeds(0, 0, range(self.n_windows))
         windows = as_image_list([cut_window(image, side, seed) for seed in seeds])
-        return float(self._score(windows).std())
-
-    def _open_rated(self, X: Images, y: npt.ArrayLike | None) -> tuple[ImageList, Floats]:
-        """Return X as an ImageList and y as float64, for `fit`."""
-        if y is None:
-            raise ValueError(
-                "This FineTunedQualityRegressor requires y to be passed, but the target y is None."
-            )
-        if is_rows(X):
-            refuse_lone_numbers(X)
-            rows, scores = validate_data(self, X, y, dtype=rows_dtype(self), y_numeric=True)
-            return rows_as_images(rows, self.image_shape), scores.astype(np.float64)
-        images = open_images(self, X, reset=True)
-        scores = column_or_1d(y, dtype=np.float64, warn=True)
-        assert_all_finite(scores, input_name="y")
-        check_consistent_length(images, scores)
-        return images, scores
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = True
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
-        tags.regressor_tags.poor_score = True  # rows of numbers are no photos
-        return tags
+        return float(self._score_by_ridge(windows).std())

@@ -27,6 +27,7 @@ from sklearn.utils.validation import (
     has_fit_parameter,
 )
 
+from skiqa._fine_tuning.confidence import confidence
 from skiqa._types import Floats, Images, Integers
 from skiqa._unpickling import DefaultsWhenUnpickled
 
@@ -206,7 +207,7 @@ class PseudoLabelRegressor(
         if len(unlabelled) and self.unlabeled_weight:
             rated, spread = self._rate(X, scores, labelled, unlabelled)
             self.transduction_[unlabelled], self.spread_[unlabelled] = rated, spread
-            self.confidence_[unlabelled] = _confidence(spread)
+            self.confidence_[unlabelled] = confidence(spread)
         weights = np.where(np.isnan(scores), self.unlabeled_weight * self.confidence_, 1.0)
         kept = np.flatnonzero((self.confidence_ >= self.min_confidence) & (weights > 0))
         rows, target = _safe_indexing(X, kept), self.transduction_[kept]
@@ -337,11 +338,6 @@ def _checked_samples(X: Any, y: npt.ArrayLike | None) -> tuple[Any, npt.NDArray[
     elif not hasattr(X, "shape") and not isinstance(X, list | tuple):
         X = np.asarray(X)
     return X, scores
-
-
-def _confidence(spread: Floats) -> Floats:
-    median = np.median(spread)
-    return np.ones(len(spread)) if median == 0 else 1 / (1 + (spread / median) ** 2)
 
 
 def _unwrapped(estimator: BaseEstimator) -> BaseEstimator:

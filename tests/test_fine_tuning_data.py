@@ -29,7 +29,7 @@ def test_partners_are_of_equal_quality_across_datasets():
     quality = rng.normal(size=400) + 4.0 * datasets
     rows = np.column_stack([quality, rng.normal(size=(400, 20))]).astype(np.float32)
     y = quality - 4.0 * datasets
-    rated = RatedImages(None, y, np.arange(400), datasets, np.ones(400))
+    rated = RatedImages(None, y, np.arange(400), datasets, *[np.ones(400)] * 3)
     how = {"alpha": 1.0, "seed": 0, "with_partners": True}
     partners = TrainingSet.of(rated, np.arange(400), rows, **how).partners
     assert np.abs(quality[partners] - quality).mean() < 0.5
@@ -37,7 +37,7 @@ def test_partners_are_of_equal_quality_across_datasets():
 
 def batches(partners=None):
     """Return the batches of four of an epoch of twelve images."""
-    training_set = TrainingSet(*[np.zeros(12, int)] * 3, None, partners, np.ones(12))
+    training_set = TrainingSet(*[np.zeros(12, int)] * 3, None, partners, *[np.ones(12)] * 3)
     return training_set.batches(seed=0, epoch=0, size=4)
 
 

@@ -22,7 +22,7 @@ def test_a_head_has_not_seen_its_images():
         )
         np.testing.assert_array_equal(heads.coef[k], coef)
         np.testing.assert_array_equal(heads.intercept[k], intercept)
-    training_set = TrainingSet(np.arange(60), y, datasets, heads, None, np.ones(60))
+    training_set = TrainingSet(np.arange(60), y, datasets, heads, None, *[np.ones(60)] * 3)
     targets = training_set.targets(np.array([7, 2]), CPU)
     np.testing.assert_allclose(targets.coef, heads.coef[heads.of_image[[7, 2]]], rtol=1e-6)
     expected = [heads.intercept[heads.of_image[7], 1], heads.intercept[heads.of_image[2], 0]]

@@ -19,7 +19,7 @@ def test_the_error_of_a_rank_counts_contents_not_images():
     y, a, b = np.repeat(rng.normal(size=(3, 12)), 40, axis=1) + 0.3 * rng.normal(size=(3, 480))
     as_good = []
     for groups in (np.arange(480), np.repeat(np.arange(12), 40), np.arange(480) % 12):
-        rated = RatedImages(None, y, groups, np.zeros(480, np.intp), np.ones(480))
+        rated = RatedImages(None, y, groups, np.zeros(480, np.intp), *[np.ones(480)] * 3)
         held_out = HeldOut(y[:, None], rated, np.arange(480), np.arange(480), 1e-6)
         held_out.start_srocc, held_out.best_scores = -1.0, y + 0.5 * a
         as_good.append(held_out.is_as_good(held_out.scores((y + 0.8 * b)[:, None])))
@@ -42,7 +42,7 @@ def test_a_network_that_ranks_nothing_is_the_worst():
 def test_a_later_network_is_chosen_unless_it_is_clearly_worse():
     rng = np.random.default_rng(0)
     y = rng.normal(size=200)
-    rated = RatedImages(None, y, np.arange(200), np.zeros(200, np.intp), np.ones(200))
+    rated = RatedImages(None, y, np.arange(200), np.zeros(200, np.intp), *[np.ones(200)] * 3)
     rows = (y + rng.normal(size=200))[:, None]
     held_out = HeldOut(rows, rated, np.arange(200), np.arange(200), 1.0)
 

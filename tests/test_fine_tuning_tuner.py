@@ -23,7 +23,8 @@ def targets(y, width):
     coef = np.random.default_rng(1).normal(size=width)
     coef = torch.tensor(coef, dtype=torch.float32).expand(len(y), -1)
     zeros, ones = torch.zeros(len(y)), torch.ones(len(y))
-    return BatchTargets(torch.tensor(y), zeros.long(), ones, coef, zeros)
+    groups = torch.arange(len(y))
+    return BatchTargets(torch.tensor(y), zeros.long(), ones, coef, zeros, groups, ones)
 
 
 @pytest.mark.parametrize("backbone", ["test_efficientnet", "test_vit"])

@@ -30,6 +30,8 @@ class RatedImages:
     groups: Integers  # content groups
     datasets: Integers
     weights: Floats  # how many times each counts
+    places: Integers  # in what was given to `fit`
+    deviations: Floats  # of the ratings of each, in units of y
 
     @property
     def n_datasets(self) -> int:
@@ -131,14 +133,27 @@ def level_and_spread(y: Floats, datasets: Integers, weights: Floats) -> tuple[Fl
     return np.array(levels), np.array(spreads)
 
 
+class Ratings(NamedTuple):
+    """Rated images, and of each of their datasets level and spread of y, and the name, if any."""
+
+    images: RatedImages
+    level: Floats
+    spread: Floats
+    names: list[Any]
+
+
 def rate(
     images: ImageList,
     y: Floats,
     sample_weight: npt.ArrayLike | None,
     groups: npt.ArrayLike | None,
     datasets: npt.ArrayLike | None,
-) -> tuple[RatedImages, Floats, Floats, list[Any]]:
-    """Return what is fitted; level and spread of each dataset's y; names of datasets, if any."""
+    deviations: Floats | None = None,
+) -> Ratings:
+    """Return what is fitted.
+
+    Without `deviations` the ratings of an image are taken to differ as those of all images do.
+    """
     n = len(images)
     names, places = (
         ([], np.zeros(n, np.intp)) if datasets is None else distinct_labels(datasets, n, "datasets")
@@ -153,8 +168,10 @@ def rate(
     present, places = np.unique(places[kept.places], return_inverse=True)
     level, spread = level_and_spread(y, places, kept.weights)
     standard = (y - level[places]) / spread[places]
-    rated = RatedImages(images, standard, kept.groups, places, kept.weights)
-    return rated, level, spread, [names[k] for k in present] if names else []
+    spreads = np.ones(len(y)) if deviations is None else deviations[kept.places] / spread[places]
+    what = (kept.groups, places, kept.weights, kept.places, spreads)
+    rated = RatedImages(images, standard, *what)
+    return Ratings(rated, level, spread, [names[k] for k in present] if names else [])
 
 
 def ridge_of_largest(
@@ -186,6 +203,8 @@ class BatchTargets(NamedTuple):
     weights: torch.Tensor  # (n,) float32, 1 on the mean over what is trained on
     coef: torch.Tensor  # (n, d) float32, of the image's head
     intercept: torch.Tensor  # (n,) float32
+    groups: torch.Tensor  # (n,) int, content groups
+    deviations: torch.Tensor  # (n,) float32, of the ratings of each image, in units of y
 
 
 @dataclass(frozen=True)
@@ -203,6 +222,8 @@ class TrainingSet:
         Places in this set: images of nearly equal quality and distant features.
     weights : ndarray of shape (n,)
         How many times each counts, over the mean of that.
+    groups, deviations : ndarray of shape (n,)
+        As of the rated images.
     """
 
     indices: Integers
@@ -211,6 +232,8 @@ class TrainingSet:
     heads: Heads
     partners: Integers | None
     weights: Floats
+    groups: Integers
+    deviations: Floats
 
     @classmethod
     def of(
@@ -234,7 +257,8 @@ class TrainingSet:
             _, level = ridge_within(rows, y, datasets, counts, rated.n_datasets, alpha)
             how: dict[str, Any] = {"groups": groups, "sample_weight": counts}
             partners, _ = matched_pairs(rows, y - level[datasets], **how)
-        return cls(indices, y, datasets, heads, partners, counts / counts.mean())
+        weights, deviations = counts / counts.mean(), rated.deviations[indices]
+        return cls(indices, y, datasets, heads, partners, weights, groups, deviations)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -255,8 +279,10 @@ class TrainingSet:
         """Return what images at some places in this set are trained to."""
         head, datasets = self.heads.of_image[places], self.datasets[places]
         arrays = (self.y[places], self.weights[places], self.heads.coef[head])
-        y, weights, coef, intercept = (
+        y, weights, coef, intercept, deviations = (
             torch.as_tensor(a, dtype=torch.float32, device=device)
-            for a in (*arrays, self.heads.intercept[head, datasets])
+            for a in (*arrays, self.heads.intercept[head, datasets], self.deviations[places])
         )
-        return BatchTargets(y, torch.as_tensor(datasets, device=device), weights, coef, intercept)
+        numbers = (torch.as_tensor(a, device=device) for a in (datasets, self.groups[places]))
+        of, groups = numbers
+        return BatchTargets(y, of, weights, coef, intercept, groups, deviations)

@@ -23,9 +23,10 @@ from torch import nn
 from skiqa._disk import writing_to
 from skiqa._features.extract import EXTRACTION_VERSION, Extraction
 from skiqa._fine_tuning.sources import Indices, Source
+from skiqa._fine_tuning.tokens import TokenGrid
 from skiqa._inputs.images import ImageList
 from skiqa._network.live import live_networks
-from skiqa._network.pooling import POOLINGS, stage_statistics
+from skiqa._network.pooling import last_average, stage_statistics
 from skiqa._network.stages import Stages
 from skiqa._network.state import EncoderState
 from skiqa._types import Arrays, Floats, Pixels
@@ -129,19 +130,29 @@ class KeptMaps(Source[PhotoMaps]):
     def _shape(self, x: PhotoMaps) -> tuple[int, ...]:
         return x.maps[0].shape
 
-    def _features_together(self, network: Stages, inputs: Sequence[PhotoMaps]) -> torch.Tensor:
+    def whole(self) -> KeptMaps:
+        return self
+
+    def _run_together(
+        self, network: Stages, inputs: Sequence[PhotoMaps], grid: TokenGrid | None
+    ) -> tuple[torch.Tensor, ...]:
         extraction = self.extraction
-        pool, blocks = POOLINGS[extraction.pooling], []
+        blocks, seen = [], []
         stages = cast("list[list[nn.Module]]", network.split()[1])  # as of the start: a chain
         for k in range(len(extraction.scales)):
             x = torch.from_numpy(np.stack([kept.maps[k] for kept in inputs]).astype(np.float32))
             x = x.to(self.device).permute(0, 3, 1, 2)
-            block = pool(stage_maps(stages[self._n_front :], x))
+            maps = list(stage_maps(stages[self._n_front :], x))
             if extraction.pooling == "stages":
                 front = torch.from_numpy(np.stack([kept.pooled[k] for kept in inputs]))
-                block = torch.cat([front.to(self.device), block], dim=1)
-            blocks.append(block)
-        return self._finish(blocks)
+                behind = [stage_statistics(maps)] if maps else []
+                blocks.append(torch.cat([front.to(self.device), *behind], dim=1))
+            else:
+                blocks.append(last_average([x, *maps]))
+            if self._n_front:  # the kept map is that of a stage, too
+                maps = [x, *maps]
+            seen.append((maps[-grid.n_stages :] if grid else [], None))
+        return (self._finish(blocks), *([] if grid is None else grid.tokens(seen)))
 
     def _read(self, index: int) -> PhotoMaps:
         """Return the maps of a photo, from its file."""

@@ -13,7 +13,7 @@ import torch
 
 from skiqa._fine_tuning.data import TrainingSet
 from skiqa._fine_tuning.held_out import HeldOut
-from skiqa._fine_tuning.tuner import FineTuner
+from skiqa._fine_tuning.tuner import Tuner
 from skiqa._network.build import to_arrays
 from skiqa._network.state import EncoderState
 from skiqa._training.checkpoints import NoFolder
@@ -37,7 +37,7 @@ class FineTuningRun:
 
     Parameters
     ----------
-    tuner : FineTuner
+    tuner : Tuner
         Changed in place; its step says how much is behind it.
     training_set : TrainingSet
     held_out : HeldOut
@@ -54,13 +54,15 @@ class FineTuningRun:
     """
 
     def __init__(
-        self, tuner: FineTuner, training_set: TrainingSet, held_out: HeldOut, seed: int
+        self, tuner: Tuner, training_set: TrainingSet, held_out: HeldOut, seed: int
     ) -> None:
         self.tuner, self.training_set, self.held_out = tuner, training_set, held_out
         self.seed = seed
         self.history = [start_record(held_out)]
         self.best_epoch = 0
-        self._best_weights: dict[str, torch.Tensor] | None = None  # None: the start's
+        self.stopped = False  # by a callback
+        # of the network and of what is behind it; None: the start's
+        self._best_weights: list[dict[str, torch.Tensor]] | None = None
         self._losses: list[float] = []  # of the epoch under way
 
     @property
@@ -77,7 +79,8 @@ class FineTuningRun:
         ----------
         callbacks : EpochCallbacks
         folder : TrainingFolder or NoFolder
-            Where checkpoints go. The run goes on from the newest one; in the end all are deleted.
+            Where checkpoints go. The run goes on from the newest one, that of its end included; who
+            has what it came to deletes them.
         advance : callable
             Shows progress, as of `progress_bar`.
 
@@ -90,6 +93,8 @@ class FineTuningRun:
             self.load_state_dict(checkpoint)
         advance(self.tuner.step)
         for epoch in range(len(self.history) - 1, self.tuner.plan.epochs):
+            if self.stopped:
+                break
             callbacks.begin_epoch()
             began = time.monotonic()
             loss = self.train_epoch(epoch, folder=folder, advance=advance)
@@ -100,8 +105,8 @@ class FineTuningRun:
             folder.save(self.tuner.step, self.state_dict())
             advance(0, f"SROCC {srocc:.3f}")
             if callbacks.end_epoch(self):
-                break
-        folder.remove()
+                self.stopped = True
+                folder.save(self.tuner.step, self.state_dict())
 
     def train_epoch(self, epoch: int, *, folder: NoFolder, advance: Callable[..., None]) -> float:
         """Train for what is left of an epoch; return its mean loss."""
@@ -111,7 +116,7 @@ class FineTuningRun:
         starts = np.cumsum([0, *map(len, batches)])  # places in the epoch's order
         places = np.concatenate([np.empty(0, np.intp), *batches[first:]])
         seeds = sample_seeds(self.seed, epoch, range(starts[first], starts[-1]))
-        inputs = tuner.source.inputs(self.training_set.indices[places], seeds)
+        inputs = tuner.inputs(self.training_set.indices[places], seeds)
         for batch in batches[first:]:
             targets = self.training_set.targets(batch, tuner.source.device)
             factor = rate(tuner.step, plan.epochs * len(batches))
@@ -127,7 +132,13 @@ class FineTuningRun:
         """Return the state of the network that is kept."""
         if self._best_weights is None:
             return self.tuner.source.extraction.state
-        return self._tuned_state({name: t.numpy() for name, t in self._best_weights.items()})
+        return self._tuned_state({name: t.numpy() for name, t in self._best_weights[0].items()})
+
+    def best_head(self) -> Arrays | None:
+        """Return what is trained behind the network that is kept; None: the start is kept."""
+        if self._best_weights is None:
+            return None
+        return {name: t.numpy() for name, t in self._best_weights[1].items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that resuming needs."""
@@ -138,6 +149,7 @@ class FineTuningRun:
             "best_epoch": self.best_epoch,
             "best_weights": self._best_weights,
             "losses": self._losses,
+            "stopped": self.stopped,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -146,6 +158,7 @@ class FineTuningRun:
         self.held_out.load_state_dict(state["held_out"])
         self.history, self._losses = list(state["history"]), list(state["losses"])
         self.best_epoch, self._best_weights = state["best_epoch"], state["best_weights"]
+        self.stopped = state["stopped"]
 
     def _batches(self, epoch: int) -> list[Integers]:
         return self.training_set.batches(self.seed, epoch, self.tuner.plan.batch_size)
@@ -155,10 +168,13 @@ class FineTuningRun:
         held_out = self.held_out
         with self.tuner.averaged() as network:
             arrays = to_arrays(network.model)
-            rows = self.tuner.source.rows(network, self._tuned_state(arrays), held_out.indices)
-        scores = held_out.scores(rows)
+            head = self.tuner.head_arrays()
+            scores = self.tuner.held_out_scores(held_out, self._tuned_state(arrays))
         if held_out.is_as_good(scores):
-            self._best_weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            self._best_weights = [
+                {name: torch.from_numpy(array) for name, array in part.items()}
+                for part in (arrays, head)
+            ]
             self.best_epoch = epoch + 1
         if held_out.is_better(scores):
             held_out.keep(scores)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar, cast
@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from skiqa._features.extract import Extraction, extract
 from skiqa._features.standardise import stage_constants
+from skiqa._fine_tuning.tokens import TokenGrid
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_decoded
 from skiqa._inputs.resizing import pad_for_network, resize
@@ -63,19 +64,37 @@ class Source(ABC, Generic[_Input]):
     def rows(self, network: Stages, state: EncoderState, indices: Indices) -> Floats:
         """Return the features of whole photos, (n, d) float32, by a network and its state."""
 
+    @abstractmethod
+    def whole(self) -> Source[_Input]:
+        """Return a source of the same images that are seen whole."""
+
     def features(self, network: Stages, inputs: Sequence[_Input]) -> torch.Tensor:
-        """Return the features of inputs with their slopes: (n, d).
+        """Return the features of inputs with their slopes: (n, d)."""
+        return self._run(network, inputs, None)[0]
+
+    def features_and_tokens(
+        self, network: Stages, inputs: Sequence[_Input], grid: TokenGrid
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return the features of inputs, and their tokens, [(n, t_k, c_k)], as `grid` lays them."""
+        features, *tokens = self._run(network, inputs, grid)
+        return features, tokens
+
+    def _run(
+        self, network: Stages, inputs: Sequence[_Input], grid: TokenGrid | None
+    ) -> tuple[torch.Tensor, ...]:
+        """Return features and tokens of inputs.
 
         Those of one size run together, others one by one. Large ones are run again for their
         slopes: a batch then takes the memory of one of them.
         """
         shapes = [self._shape(x) for x in inputs]
+        run: Callable[..., tuple[torch.Tensor, ...]] = self._run_together
         if sum(map(math.prod, shapes)) > _BATCH_BUDGET:
-            again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
-            return torch.cat([again(self._features_together, network, [x]) for x in inputs])
-        if len(set(shapes)) > 1:
-            return torch.cat([self._features_together(network, [x]) for x in inputs])
-        return self._features_together(network, inputs)
+            run = partial(checkpoint, run, use_reentrant=False, preserve_rng_state=False)
+        elif len(set(shapes)) == 1:
+            return run(network, inputs, grid)
+        parts = [run(network, [x], grid) for x in inputs]
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     def _network_input(
         self, images: Sequence[Pixels], scale: float, network: Stages
@@ -101,8 +120,10 @@ class Source(ABC, Generic[_Input]):
         """Return the size of the largest array that the network is run on."""
 
     @abstractmethod
-    def _features_together(self, network: Stages, inputs: Sequence[_Input]) -> torch.Tensor:
-        """Return the features of inputs of one size, run as one batch."""
+    def _run_together(
+        self, network: Stages, inputs: Sequence[_Input], grid: TokenGrid | None
+    ) -> tuple[torch.Tensor, ...]:
+        """Return features and tokens of inputs of one size, run as one batch."""
 
     def _decode(self, indices: Indices, *, run_whole: bool) -> Iterator[Pixels]:
         """Yield decoded images; if they are to run whole, ImageError where memory has no room."""
@@ -156,8 +177,20 @@ class Photos(Source[Pixels]):
     def _shape(self, x: Pixels) -> tuple[int, ...]:
         return x.shape
 
-    def _features_together(self, network: Stages, inputs: Sequence[Pixels]) -> torch.Tensor:
-        pool, blocks = POOLINGS[self.extraction.pooling], []
+    def whole(self) -> Photos:
+        return Photos(self.images, self.extraction, self.n_jobs, None)
+
+    def _run_together(
+        self, network: Stages, inputs: Sequence[Pixels], grid: TokenGrid | None
+    ) -> tuple[torch.Tensor, ...]:
+        pool = POOLINGS[self.extraction.pooling]
+        blocks, seen = [], []
         for scale in self.extraction.scales:
-            blocks.append(pool(network.maps(self._network_input(inputs, scale, network))))
-        return self._finish(blocks)
+            x = self._network_input(inputs, scale, network)
+            if grid is None:
+                blocks.append(pool(network.maps(x)))
+                continue
+            maps, class_token = network.maps_and_class_token(x)
+            blocks.append(pool(maps))
+            seen.append((maps[-grid.n_stages :], class_token))
+        return (self._finish(blocks), *([] if grid is None else grid.tokens(seen)))

@@ -1,7 +1,8 @@
-"""A network in training under linear heads: what is trained how fast, a step, and resuming."""
+"""A network in training: what is trained how fast, a step, and resuming; and linear heads."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,30 +13,39 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from skiqa._fine_tuning.data import BatchTargets
+from skiqa._fine_tuning.held_out import HeldOut
 from skiqa._fine_tuning.losses import consistency_loss, fidelity_loss, weighted_loss
-from skiqa._fine_tuning.sources import Source
+from skiqa._fine_tuning.sources import Indices, Source
 from skiqa._network.batchnorm import absorb_batchnorm
 from skiqa._network.build import build
 from skiqa._network.stages import Stages
+from skiqa._network.state import EncoderState
+from skiqa._types import Arrays, Floats
 
 
-@dataclass(frozen=True)
-class FineTuningPlan:
-    """The numbers of a fine-tuning, as parameters of FineTunedQualityRegressor name them."""
+@dataclass(frozen=True, kw_only=True)
+class TuningPlan:
+    """The numbers of a fine-tuning, as the regressors' parameters name them."""
 
     epochs: int
     batch_size: int
     window_size: int | None
     learning_rate: float
-    layer_decay: float
     trained_last_stages: int | None
-    averaging: float
-    start_penalty: float
     ranking: float
+    averaging: float = 0.99
+    layer_decay: float = 1.0
+    start_penalty: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuningPlan(TuningPlan):
+    """And those of FineTunedQualityRegressor alone."""
+
     semantic_noise: float
 
 
-def parameter_groups(network: Stages, plan: FineTuningPlan) -> list[dict[str, Any]]:
+def parameter_groups(network: Stages, plan: TuningPlan) -> list[dict[str, Any]]:
     """Let the last stages of a network change, the deeper the faster: optimizer groups.
 
     BatchNorm keeps its scale: the convolution in front of it has one.
@@ -68,15 +78,19 @@ def _trainable(module: nn.Module) -> list[nn.Parameter]:
     return [p for p in module.parameters() if id(p) not in scales]
 
 
-class FineTuner:
-    """A network in training under linear heads that stay as they are: a step, and resuming.
+class Tuner(ABC):
+    """A network in training, whatever predicts from it: a step, and resuming.
 
     Parameters
     ----------
-    plan : FineTuningPlan
+    plan : TuningPlan
     source : Photos or KeptMaps
         Gives the features of what the network sees. Training starts from the state of its
         extraction; BatchNorm and dropout evaluate.
+    gates : sequence of nn.Parameter
+        What goes uphill: it decides where noise is added, and that is where it does most harm.
+    head_groups : sequence of dict, default=()
+        Groups of parameters behind the network, with their ``factor`` of the rate.
 
     Attributes
     ----------
@@ -86,42 +100,50 @@ class FineTuner:
         How many steps are behind it.
     """
 
-    def __init__(self, plan: FineTuningPlan, source: Source[Any]) -> None:
-        extraction = source.extraction
-        device, n_features = source.device, extraction.n_features
-        network: Stages = absorb_batchnorm(build(extraction.state).eval())
-        self.network = network.to(device).to(memory_format=torch.channels_last)
-        self.plan, self.source = plan, source
-        groups = parameter_groups(self.network, plan)
+    def __init__(
+        self,
+        plan: TuningPlan,
+        source: Source[Any],
+        gates: Sequence[nn.Parameter],
+        head_groups: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        network: Stages = absorb_batchnorm(build(source.extraction.state).eval())
+        self.network = network.to(source.device).to(memory_format=torch.channels_last)
+        self.plan, self.source, self.gates = plan, source, list(gates)
+        groups = [*parameter_groups(self.network, plan), *head_groups]
         self.optimizer = torch.optim.Adam(groups, lr=plan.learning_rate)
         self.trained: list[nn.Parameter] = [p for group in groups for p in group["params"]]
         self.start = [p.detach().clone() for p in self.trained]
         self.average = [p.detach().clone() for p in self.trained]
-        self.gate = torch.zeros(n_features, device=device, requires_grad=True)  # half open
-        self.gate_optimizer = torch.optim.Adam([self.gate], lr=0.01, maximize=True)
+        self.gate_optimizer = torch.optim.Adam(self.gates, lr=0.01, maximize=True)
         self.step = 0
+
+    @abstractmethod
+    def _loss(self, inputs: Sequence[Any], targets: BatchTargets) -> torch.Tensor:
+        """Return the loss of a batch of the source's inputs."""
+
+    @abstractmethod
+    def held_out_scores(self, held_out: HeldOut, state: EncoderState) -> Floats:
+        """Return the scores of held-out images by the network as it is; `state` is its state."""
+
+    def inputs(self, indices: Indices, seeds: Iterable[int]) -> Iterator[Any]:
+        """Yield what a step takes of some images."""
+        return self.source.inputs(indices, seeds)
+
+    def head_arrays(self) -> Arrays:
+        """Return what is trained behind the network."""
+        return {}
 
     def step_on(self, inputs: Sequence[Any], targets: BatchTargets, factor: float) -> float:
         """Train on a batch of the source's inputs, at a factor of the rate; return the loss."""
-        plan = self.plan
         for group in self.optimizer.param_groups:
-            group["lr"] = plan.learning_rate * group["factor"] * factor
-        rows = self.source.features(self.network, inputs)
-        predictions = torch.einsum("nd,nd->n", rows, targets.coef) + targets.intercept
-        loss = weighted_loss(predictions, targets.y, targets.weights)
-        if plan.ranking:
-            of_batch = (predictions, targets.y, targets.datasets, targets.weights)
-            loss = loss + plan.ranking * fidelity_loss(*of_batch)
-        if plan.semantic_noise:
-            (coef, _), (weights, _) = targets.coef.chunk(2), targets.weights.chunk(2)
-            moved = consistency_loss(rows, coef, self.gate.sigmoid(), weights)
-            loss = loss + plan.semantic_noise * moved
+            group["lr"] = self.plan.learning_rate * group["factor"] * factor
+        loss = self._loss(inputs, targets)
         self.optimizer.zero_grad()
         self.gate_optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        if plan.semantic_noise:
-            self.gate_optimizer.step()  # uphill: the noise is added where it does most harm
+        self.gate_optimizer.step()
         self.step += 1
         self._pull_and_average()
         return float(loss.detach())
@@ -163,7 +185,42 @@ class FineTuner:
         self.step = state["step"]
 
     def _changing_tensors(self) -> list[torch.Tensor]:
-        return [*self.trained, *self.average, self.gate]
+        return [*self.trained, *self.average, *self.gates]
+
+
+class FineTuner(Tuner):
+    """A network in training under linear heads that stay as they are.
+
+    Parameters
+    ----------
+    plan : FineTuningPlan
+    source : Photos or KeptMaps
+        As of any tuner.
+    """
+
+    plan: FineTuningPlan
+
+    def __init__(self, plan: FineTuningPlan, source: Source[Any]) -> None:
+        n_features = source.extraction.n_features
+        self.gate = nn.Parameter(torch.zeros(n_features, device=source.device))  # half open
+        super().__init__(plan, source, [self.gate])
+
+    def _loss(self, inputs: Sequence[Any], targets: BatchTargets) -> torch.Tensor:
+        plan = self.plan
+        rows = self.source.features(self.network, inputs)
+        predictions = torch.einsum("nd,nd->n", rows, targets.coef) + targets.intercept
+        loss = weighted_loss(predictions, targets.y, targets.weights)
+        if plan.ranking:
+            of_batch = (predictions, targets.y, targets.datasets, targets.weights)
+            loss = loss + plan.ranking * fidelity_loss(*of_batch)
+        if plan.semantic_noise:
+            (coef, _), (weights, _) = targets.coef.chunk(2), targets.weights.chunk(2)
+            moved = consistency_loss(rows, coef, self.gate.sigmoid(), weights)
+            loss = loss + plan.semantic_noise * moved
+        return loss
+
+    def held_out_scores(self, held_out: HeldOut, state: EncoderState) -> Floats:
+        return held_out.scores(self.source.rows(self.network, state, held_out.indices))
 
 
 @torch.no_grad()

@@ -87,6 +87,22 @@ class Stages(nn.Module):
                 x = layer(x)
             yield x
 
+    def maps_and_class_token(
+        self, x: torch.Tensor
+    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """Return what `maps` yields, and a vision transformer's class token behind the last map.
+
+        Returns
+        -------
+        maps : list of tensor (n, c_s, h_s, w_s)
+        class_token : tensor (n, c), or None where the network has none
+        """
+        if getattr(self.model, "cls_token", None) is None or self.split()[1] is not None:
+            return list(self.maps(x)), None
+        how = {"intermediates_only": True, "return_prefix_tokens": True}
+        maps, prefixes = zip(*self.model.forward_intermediates(x, **how), strict=True)
+        return list(maps), prefixes[-1][:, 0]
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the last map, (n, c, h, w)."""
         *_, last = self.maps(x)
