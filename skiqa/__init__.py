@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the lazy names of _PUBLIC and _SUBMODULES, for type checkers and editors
     from skiqa import datasets as datasets
     from skiqa import degradations as degradations
+    from skiqa import distributed as distributed
     from skiqa import exceptions as exceptions
     from skiqa import inspection as inspection
     from skiqa import metrics as metrics
     from skiqa import model_selection as model_selection
     from skiqa import objectives as objectives
     from skiqa import persistence as persistence
+    from skiqa import sources as sources
     from skiqa._encoder import ContrastiveQualityEncoder as ContrastiveQualityEncoder
     from skiqa._feature_matching import (
         FeatureMatchingQualityRegressor as FeatureMatchingQualityRegressor,
@@ -47,12 +49,14 @@ _PUBLIC = {
 _SUBMODULES = (
     "datasets",
     "degradations",
+    "distributed",
     "exceptions",
     "inspection",
     "metrics",
     "model_selection",
     "objectives",
     "persistence",
+    "sources",
 )
 
 __all__ = ["__version__", *_PUBLIC, *_SUBMODULES]

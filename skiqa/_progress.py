@@ -23,7 +23,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress_bar(
-    description: str, total: int, *, enabled: bool, unit: str = "images"
+    description: str, total: int | None, *, enabled: bool, unit: str = "images"
 ) -> Iterator[Advance]:
     """Show a bar with rate and time left while the block runs; in a log, a line now and then.
 
@@ -31,8 +31,8 @@ def progress_bar(
     ----------
     description : str
         What is being done.
-    total : int
-        How many units there are.
+    total : int or None
+        How many units there are; None: nobody knows.
     enabled : bool
         False: nothing is shown, and rich is not even imported.
     unit : str, default="images"
@@ -80,7 +80,7 @@ def progress_bar(
         yield advance
 
 
-def _lines(description: str, total: int, unit: str) -> Advance:
+def _lines(description: str, total: int | None, unit: str) -> Advance:
     """Return what writes a line each half minute, for a log that a bar would fill with rubbish."""
     start = last = time.monotonic()
     done = 0
@@ -93,9 +93,12 @@ def _lines(description: str, total: int, unit: str) -> Advance:
             return
         last = now
         rate = done / (now - start)
-        left = f"{(total - done) / rate / 60:.1f} min left" if done else "nothing done yet"
         end = f", {note}" if note else ""
-        line = f"{description}: {done} of {total} {unit}, {rate:.1f} {unit}/s, {left}{end}"
+        if total is None:
+            line = f"{description}: {done} {unit}, {rate:.1f} {unit}/s{end}"
+        else:
+            left = f"{(total - done) / rate / 60:.1f} min left" if done else "nothing done yet"
+            line = f"{description}: {done} of {total} {unit}, {rate:.1f} {unit}/s, {left}{end}"
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from numbers import Integral
 from typing import Any, Literal, NamedTuple, TypeAlias, overload
 
@@ -21,6 +21,7 @@ from sklearn.utils.validation import (
 from skiqa import _types
 from skiqa._encoder import ContrastiveQualityEncoder
 from skiqa._features.flags import Flags, unlike_above
+from skiqa._inputs.streams import ImageStream
 from skiqa._intervals import Intervals, calibrate
 from skiqa._types import Floats, Integers
 from skiqa.exceptions import ImageError
@@ -81,7 +82,7 @@ class Quality(NamedTuple):
 
 def iter_quality(
     model: Pipeline,
-    X: _types.Images,
+    X: _types.Images | Iterator[_types.Image],
     *,
     n_jobs: int | None = None,
     interval: float | None = None,
@@ -92,8 +93,10 @@ def iter_quality(
     ----------
     model : Pipeline
         Fitted, with a :class:`~skiqa.ContrastiveQualityEncoder` as its first step.
-    X : array-like of images
-        What the encoder takes.
+    X : array-like or iterator of images
+        What the encoder takes. Of an iterator no more are held than are in work, a few for each of
+        `n_jobs`; what it yields may be an ImageError, too. Features that pass are not looked up in
+        the encoder's cache, nor put there.
     n_jobs : int or None, default=None
         Photos in work at a time; None keeps the encoder's own.
     interval : float in (0, 1) or None, default=None
@@ -132,13 +135,19 @@ def _check_scorer(model: Any) -> None:
 
 
 def _each_quality(
-    model: Pipeline, X: _types.Images, n_jobs: int | None, interval: float | None, flagged: bool
+    model: Pipeline,
+    X: _types.Images | Iterator[_types.Image],
+    n_jobs: int | None,
+    interval: float | None,
+    flagged: bool,
 ) -> Generator[Quality, None, None]:
     """Score images; what is odd about them takes decoding those whose features are known."""
     _check_scorer(model)
     encoder, rest, card = model[0], model[1:], card_of(model[-1])
     intervals = None if interval is None else Intervals(card, interval)
-    images = encoder.open_images(X)
+    images = (
+        ImageStream(X, encoder.allow_damaged) if isinstance(X, Iterator) else encoder.open_images(X)
+    )
     seen: Flags | None = None
     if flagged:
         seen = Flags(images, encoder.extraction("cpu").max_pixels, card)

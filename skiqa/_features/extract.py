@@ -19,6 +19,7 @@ from skiqa._features.width import row_width
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.prefetch import iter_ahead, iter_decoded
 from skiqa._inputs.resizing import pad_for_network, resize, scaled_size
+from skiqa._inputs.streams import ImageStream
 from skiqa._network.state import EncoderState
 from skiqa._types import Floats, Pixels
 from skiqa.exceptions import ImageError
@@ -140,7 +141,7 @@ def extract(
     """
     how = (extraction.pooling, extraction.device, extraction.precision)
     runners = make_runners(extraction.state, *how)
-    indices = range(len(images)) if indices is None else indices
+    indices = images.indices() if indices is None else indices
     finish = finisher(extraction.state, extraction.scales, extraction.pooling)
     n_threads = effective_n_jobs(n_jobs)
     pooled: Generator[tuple[int, Row]]
@@ -153,6 +154,7 @@ def extract(
             if isinstance(row, ImageError) and on_error == "raise":
                 raise row
             yield index, row if isinstance(row, ImageError) else finish(row)
+            images.forget(index)
 
 
 def _pool_in_groups(
@@ -222,8 +224,12 @@ def extract_cached(
 ) -> Generator[tuple[int, Row]]:
     """Yield as `extract` does, but open only the images whose features `cache` does not hold.
 
-    Features computed before an error, or before the consumer stops, are kept.
+    Features computed before an error, or before the consumer stops, are kept. A stream, which can
+    be read only once, passes the cache by.
     """
+    if isinstance(images, ImageStream):
+        yield from extract(images, extraction, n_jobs=n_jobs, on_error=on_error)
+        return
     keys = images.digests()
     known = {index: key for index, key in enumerate(keys) if key is not None}
     cached, found = cache.get(list(known.values()))

@@ -1,17 +1,19 @@
 """What forms an image may have, and which one is this? Nothing is opened, decoded or copied.
 
-A form is a path, the bytes of an encoded file, a PIL image, an array (h, w[, c]) or a torch
-tensor (c, h, w).
+A form is a path or an address, the bytes of an encoded file, a row {"bytes", "path"} of a Hugging
+Face data set, a PIL image, an array (h, w[, c]) or a torch tensor (c, h, w).
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TypeGuard
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from PIL import Image
 
+from skiqa._inputs.addresses import is_address, public_name
 from skiqa._types import SupportsArray
 
 if TYPE_CHECKING:
@@ -31,13 +33,26 @@ def check_form(image: object) -> None:
         kind = getattr(image.dtype, "kind", "f")
         check_shape(tuple(image.shape), kind, "an array is (h, w) or (h, w, c)", channel_axis=-1)
         return
-    if is_array_like(image):
+    if is_array_like(image) or is_row_of_data_set(image):
         return
     hint = ", pass its .read()" if hasattr(image, "read") else ""
     raise TypeError(
-        "an image is a path, the bytes of an encoded file, a PIL image, an array or a torch "
-        f"tensor, not {type(image).__name__}{hint}"
+        "an image is a path or an address, the bytes of an encoded file, a PIL image, an array or "
+        f"a torch tensor, not {type(image).__name__}{hint}"
     )
+
+
+def is_row_of_data_set(image: object) -> TypeGuard[Mapping[str, Any]]:
+    """Is it {"bytes": ..., "path": ...}, as Hugging Face data sets hold undecoded images?"""
+    return isinstance(image, Mapping) and ("bytes" in image or "path" in image)
+
+
+def unpacked(image: Any) -> Any:
+    """Return the bytes or, where there are none, the path in a row of a data set; else `image`."""
+    if not is_row_of_data_set(image):
+        return image
+    data = image.get("bytes")
+    return image.get("path") if data is None else data
 
 
 def check_shape(shape: tuple[int, ...], kind: str, layout: str, channel_axis: int) -> None:
@@ -50,8 +65,10 @@ def check_shape(shape: tuple[int, ...], kind: str, layout: str, channel_axis: in
 
 def describe(image: object) -> str:
     """What stands in X, in a few words: the path, or what kind of object it is."""
+    if is_row_of_data_set(image):
+        return describe(image.get("path") or unpacked(image))
     if isinstance(image, str | os.PathLike):
-        return repr(os.fspath(image))
+        return repr(public_name(image) if is_address(image) else os.fspath(image))
     if isinstance(image, bytes | bytearray | memoryview):
         return f"<{len(image)} bytes>"
     if isinstance(image, Image.Image):

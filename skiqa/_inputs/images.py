@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
+from skiqa._inputs.addresses import is_address, read_address
 from skiqa._inputs.decode import check_file, damage, footprint, is_animated, to_rgb
 from skiqa._inputs.digests import bytes_digest, file_digest, pixels_digest
-from skiqa._inputs.forms import check_form, describe
+from skiqa._inputs.forms import check_form, describe, unpacked
 from skiqa._types import Pixels
 from skiqa.exceptions import ImageError
 
@@ -33,7 +34,8 @@ class ImageList:
     Parameters
     ----------
     images : sequence
-        Paths, bytes, PIL images, arrays and tensors, in any mixture; or one array of images.
+        Paths, addresses, bytes, rows of data sets, PIL images, arrays and tensors, in any mixture;
+        or one array of images.
     allow_damaged : bool, default=False
         Whether a damaged file is an image as long as it decodes; else it is an ImageError.
 
@@ -58,6 +60,7 @@ class ImageList:
 
     def __init__(self, images: Indexed, allow_damaged: bool = False) -> None:
         self._images = images
+        self._read: dict[int, bytes | ImageError] = {}  # what was at addresses, while in work
         self.allow_damaged = allow_damaged
         self.watch: Callable[[int, Pixels], None] | None = None
         alike = getattr(images, "ndim", 1) > 1  # one array: what holds for the first holds for all
@@ -67,6 +70,24 @@ class ImageList:
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def indices(self) -> Iterable[int]:
+        """Return which images there are, in order."""
+        return range(len(self))
+
+    def forget(self, index: int) -> None:
+        """Take notice that X[index] is done with."""
+
+    def _image(self, index: int) -> Any:
+        """Return X[index], an address as the bytes there, which are kept until it is decoded."""
+        image = unpacked(self._images[index])
+        if is_address(image):
+            if index not in self._read:
+                self._read[index] = _bytes_or_error(image)
+            image = self._read[index]
+        if isinstance(image, ImageError):
+            raise image
+        return image
 
     def source(self, index: int) -> str:
         """Return what stands in X[index] in a few words, such as the path."""
@@ -93,33 +114,41 @@ class ImageList:
         ValueError, TypeError
             When an array's values are out of range or its dtype is not a picture's.
         """
-        with self.naming_errors(index):
-            pixels = to_rgb(self._images[index], max_pixels, allow_damaged=self.allow_damaged)
-        if self.watch is not None:
-            self.watch(index, pixels)
+        try:
+            with self.naming_errors(index):
+                pixels = to_rgb(self._image(index), max_pixels, allow_damaged=self.allow_damaged)
+            if self.watch is not None:
+                self.watch(index, pixels)
+        finally:
+            self._read.pop(index, None)
         return pixels
 
     def footprint(self, index: int, max_pixels: int | None = None) -> int:
         """Return about how many bytes ``load`` takes at its peak, to judge by the header."""
-        return footprint(self._images[index], max_pixels)
+        try:
+            return footprint(self._image(index), max_pixels)
+        except ImageError:  # `load` will say it
+            return 0
 
     def damage(self, index: int) -> str | None:
         """Return what is wrong with a file that decodes all the same; see `decode.damage`."""
-        return damage(self._images[index])
+        return damage(self._image(index))
 
     def is_animated(self, index: int) -> bool:
         """Whether it is the first of several frames that are shown one after the other."""
-        return is_animated(self._images[index])
+        return is_animated(self._image(index))
 
     def digest(self, index: int) -> bytes:
         """Return 32 bytes that identify the image X[index].
 
-        The SHA-256 of an encoded image (a path or bytes), or of the RGB pixels of any other, for
-        which the errors are those of ``load``. Of a path only the reading can fail here, with
-        ImageError: a damaged file has a digest.
+        The SHA-256 of an encoded image (a path, an address or bytes), or of the RGB pixels of any
+        other, for which the errors are those of ``load``. Of a path only the reading can fail here,
+        with ImageError: a damaged file has a digest.
         """
         with self.naming_errors(index):
-            image = self._images[index]
+            image = unpacked(self._images[index])
+            if is_address(image):
+                return bytes_digest(read_address(image))
             if isinstance(image, str | os.PathLike):
                 check_file(image)
                 try:
@@ -155,6 +184,13 @@ class ImageList:
             message = f"X[{index}] = {self.source(index)}: {error}"
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(message) from error.__cause__
+
+
+def _bytes_or_error(address: str) -> bytes | ImageError:
+    try:
+        return read_address(address)
+    except ImageError as error:
+        return error
 
 
 def refuse_empty(count: int, unit: str, shape: tuple[int, ...]) -> None:

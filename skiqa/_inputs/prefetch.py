@@ -6,6 +6,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import closing
+from queue import SimpleQueue
 from typing import TypeVar
 
 from joblib import effective_n_jobs
@@ -14,6 +16,7 @@ from skiqa._inputs.images import ImageList
 from skiqa._types import Pixels
 from skiqa.exceptions import ImageError
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # What photos may take together while they are decoded and wait for the consumer. One photo alone
@@ -81,62 +84,81 @@ def iter_decoded(
 
 
 def iter_ahead(
-    work: Callable[[int], Result],
-    indices: Iterable[int],
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
     *,
     n_threads: int,
     n_ahead: int,
     on_error: str,
-    footprint: Callable[[int], int] | None = None,
-) -> Generator[tuple[int, Result | ImageError]]:
+    footprint: Callable[[Item], int] | None = None,
+    limit: int | None = None,
+) -> Generator[tuple[Item, Result | ImageError]]:
     """Do some work for each of some images in threads, and yield its results in order.
 
     Parameters
     ----------
     work : callable
-        From an index to a result.
-    indices : iterable of int
+        From an item to a result.
+    items : iterable
+        Such as the indices of images. They are drawn one by one, in the consumer's thread; not as
+        many as would hold more than `limit` together, by their ``nbytes``.
     n_threads : int
     n_ahead : int
         How many results are kept, or are being worked for, beyond the one the consumer holds.
     on_error : {"raise", "nan"}
         As for `iter_decoded`, which also says how it ends.
     footprint : callable, optional
-        From an index to about how many bytes its work takes, asked in the thread that does it;
-        it must not raise. None: memory is not looked at.
+        From an item to about how many bytes its work takes, asked in the thread that does it;
+        it must not raise. None: what work takes is known when it is done; beyond the limit there
+        is what each thread has in hand.
+    limit : int, optional
+        Bytes of all that is in work or waits for the consumer. None: BYTES_IN_FLIGHT.
 
     Yields
     ------
-    index : int
+    item
     result : what `work` returns, or ImageError
     """
-    remaining = enumerate(indices)
+    remaining = enumerate(items)
     executor = ThreadPoolExecutor(n_threads, thread_name_prefix="skiqa-decode")
     # glibc keeps what a thread has freed for that thread. Of photos that take more than half of the
     # limit no two are decoded at once: one thread for all of them costs no time.
     one_thread = ThreadPoolExecutor(1, thread_name_prefix="skiqa-decode-large")
-    waiting: deque[tuple[int, int, Future[Result]]] = deque()
-    memory = _Memory(BYTES_IN_FLIGHT)
+    waiting: deque[tuple[int, Item, Future[Result]]] = deque()
+    memory = _Memory(BYTES_IN_FLIGHT if limit is None else limit)
 
-    def work_within_memory(turn: int, index: int) -> Result:
-        n_bytes = footprint(index) if footprint is not None else 0
+    def work_within_memory(turn: int, item: Item) -> Result:
+        if footprint is None:
+            return work_first(turn, item)
+        n_bytes = footprint(item)
         memory.reserve(turn, n_bytes)
-        large = 2 * n_bytes > BYTES_IN_FLIGHT
-        result = one_thread.submit(work, index).result() if large else work(index)
-        memory.shrink(turn, getattr(result, "nbytes", 0))
+        large = 2 * n_bytes > memory.limit
+        result = one_thread.submit(work, item).result() if large else work(item)
+        memory.shrink(turn, _size(result))
         return result
+
+    def work_first(turn: int, item: Item) -> Result:
+        n_bytes = 0
+        try:
+            result = work(item)
+            n_bytes = _size(result)
+            return result
+        finally:  # also where there is no result: later ones wait for this turn
+            memory.reserve(turn, n_bytes)
 
     def top_up() -> None:
         while len(waiting) < n_ahead:
-            turn, index = next(remaining, (None, None))
-            if turn is None or index is None:
+            if waiting and sum(_size(item) for _, item, _ in waiting) >= memory.limit:
                 return
-            waiting.append((turn, index, executor.submit(work_within_memory, turn, index)))
+            coming = next(remaining, None)
+            if coming is None:
+                return
+            waiting.append((*coming, executor.submit(work_within_memory, *coming)))
 
     try:
         top_up()
         while waiting:
-            turn, index, future = waiting.popleft()
+            turn, item, future = waiting.popleft()
             result: Result | ImageError
             try:
                 result = future.result()
@@ -146,13 +168,66 @@ def iter_ahead(
                 result = _without_frames(error)
             del future  # it holds the result, and the consumer may keep us waiting
             top_up()
-            yield index, result
-            del result
+            yield item, result
+            del result, item
             memory.give_back(turn)
     finally:
         memory.close()
         executor.shutdown(wait=True, cancel_futures=True)
         one_thread.shutdown()
+
+
+def _size(result: object) -> int:
+    n_bytes: int = getattr(result, "nbytes", 0)
+    return n_bytes
+
+
+def iter_in_thread(items: Generator[Item], *, limit: int) -> Generator[Item]:
+    """Draw from a generator in a thread of its own, up to `limit` bytes ahead of the consumer.
+
+    Parameters
+    ----------
+    items : generator
+        Its items say by ``nbytes`` what they hold. It is closed when this one is.
+    limit : int
+        Bytes that wait for the consumer; beyond it there is the item that was drawn last.
+
+    Yields
+    ------
+    item
+        In order; an error of the generator's is raised when its turn comes.
+    """
+    memory = _Memory(limit)
+    drawn: SimpleQueue[tuple[int, Item] | BaseException | None] = SimpleQueue()
+    least = -(-limit // 256)  # so that there is an end to small ones, too
+
+    def draw() -> None:
+        try:
+            with closing(items):
+                for turn, item in enumerate(items):
+                    memory.reserve(turn, max(_size(item), least))
+                    drawn.put((turn, item))
+        except CancelledError:
+            return
+        except BaseException as error:
+            drawn.put(error)
+        else:
+            drawn.put(None)
+
+    thread = threading.Thread(target=draw, name="skiqa-read", daemon=True)
+    thread.start()
+    try:
+        while (found := drawn.get()) is not None:
+            if isinstance(found, BaseException):
+                raise found
+            turn, item = found
+            del found
+            yield item
+            del item
+            memory.give_back(turn)
+    finally:
+        memory.close()
+        thread.join()
 
 
 class _Memory:
@@ -163,7 +238,7 @@ class _Memory:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._held: dict[int, int] = {}
         self._next = 0
         self._closed = False
@@ -183,7 +258,7 @@ class _Memory:
 
     def _has_room(self, n_bytes: int) -> bool:
         held = sum(self._held.values())
-        return not held or held + n_bytes <= self._limit
+        return not held or held + n_bytes <= self.limit
 
     def shrink(self, turn: int, n_bytes: int) -> None:
         """Keep of a turn's bytes no more than its result takes."""

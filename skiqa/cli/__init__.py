@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from skiqa._inputs.addresses import MissingPackage
 from skiqa.cli._degrade import degrade
 from skiqa.cli._evaluate import evaluate
 from skiqa.cli._export import export
@@ -28,11 +29,16 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except MemoryError as error:
             raise Failure(f"there is not enough memory. {error}".rstrip()) from error
+        except MissingPackage as error:
+            raise Failure(str(error)) from error
         except ValueError as error:
             from skiqa._network.engine import GraphError
+            from skiqa._sources.tables import ColumnError
 
             if isinstance(error, GraphError):
                 raise Failure(f"{error} Is the model file what it should be?") from error
+            if isinstance(error, ColumnError):
+                raise Failure(f"{error} (--column)") from error
             raise
 
 

@@ -16,7 +16,8 @@ from skiqa._progress import progress_bar
 from skiqa.cli._files import Failure, in_the_way, jobs_option, printable, unwritable, warnings_shown
 from skiqa.cli._fit import column_options, load_table
 from skiqa.cli._outputs import WholeStream, csv_line, to_spreadsheet
-from skiqa.cli._score import load_scorer, scores_of_files
+from skiqa.cli._score import load_scorer
+from skiqa.distributed._rows import iter_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,6 +171,8 @@ def _warn_of_training_photos(databases: Sequence[tuple[str, Bunch]]) -> None:
                 "--split test is new to it",
                 err=True,
             )
+        elif data.loader == "clive":
+            click.echo("Note: the bundled scorer was fitted to the photos of CLIVE", err=True)
 
 
 @contextlib.contextmanager
@@ -199,10 +202,12 @@ def _score_database(
     """Return the scores, NaN of images that cannot be read; each is written to the CSV."""
     import numpy as np
 
+    from skiqa.sources import iter_images
+
     files, scores = data.data.tolist(), np.full(len(data.data), np.nan)
     types = [None] * len(files) if data.degradation is None else data.degradation.tolist()
     with progress_bar(printable(name), len(files), enabled=True) as advance:
-        for index, row in enumerate(scores_of_files(model, files, jobs)):
+        for index, row in enumerate(iter_rows(model, iter_images(files), jobs)):
             write_line([name, row.file, data.target[index], row.score, types[index], row.error])
             if row.error is None:
                 scores[index] = row.score

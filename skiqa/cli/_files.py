@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from skiqa._inputs.addresses import MissingPackage, is_address, public_name
 from skiqa._inputs.formats import EXTENSIONS
+from skiqa._sources.kinds import SHARDS, is_picture, is_shard
+from skiqa._sources.places import places_at
+from skiqa.distributed._rows import reason
 from skiqa.exceptions import ImageError
 
 if TYPE_CHECKING:
@@ -94,7 +98,7 @@ class _PassedOver:
                     if _is_folder(entry):
                         waiting += [] if entry.is_symlink() else [entry.path]
                     else:
-                        images += _is_picture(entry.name)
+                        images += is_picture(entry.name)
         if not images:
             return None
         number = f"{images} or more" if waiting else str(images)
@@ -104,11 +108,11 @@ class _PassedOver:
         kinds = [f"{n} {kind}" for kind, n in self._kinds.most_common(5)]
         if len(self._kinds) > 5:
             kinds.append(f"{sum(self._kinds.values())} files of {len(self._kinds)} kinds in all")
-        return "; ".join(filter(None, [", ".join(kinds), self._count_below()]))
+        shards = "shards are named, or matched by a pattern" if self._has_shards() else None
+        return "; ".join(filter(None, [", ".join(kinds), shards, self._count_below()]))
 
-
-def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in EXTENSIONS
+    def _has_shards(self) -> bool:
+        return any(kind in self._kinds for kind in SHARDS)
 
 
 def _images_in(folder: str, recursive: bool, passed_over: _PassedOver) -> Iterator[str]:
@@ -125,7 +129,7 @@ def _images_in(folder: str, recursive: bool, passed_over: _PassedOver) -> Iterat
                 waiting.append(_entries(entry.path))
             elif not recursive:
                 passed_over.folder(entry.path)
-        elif _is_picture(entry.name):
+        elif is_picture(entry.name):
             yield entry.path  # a dead link, a circle or a pipe, too: a row with an error
         else:
             passed_over.file(entry.name)
@@ -167,6 +171,8 @@ def find_images(paths: Sequence[str], recursive: bool = False) -> list[str]:
         if path == "-":
             for line in _read_list(sys.stdin.buffer):
                 found += _images_in(line, *how) if os.path.isdir(line) else [line]
+        elif is_address(path):
+            found += _places_at(path, recursive, passed_over)
         elif os.path.isdir(path):
             found += _images_in(path, *how)
         elif os.path.exists(path):
@@ -178,7 +184,7 @@ def find_images(paths: Sequence[str], recursive: bool = False) -> list[str]:
             for match in matches:
                 if os.path.isdir(match):
                     found += _images_in(match, *how)
-                elif _is_picture(match):
+                elif is_picture(match) or is_shard(match):
                     found.append(match)
                 else:
                     passed_over.file(match)
@@ -192,6 +198,16 @@ def find_images(paths: Sequence[str], recursive: bool = False) -> list[str]:
     if left_out:
         click.echo(f"Passed over: {printable(left_out)}", err=True)
     return list(dict.fromkeys(found))
+
+
+def _places_at(address: str, recursive: bool, passed_over: _PassedOver) -> list[str]:
+    try:
+        found = places_at(address, recursive, passed_over.file)
+    except MissingPackage as error:
+        raise Failure(str(error)) from None
+    except ImageError as error:
+        raise Failure(f"{printable(address)}: {printable(error.reason)}") from None
+    return found
 
 
 def _hint_for_pattern(pattern: str) -> str:
@@ -214,9 +230,10 @@ def _hint_for_pattern(pattern: str) -> str:
 
 
 def printable(name: AnyPath) -> str:
-    """Make a file name safe for a terminal: no control characters, no broken encoding."""
-    name = os.fspath(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    """Make a name safe for a terminal: no control characters, no broken encoding, no secrets."""
+    text = public_name(os.fspath(name)).encode("utf-8", "surrogateescape")
+    shown = text.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
 def unwritable(name: AnyPath, error: OSError) -> Failure:
@@ -236,8 +253,3 @@ def in_the_way(out: str, overwrite: bool, option: str = "--out") -> str | None:
     if not os.access(folder, os.W_OK):
         return f"cannot write {printable(out)}: no permission in its folder"
     return None
-
-
-def reason(error: ImageError) -> str:
-    """Say what is wrong with a file, in one line."""
-    return " ".join(error.reason.encode("utf-8", "backslashreplace").decode().split())

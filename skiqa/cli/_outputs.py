@@ -8,9 +8,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from skiqa.cli._files import printable, unwritable
+from skiqa.distributed._rows import FLAG_BREAK, Row
 
 if TYPE_CHECKING:
     from skiqa._types import Path as AnyPath
@@ -33,24 +34,6 @@ __all__ = [
     "to_spreadsheet",
     "worst_first",
 ]
-
-FLAG_BREAK = "; "
-
-
-class Row(NamedTuple):
-    """A file, its score or why it has none, what is odd about it, and where its opinion is."""
-
-    file: str
-    score: float | None
-    error: str | None
-    flags: tuple[str, ...] = ()
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def flag_text(self) -> str:
-        """The flags as one text."""
-        return FLAG_BREAK.join(self.flags)
 
 
 WITH_BOUNDS = list(Row._fields)

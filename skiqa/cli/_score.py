@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import click
 
+from skiqa._inputs.addresses import is_address, public_name
 from skiqa._progress import progress_bar
+from skiqa._sources.kinds import is_shard
 from skiqa.cli._csv_file import about_scores, is_replaceable, locked
 from skiqa.cli._files import (
     Failure,
@@ -20,7 +21,6 @@ from skiqa.cli._files import (
     in_the_way,
     jobs_option,
     printable,
-    reason,
     recursive_option,
     unwritable,
     warnings_shown,
@@ -39,10 +39,12 @@ from skiqa.cli._outputs import (
 )
 from skiqa.cli._stopping import exit_status, told_to_end
 from skiqa.cli._worst import Destination, worst_options
+from skiqa.distributed._rows import iter_rows
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
+    from skiqa._sources.named import Named
     from skiqa._types import Path as AnyPath
 
 __all__ = [
@@ -52,7 +54,6 @@ __all__ = [
     "max_pixels_option",
     "model_option",
     "score",
-    "scores_of_files",
 ]
 
 model_option = click.option(
@@ -92,22 +93,6 @@ allow_damaged_option = click.option(
     is_flag=True,
     help="Score damaged files as far as they decode, flagged; without it they are unreadable.",
 )
-
-
-def scores_of_files(
-    model: Pipeline, files: Sequence[str], jobs: int, interval: float | None = None
-) -> Iterator[Row]:
-    """Yield a row for each file, in order."""
-    from skiqa.persistence import iter_quality
-
-    with contextlib.closing(iter_quality(model, files, n_jobs=jobs, interval=interval)) as found:
-        for index, score, error, flags, bounds in found:
-            if error is not None:
-                yield Row(files[index], None, reason(error), flags)
-            elif not math.isfinite(score):
-                yield Row(files[index], None, f"the model gave {score}", flags)
-            else:
-                yield Row(files[index], score, None, flags, *(bounds or ()))
 
 
 def load_scorer(
@@ -171,6 +156,13 @@ def _parse_shard(context: click.Context, parameter: click.Parameter, value: str 
     return slice(int(first) - 1, None, int(count))
 
 
+column_option = click.option(
+    "--column",
+    metavar="NAME",
+    help="Of Parquet and Arrow tables, where pictures are: bytes, or paths and addresses.",
+)
+
+
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
 @click.option(
@@ -205,8 +197,9 @@ def _parse_shard(context: click.Context, parameter: click.Parameter, value: str 
     "--shard",
     metavar="I/N",
     callback=_parse_shard,
-    help="Score every N-th file only, from the I-th.",
+    help="Score every N-th file or shard only, from the I-th.",
 )
+@column_option
 @click.pass_context
 def score(
     context: click.Context,
@@ -226,9 +219,12 @@ def score(
     """Score images: higher is better.
 
     PATHS are image files, folders, patterns such as "photos/*.jpg", or - for a list of paths on
-    standard input, one a line. On a terminal the result is a table, worst first; else it is CSV
-    with the columns file, score, error, flags, in the order of PATHS. Flags say what is odd about
-    an image, so that its score says little: blank, nearly uniform, tiny, extreme shape, upscaled,
+    standard input, one a line; addresses such as s3://bucket/photos/, where folders end in a slash;
+    and shards: tar archives, Parquet and Arrow tables, by name or by pattern.
+
+    On a terminal the result is a table, worst first; else it is CSV with the columns file, score,
+    error, flags, in the order of PATHS. Flags say what is odd about an image, so that its score
+    says little: blank, nearly uniform, tiny, extreme shape, upscaled,
     animated, damaged, or unlike the photos that the scorer was fitted to.
 
     With --interval 0.8 the columns low and high follow: four opinions in five are between them, of
@@ -260,6 +256,8 @@ def score(
     if destination:
         destination.check()
     scoring = _Scoring(files=find_images(paths, recursive)[shard], **how)
+    if destination and any(is_shard(file) or is_address(file) for file in scoring.files):
+        raise click.UsageError("--copy-to and --move-to are about files, no addresses and shards")
     with warnings_shown():
         try:
             with told_to_end():
@@ -289,6 +287,26 @@ class _Scoring:
     on_error: str
     allow_damaged: bool
     interval: float | None
+    column: str | None
+
+    def count_but(self, known: Container[str]) -> int | None:
+        """Return how many pictures are not `known`; None: only reading the shards will tell."""
+        if any(map(is_shard, self.files)):
+            return None
+        return sum(public_name(file) not in known for file in self.files)
+
+    def pictures(
+        self, known: Mapping[str, Row], meet: Callable[[Row], None]
+    ) -> Generator[Named, None, None]:
+        """Yield the pictures; of those whose row is `known` already, `meet` gets that."""
+        from skiqa.sources import iter_images
+
+        def wanted(name: str) -> bool:
+            if name in known:
+                meet(known[name])
+            return name not in known
+
+        return iter_images(self.files, column=self.column, wanted=wanted)
 
     @property
     def columns(self) -> Sequence[str]:
@@ -330,19 +348,13 @@ def _score_into_file(
     with locked(path, about_scores(*how)) as run:
         if resume:
             run.read()
-        files = [file for file in scoring.files if file not in run.scored]
         # before the file is opened, and emptied
-        loaded = scoring.load() if files else None
+        loaded = None if scoring.count_but(run.scored) == 0 else scoring.load()
         note = describe_scale(scoring.model, loaded)
         shown = WorstFirst(scoring.output(False, False, note), worst) if worst else None
         with run.opened() as rows:
-            outputs: list[Output] = [rows]
-            if shown:
-                outputs.append(shown)
-                for file in scoring.files:
-                    if file in run.scored:
-                        shown.add(run.scored[file])
-            ended = _score_files(loaded, files, scoring, Together(outputs), to_file=True)
+            outputs: list[Output] = [rows] if shown is None else [rows, shown]
+            ended = _score_files(loaded, scoring, Together(outputs), run.scored, shown)
         if sort and ended.complete:
             run.sort()
     return ended._replace(shown=shown.shown()) if shown else ended
@@ -374,21 +386,27 @@ def _score_to_output(
                 raise unwritable(str(csv_path), error) from None
             output = CsvOutput(cast("BinaryIO", stream), str(csv_path), scoring.columns)
         if not (sort or worst or isinstance(output, TableOutput)):
-            return _score_files(loaded, scoring.files, scoring, output)
+            return _score_files(loaded, scoring, output)
         shown = WorstFirst(output, worst)
-        ended = _score_files(loaded, scoring.files, scoring, shown)
+        ended = _score_files(loaded, scoring, shown)
         return ended._replace(shown=shown.shown())
 
 
 def _score_files(
     model: Pipeline | None,
-    files: Sequence[str],
     scoring: _Scoring,
     output: Output,
-    to_file: bool = False,
+    known: Mapping[str, Row] | None = None,
+    shown: Output | None = None,
 ) -> _Ended:
-    """Score `files` into `output`."""
-    if not files:
+    """Score into `output`; `known` are the rows that its file holds, which are `shown`, too."""
+    to_file, known = known is not None, known or {}
+    meet = shown.add if shown else lambda row: None
+    pictures = scoring.pictures(known, meet)
+    count = scoring.count_but(known)
+    if model is None:
+        for _ in pictures:
+            pass
         output.close()
         return _Ended(0, complete=True)
     # rows that run over the terminal leave no place for a bar
@@ -396,8 +414,12 @@ def _score_files(
     n_scored, failed = 0, 0
     stopped: str | None = None
     try:
-        with progress_bar("scoring", len(files), enabled=not over_terminal) as advance:
-            for row in scores_of_files(model, files, scoring.jobs, scoring.interval):
+        with (
+            progress_bar("scoring", count, enabled=not over_terminal) as advance,
+            contextlib.closing(pictures),
+            contextlib.closing(iter_rows(model, pictures, scoring.jobs, scoring.interval)) as rows,
+        ):
+            for row in rows:
                 if row.error is not None:
                     failed += 1
                     if scoring.on_error == "raise":
@@ -409,14 +431,18 @@ def _score_files(
     except KeyboardInterrupt as error:
         output.close()
         hint = "; --resume goes on from there" if to_file else ""
-        click.echo(f"interrupted after {n_scored} of {len(files)} files{hint}", err=True)
+        click.echo(f"interrupted after {_of(n_scored, count)}{hint}", err=True)
         return _Ended(exit_status(error), complete=False)
-    except (ValueError, MemoryError):  # of the network, not of a photo: what is scored is kept
+    except (ValueError, MemoryError, ImportError):  # not of a photo: what is scored is kept
         output.close()
         raise
     output.close()
     if stopped:
         click.echo(f"Error: {stopped}", err=True)
     elif failed:
-        click.echo(f"{failed} of {len(files)} files could not be read", err=True)
+        click.echo(f"{_of(failed, count or n_scored)} could not be read", err=True)
     return _Ended(1 if failed else 0, complete=not stopped)
+
+
+def _of(n: int, count: int | None) -> str:
+    return f"{n} pictures" if count is None else f"{n} of {count} files"

@@ -1,0 +1,9 @@
+"""Pictures where they lie: files, addresses, tar shards, Parquet and Arrow.
+
+Addresses and tables need an extra: ``pip install "skiqa[sources]"``.
+"""
+
+from skiqa._sources.named import Named
+from skiqa._sources.reading import iter_images
+
+__all__ = ["Named", "iter_images"]
