@@ -36,7 +36,7 @@ from skiqa.cli._outputs import (
 if TYPE_CHECKING:
     from skiqa._types import Path as AnyPath
 
-__all__ = ["CsvRun", "about_scores", "is_replaceable", "locked"]
+__all__ = ["CsvRun", "about_scores", "compare", "is_replaceable", "locked"]
 
 # What two runs must have in common to write one file: key in the companion -> what it is called.
 _COMPARED = {
@@ -151,28 +151,8 @@ class CsvRun:
             )
 
     def _compare(self) -> None:
-        name = printable(self.path)
         self._companion.seek(0)
-        try:
-            earlier = json.loads(self._companion.read())
-            earlier = {key: str(earlier[key]) for key in _COMPARED}
-        except (ValueError, KeyError, TypeError):
-            click.echo(
-                f"Warning: {printable(self._companion.name)} does not say which model gave the "
-                f"scores in {name}: they are taken for this one's",
-                err=True,
-            )
-            return
-        differing = [
-            f"{word} ({_short(earlier[key])}, now {_short(self._about[key])})"
-            for key, word in _COMPARED.items()
-            if earlier[key] != self._about[key]
-        ]
-        if differing:
-            raise Failure(
-                f"cannot go on with {name}: its scores have another {' and '.join(differing)}. "
-                "Give what it was begun with, another --csv file, or --overwrite to begin anew."
-            )
+        compare(self.path, self._companion.name, self._companion.read(), self._about, "--csv file")
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[CsvOutput]:
@@ -212,6 +192,33 @@ class CsvRun:
             output = CsvOutput(file, self.path, self._columns)
             for row in rows:
                 output.add(row)
+
+
+def compare(
+    path: AnyPath, companion: AnyPath, text: bytes, about: dict[str, str], option: str
+) -> None:
+    """Fail if scores at `path` are of another run than `about` says, by what `companion` holds."""
+    name = printable(path)
+    try:
+        earlier = json.loads(text)
+        earlier = {key: str(earlier[key]) for key in _COMPARED}
+    except (ValueError, KeyError, TypeError):
+        click.echo(
+            f"Warning: {printable(companion)} does not say which model gave the scores in {name}: "
+            "they are taken for this one's",
+            err=True,
+        )
+        return
+    differing = [
+        f"{word} ({_short(earlier[key])}, now {_short(about[key])})"
+        for key, word in _COMPARED.items()
+        if earlier[key] != about[key]
+    ]
+    if differing:
+        raise Failure(
+            f"cannot go on with {name}: its scores have another {' and '.join(differing)}. "
+            f"Give what it was begun with, another {option}, or --overwrite to begin anew."
+        )
 
 
 def _short(value: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Container, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
@@ -37,6 +37,7 @@ from skiqa.cli._outputs import (
     WorstFirst,
     drop_standard_output,
 )
+from skiqa.cli._parquet_folder import ParquetFolder
 from skiqa.cli._stopping import exit_status, told_to_end
 from skiqa.cli._worst import Destination, worst_options
 from skiqa.distributed._rows import iter_rows
@@ -44,7 +45,6 @@ from skiqa.distributed._rows import iter_rows
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-    from skiqa._sources.named import Named
     from skiqa._types import Path as AnyPath
 
 __all__ = [
@@ -169,6 +169,11 @@ column_option = click.option(
     "--csv", "csv_path", metavar="FILE", help="Write rows to FILE as they come; `-` for the output."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
+@click.option(
+    "--parquet",
+    metavar="DIR",
+    help="Write a Parquet file into DIR for each shard and for each 10,000 files.",
+)
 @model_option
 @max_pixels_option
 @recursive_option
@@ -189,8 +194,10 @@ column_option = click.option(
     show_default=True,
     help="An unreadable file is a row without a score, or the end.",
 )
-@click.option("--resume", is_flag=True, help="Keep the scores in the --csv file, add the others.")
-@click.option("--overwrite", is_flag=True, help="Replace the --csv FILE of an earlier run.")
+@click.option(
+    "--resume", is_flag=True, help="Keep the scores in the --csv file or the --parquet DIR, go on."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the scores of an earlier run there.")
 @click.option("--sort", is_flag=True, help="Rows worst first, at the end; as a table always is.")
 @worst_options
 @click.option(
@@ -198,6 +205,11 @@ column_option = click.option(
     metavar="I/N",
     callback=_parse_shard,
     help="Score every N-th file or shard only, from the I-th.",
+)
+@click.option(
+    "--dask",
+    metavar="ADDRESS|auto",
+    help="Let a Dask cluster's workers score, or those of one on this machine.",
 )
 @column_option
 @click.pass_context
@@ -207,6 +219,7 @@ def score(
     paths: tuple[str, ...],
     csv_path: str | None,
     as_json: bool,
+    parquet: str | None,
     recursive: bool,
     resume: bool,
     overwrite: bool,
@@ -235,17 +248,20 @@ def score(
 
     An interrupted run keeps the rows of its --csv file, and the same command with --resume goes on
     from there; files that could not be read are tried again. FILE.skiqa.json says which model,
-    viewing size and interval the scores are of, and other ones are refused.
+    viewing size and interval the scores are of, and other ones are refused. Of a --parquet DIR
+    whole files are kept.
 
     Exit status: 0 if all files have a score, 1 if one could not be read, 2 if the command could
     not be carried out.
     """
-    if csv_path and as_json:
-        raise click.UsageError("choose one of --csv and --json")
+    if sum((bool(csv_path), as_json, bool(parquet))) > 1:
+        raise click.UsageError("choose one of --csv, --json and --parquet")
+    if parquet and (sort or worst):
+        raise click.UsageError("--parquet writes rows in order: neither --sort nor --worst")
     if resume and overwrite:
         raise click.UsageError("choose one of --resume and --overwrite")
-    if resume and csv_path in (None, "-"):
-        raise click.UsageError("--resume needs the --csv FILE to go on with")
+    if resume and not parquet and csv_path in (None, "-"):
+        raise click.UsageError("--resume needs the --csv FILE or --parquet DIR to go on with")
     if destination and not worst:
         raise click.UsageError("--copy-to and --move-to are about the --worst photos")
     # a pipe or a device is written to as the standard output is
@@ -261,7 +277,9 @@ def score(
     with warnings_shown():
         try:
             with told_to_end():
-                if file:
+                if parquet:
+                    ended = _score_into_parts(scoring, parquet, resume, overwrite)
+                elif file:
                     ended = _score_into_file(scoring, file, resume, sort, worst)
                 else:
                     ended = _score_to_output(scoring, csv_path, as_json, sort, worst)
@@ -288,6 +306,7 @@ class _Scoring:
     allow_damaged: bool
     interval: float | None
     column: str | None
+    dask: str | None
 
     def count_but(self, known: Container[str]) -> int | None:
         """Return how many pictures are not `known`; None: only reading the shards will tell."""
@@ -295,18 +314,67 @@ class _Scoring:
             return None
         return sum(public_name(file) not in known for file in self.files)
 
-    def pictures(
-        self, known: Mapping[str, Row], meet: Callable[[Row], None]
-    ) -> Generator[Named, None, None]:
-        """Yield the pictures; of those whose row is `known` already, `meet` gets that."""
-        from skiqa.sources import iter_images
+    @property
+    def decided_by(self) -> tuple[str | None, int | str | None, bool, float | None]:
+        """What decides scores."""
+        return self.model, self.max_pixels, self.allow_damaged, self.interval
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How pictures are read, and worked on."""
+        return {"interval": self.interval, "column": self.column, "n_jobs": self.jobs}
+
+    def rows(
+        self, model: Pipeline | None, known: Mapping[str, Row], meet: Callable[[Row], None]
+    ) -> Generator[Row, None, None]:
+        """Yield the rows of pictures, in order; where one is `known` already, `meet` gets it."""
 
         def wanted(name: str) -> bool:
             if name in known:
                 meet(known[name])
             return name not in known
 
-        return iter_images(self.files, column=self.column, wanted=wanted)
+        if model is None or self.dask is None:
+            from skiqa.sources import iter_images
+
+            pictures = iter_images(self.files, column=self.column, wanted=wanted)
+            with contextlib.closing(pictures):
+                if model is not None:
+                    yield from iter_rows(model, pictures, self.jobs, self.interval)
+                for _ in pictures:  # all are known
+                    pass
+            return
+        from skiqa.distributed._parts import parts_of
+        from skiqa.distributed._score import FILES, iter_parts
+
+        with self.client() as client:
+            found = iter_parts(parts_of(self.files, FILES), client, model, **self.reading)
+            with contextlib.closing(found):
+                for _, rows in found:
+                    yield from (row for row in rows if wanted(row.file))
+
+    @contextlib.contextmanager
+    def client(self) -> Iterator[Any]:
+        """Connect to the cluster that is asked for, or make one; None: none is."""
+        if self.dask is None:
+            yield None
+            return
+        try:
+            from distributed import Client
+        except ImportError:
+            raise Failure("--dask needs an extra: pip install 'skiqa[dask]'") from None
+        from joblib import effective_n_jobs
+
+        how: dict[str, Any] = {"address": self.dask}
+        if self.dask == "auto":
+            how = {"n_workers": effective_n_jobs(self.jobs), "threads_per_worker": 1}
+            how["dashboard_address"] = None
+        try:
+            client = Client(**how)
+        except (OSError, ValueError) as error:
+            raise Failure(f"--dask {printable(self.dask)}: {error}") from None
+        with client:
+            yield client
 
     @property
     def columns(self) -> Sequence[str]:
@@ -315,8 +383,7 @@ class _Scoring:
 
     def load(self) -> Pipeline | None:
         """Load the model, if there is anything to score."""
-        how = (self.model, self.max_pixels, self.allow_damaged, self.interval)
-        return load_scorer(*how) if self.files else None
+        return load_scorer(*self.decided_by) if self.files else None
 
     def output(self, as_json: bool, as_csv: bool, note: str) -> Output:
         """Return what shows rows on standard output."""
@@ -344,8 +411,7 @@ def _score_into_file(
     worst: Callable[[int], int] | None,
 ) -> _Ended:
     """Score into a CSV file that may hold scores already; show the worst of all, if asked to."""
-    how = (scoring.model, scoring.max_pixels, scoring.allow_damaged, scoring.interval)
-    with locked(path, about_scores(*how)) as run:
+    with locked(path, about_scores(*scoring.decided_by)) as run:
         if resume:
             run.read()
         # before the file is opened, and emptied
@@ -400,43 +466,73 @@ def _score_files(
     shown: Output | None = None,
 ) -> _Ended:
     """Score into `output`; `known` are the rows that its file holds, which are `shown`, too."""
-    to_file, known = known is not None, known or {}
-    meet = shown.add if shown else lambda row: None
-    pictures = scoring.pictures(known, meet)
-    count = scoring.count_but(known)
-    if model is None:
-        for _ in pictures:
-            pass
-        output.close()
-        return _Ended(0, complete=True)
     # rows that run over the terminal leave no place for a bar
-    over_terminal = output.streams and not to_file and sys.stdout.isatty()
+    over_terminal = output.streams and known is None and sys.stdout.isatty()
+    hint = "" if known is None else "; --resume goes on from there"
+    known = known or {}
+    rows = scoring.rows(model, known, shown.add if shown else lambda row: None)
+    count = scoring.count_but(known)
+    try:
+        ended = _take_rows(scoring, rows, count, output.add, hint, bar=not over_terminal)
+    except (ValueError, MemoryError, ImportError):  # not of a photo: what is scored is kept
+        output.close()
+        raise
+    output.close()
+    return ended
+
+
+def _score_into_parts(scoring: _Scoring, folder: str, resume: bool, overwrite: bool) -> _Ended:
+    """Score into a folder of Parquet files, a part each."""
+    from skiqa._sources.tables import require_pyarrow
+    from skiqa.distributed._parts import parts_of
+    from skiqa.distributed._score import iter_parts
+
+    require_pyarrow()
+    out = ParquetFolder(folder, about_scores(*scoring.decided_by), resume, overwrite)
+    parts = [part for part in parts_of(scoring.files) if part.digest not in out.there]
+    files = [place for part in parts for place in part.places]
+    model = scoring.load() if files else None
+
+    def rows() -> Generator[Row, None, None]:
+        if model is None:
+            return
+        with scoring.client() as client:
+            found = iter_parts(parts, client, model, **scoring.reading)
+            with contextlib.closing(found):
+                for part, some in found:
+                    yield from out.write(part, some)
+
+    count = replace(scoring, files=files).count_but(())
+    hint = "; --resume keeps the parts that are whole"
+    return _take_rows(scoring, rows(), count, lambda row: None, hint, bar=True)
+
+
+def _take_rows(
+    scoring: _Scoring,
+    rows: Generator[Row, None, None],
+    count: int | None,
+    add: Callable[[Row], None],
+    hint: str,
+    *,
+    bar: bool,
+) -> _Ended:
+    """Give each row to `add`, and say on standard error what is to be said."""
     n_scored, failed = 0, 0
     stopped: str | None = None
     try:
-        with (
-            progress_bar("scoring", count, enabled=not over_terminal) as advance,
-            contextlib.closing(pictures),
-            contextlib.closing(iter_rows(model, pictures, scoring.jobs, scoring.interval)) as rows,
-        ):
+        with progress_bar("scoring", count, enabled=bar) as advance, contextlib.closing(rows):
             for row in rows:
                 if row.error is not None:
                     failed += 1
                     if scoring.on_error == "raise":
                         stopped = f"{printable(row.file)}: {row.error}"
                         break
-                output.add(row)
+                add(row)
                 n_scored += 1
                 advance()
     except KeyboardInterrupt as error:
-        output.close()
-        hint = "; --resume goes on from there" if to_file else ""
         click.echo(f"interrupted after {_of(n_scored, count)}{hint}", err=True)
         return _Ended(exit_status(error), complete=False)
-    except (ValueError, MemoryError, ImportError):  # not of a photo: what is scored is kept
-        output.close()
-        raise
-    output.close()
     if stopped:
         click.echo(f"Error: {stopped}", err=True)
     elif failed:

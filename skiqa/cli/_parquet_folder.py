@@ -1,0 +1,67 @@
+"""The folder of `skiqa score --parquet`: a file for each part, gone on with, by many runs at once.
+
+A part's file appears when it is whole, under a name that its pictures decide: so runs on several
+machines may write one folder without locks, and what is there need not be done again. _skiqa.json
+says what the scores are of, as for a CSV file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from skiqa._disk import whole_file
+from skiqa.cli._csv_file import compare
+from skiqa.cli._files import Failure, printable, unwritable
+from skiqa.distributed._parts import Part, parts_there, write_part
+from skiqa.distributed._rows import Row
+
+__all__ = ["ParquetFolder"]
+
+COMPANION = "_skiqa.json"  # readers of such folders pass names with an underscore by
+
+
+class ParquetFolder:
+    """A folder of parts.
+
+    Parameters
+    ----------
+    path : str
+    about : dict
+        What decides the scores of this run, as of `about_scores`.
+    resume, overwrite : bool
+        Whether parts that are there are kept, or deleted.
+    """
+
+    def __init__(self, path: str, about: dict[str, str], resume: bool, overwrite: bool) -> None:
+        self._path, self._about = Path(path), about
+        companion = self._path / COMPANION
+        try:
+            self._path.mkdir(exist_ok=True)
+            if overwrite:
+                for part in self._path.glob("part-*.parquet"):
+                    part.unlink()
+            self.there = parts_there(self._path)
+            if self.there and not resume:
+                raise Failure(
+                    f"{printable(path)} holds parts: give another folder, --resume to go on with "
+                    "it, or --overwrite to replace them"
+                )
+            if self.there:
+                text = companion.read_bytes() if companion.is_file() else b""
+                compare(path, companion, text, about, "--parquet folder")
+            else:
+                with whole_file(companion) as file:
+                    file.write(json.dumps(about, indent=1).encode() + b"\n")
+        except OSError as error:
+            raise unwritable(error.filename or path, error) from None
+
+    def write(self, part: Part, rows: Iterable[Row]) -> Iterator[Row]:
+        """Write the rows of a part, and pass them on."""
+        path = self._path / part.file_name
+        try:
+            yield from write_part(path, rows, self._about["model"])
+        except OSError as error:
+            raise unwritable(os.fspath(path), error) from None
