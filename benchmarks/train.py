@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from skiqa._inputs.containers import as_image_list
 from skiqa._inputs.prefetch import iter_decoded
 from skiqa._network.build import random_state_of
 from skiqa._network.device import resolve_device, training_dtype
+from skiqa._training.checkpoints import NoFolder
 from skiqa._training.loop import train
 from skiqa._training.schedule import Plan, cut_window, sample_seeds
 from skiqa._training.trainer import Trainer
@@ -74,54 +75,60 @@ class Clock:
 class NoHooks:
     """A training loop that tells nobody."""
 
-    def epoch(self, epoch, n_steps):
-        return nullcontext(lambda loss, trainer: None)
+    def epoch_begins(self, n_steps):
+        pass
 
-    def end(self, trainer):
+    def step_ended(self, loss):
+        pass
+
+    def epoch_ended(self, trainer):
         return False
+
+
+def part_times(args, photos):
+    """Return ({part: best seconds of a step}, trainer, views with a gradient) of an objective.
+
+    `photos` are an ImageList of args.batch_size x args.steps.
+    """
+    trainer, n = trainer_of(args, args.batch_size), args.batch_size
+    device, objective = trainer.device, trainer.objective
+    size, clock = objective.window_size(args.view_size), Clock(device)
+    seeds = sample_seeds(0, 0, range(n))
+    marks = torch.zeros(n, dtype=torch.int64)
+    fill = objective.fills_windows
+    for _ in range(args.rounds):
+        with clock("decode"):
+            decoded = iter_decoded(photos, n_jobs=1, prefetch=4, on_error="raise", indices=range(n))
+            windows = [
+                cut_window(photo, size, seed, fill=fill)
+                for (_, photo), seed in zip(decoded, seeds, strict=True)
+            ]
+            windows = np.stack(windows) if fill else windows
+        with clock("degrade"):
+            views, labels = trainer.views(windows, torch.arange(n), marks, seeds)
+        with clock("forward"), torch.no_grad():
+            trainer._outputs(views if trainer.memory is None else views[0], 0)
+        with clock("forward + backward"):
+            trainer.optimizer.zero_grad(set_to_none=True)
+            trainer.gradients(views, labels, 0)
+        with clock("optimizer"):
+            trainer.optimizer.step()
+        fresh, unknown = trainer_of(args, n), np.zeros(len(photos), dtype=np.int64)
+        how = {"n_jobs": args.jobs, "on_error": "raise", "hooks": NoHooks(), "folder": NoFolder()}
+        train(fresh, photos, unknown, **how)
+        step = fresh.history[0]["seconds"] * n / len(photos)  # without the filling of a queue
+        clock.best["loop"] = min(clock.best.get("loop", np.inf), step)
+    return clock.best, trainer, len(views if trainer.memory is None else views[0])
 
 
 def speed(args):
     with tempfile.TemporaryDirectory() as scratch:
         args.n = args.batch_size * args.steps
         photos = as_image_list(chosen_photos(args, scratch)[: args.n])
-        trainer, n = trainer_of(args, args.batch_size), args.batch_size
-        device, objective = trainer.device, trainer.objective
-        size, clock = objective.window_size(args.view_size), Clock(device)
-        seeds = sample_seeds(0, 0, range(n))
-        marks = torch.zeros(n, dtype=torch.int64)
-        for _ in range(args.rounds):
-            with clock("decode"):
-                decoded = iter_decoded(
-                    photos, n_jobs=1, prefetch=4, on_error="raise", indices=range(n)
-                )
-                windows = [
-                    cut_window(photo, size, seed)
-                    for (_, photo), seed in zip(decoded, seeds, strict=True)
-                ]
-                windows = np.stack(windows)
-            with clock("degrade"):
-                images = torch.from_numpy(windows).to(device).permute(0, 3, 1, 2).float().div_(255)
-                views, labels = objective.views(
-                    images,
-                    torch.arange(n).to(device),
-                    marks.to(device),
-                    seeds.to(device),
-                    args.view_size,
-                )
-            with clock("forward"), torch.no_grad():
-                trainer._outputs(views if trainer.memory is None else views[0], 0)
-            with clock("forward + backward"):
-                trainer.optimizer.zero_grad(set_to_none=True)
-                trainer.gradients(views, labels, 0)
-            with clock("optimizer"):
-                trainer.optimizer.step()
-            fresh, unknown = trainer_of(args, n), np.zeros(len(photos), dtype=np.int64)
-            with clock("loop"):
-                train(fresh, photos, unknown, n_jobs=args.jobs, on_error="raise", hooks=NoHooks())
-    n_views = len(views if trainer.memory is None else views[0])
-    best = {name: 1000 * seconds / n_views for name, seconds in clock.best.items()}
-    both, step = best["forward + backward"], best["loop"] * n / len(photos)
+        seconds, trainer, n_views = part_times(args, photos)
+    n, device = args.batch_size, trainer.device
+    best = {name: 1000 * value / n_views for name, value in seconds.items()}
+    both, step = best["forward + backward"], best["loop"]
     rows = {
         "decoding, one thread": best["decode"],
         "degradations, crops": best["degrade"],
