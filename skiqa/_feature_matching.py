@@ -147,10 +147,10 @@ class FeatureMatchingQualityRegressor(NetworkRegressor):
     Partners are of one dataset and never of one content. In training each image is predicted by a
     ridge fitted without it (:class:`~skiqa.FineTunedQualityRegressor`), which knows no noise.
 
-    The held-out part has no teacher and no student in it, nor an unrated photo of its content. It
-    keeps the start if no epoch is better; then there are no votes, and no spread.
+    Neither teacher nor student is trained on the held-out part, nor on an unrated photo of its
+    content. If no epoch ranks it better than the start, that is kept: no votes, and no spread.
 
-    What each part gains is measured in the documentation; those that gain nothing are off.
+    What each part gains is measured in the documentation.
 
     Cost: as for :class:`~skiqa.FineTunedQualityRegressor`; the panel adds little. Matched noise
     doubles the panel's part. The memory holds `memory` times the tokens, float32.
@@ -391,7 +391,7 @@ class FeatureMatchingQualityRegressor(NetworkRegressor):
         taught: tuple[ContrastiveQualityEncoder, dict[str, Any]] | None,
     ) -> PanelTuner:
         """Return what trains the network of an encoder and its panel."""
-        names = {f.name for f in fields(PanelPlan)} & self.get_params().keys()
+        names = {f.name for f in fields(PanelPlan)} & self.get_params(deep=False).keys()
         plan = PanelPlan(**{name: getattr(self, name) for name in names})
         images, teacher = phase.ratings.images.images, None
         if taught is not None and taught[1]["panel_"] is not None and self.token_matching:

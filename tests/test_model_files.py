@@ -295,6 +295,7 @@ def without(estimator, *names):
         ContrastiveQualityEncoder(),
         Contrique(),
         skiqa.SemanticNoiseSelector(),
+        skiqa.FeatureMatchingQualityRegressor(),
         skiqa.FineTunedQualityRegressor(),
         skiqa.PseudoLabelRegressor(Ridge(), Ridge()),
         skiqa.ReferenceDifference(ContrastiveQualityEncoder()),
