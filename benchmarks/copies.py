@@ -66,17 +66,18 @@ def chains(encoder, paths, *, operators=OPERATORS, pixels=None, n_operators=None
     return result
 
 
-def sampled(paths, folder, per_photo, seed=0):
+def sampled(paths, folder, per_photo, *, operators=OPERATORS, seed=0):
     """Return (files, photos, levels): pristine photos, and copies of each at random levels.
 
-    Copies are of `per_photo` operators of each photo, and lie in `folder`, which may be there.
+    Copies are of `per_photo` of the operators, drawn anew for each photo, and lie in `folder`,
+    which may be there.
     """
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(seed)
     files, photos, levels = [], [], []
     for i, path in enumerate(paths):
         image = pristine(path)
-        drawn = [OPERATORS[k] for k in rng.permutation(len(OPERATORS))[:per_photo]]
+        drawn = [operators[k] for k in rng.permutation(len(operators))[:per_photo]]
         copies = [(name, int(rng.integers(1, LEVELS + 1))) for name in drawn]
         files += [str(path)] + [str(folder / f"{i:03d}_{o}_{level}.png") for o, level in copies]
         photos += [i] * (1 + per_photo)
@@ -98,10 +99,15 @@ def bottom(encoder, shape=(512, 512), seed=0):
 
 
 def steps(some_chains):
-    """Return (better, worse, operator) of neighbouring levels: rows, rows, names."""
+    """Return (better, worse, operator) of neighbouring levels: rows, rows, names.
+
+    Without equal ones: the faintest blurs change no byte of a photo.
+    """
     better = np.concatenate([chain.rows[:-1] for chain in some_chains])
     worse = np.concatenate([chain.rows[1:] for chain in some_chains])
-    return better, worse, np.repeat([chain.operator for chain in some_chains], LEVELS)
+    operator = np.repeat([chain.operator for chain in some_chains], LEVELS)
+    differ = (better != worse).any(axis=1)
+    return better[differ], worse[differ], operator[differ]
 
 
 def between(some_chains, per_photo, seed=0):

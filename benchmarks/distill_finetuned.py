@@ -1,8 +1,8 @@
 """Does a small student learn from photos that a fine-tuned teacher rated? BIQ2021, train -> val.
 
-    python benchmarks/finetune.py --work finetune.work               # the teacher
-    python benchmarks/finetune.py --work finetune.work --scales 0.5  # the student alone
-    python benchmarks/distill_finetuned.py --work finetune.work
+    python benchmarks/finetune.py --weights imagenet.skiqa               # the teacher
+    python benchmarks/finetune.py --weights imagenet.skiqa --scales 0.5  # the student alone
+    python benchmarks/distill_finetuned.py --weights imagenet.skiqa
 
 The teacher is the bundled network at both scales, fine-tuned to the train photos. It rates the
 photos in SKIQA_DATA/photos, which have no scores. Students, a fifth of its cost, see half scale: a
@@ -57,6 +57,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--weights", default="default", help="of the encoder")
     parser.add_argument("--work", type=Path, default=Path("finetune.work"))
     parser.add_argument("--teacher", type=int, default=0, metavar="SEED")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the students")
@@ -70,7 +71,8 @@ def main():
     model = args.work / f"fine-tuned-1-0.5-0-{args.teacher}.skiqa"
     scores = ratings_by_path(args.work / f"teacher-{args.teacher}.npy", others + val, model)
     teacher = FrozenEstimator(KeptRatings(scores))
-    encoder = ContrastiveQualityEncoder(scales=(0.5,), cache_dir=args.work / "features")
+    how = {"scales": (0.5,), "cache_dir": args.work / "features"}
+    encoder = ContrastiveQualityEncoder(weights=args.weights, **how)
     ridge = make_pipeline(encoder, Ridge())
     students = [("ridge", ridge, ridge.fit(train, mos))]
     start = FrozenEstimator(encoder)  # `fit` of the pipeline has fitted it

@@ -1,11 +1,11 @@
 """Does a small student learn from photos that only a larger teacher rated? BIQ2021, train -> val.
 
-    python benchmarks/distillation.py --cache features
-    python benchmarks/distillation.py --cache features --teacher ridge
+    python benchmarks/distillation.py --weights imagenet.skiqa --cache features
+    python benchmarks/distillation.py --weights imagenet.skiqa --cache features --teacher ridge
 
 Draws labels from the train split. The teacher learns from them and rates photos without a label:
 those of SKIQA_DATA/photos ("other photos", phone photos for the most part), or the train photos
-that were not drawn ("same database"). The student, bundled features at half scale (a fifth of the
+that were not drawn ("same database"). The student, features at half scale (a fifth of the
 network's cost) and a ridge, learns from labels and ratings by `PseudoLabelRegressor`. Its penalty
 and what a rating counts are chosen by 3-fold cross-validation on the labels (SROCC), in which the
 teacher is fitted anew; "student alone" has the same labels, penalties and folds.
@@ -42,9 +42,9 @@ ALPHAS = np.logspace(-2, 2, 13)
 WEIGHTS = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 
-def components(paths, n_known, cache, **parameters):
+def components(paths, n_known, cache, weights, **parameters):
     """Return features; their axes are those of the first `n_known` photos."""
-    encoder = ContrastiveQualityEncoder(cache_dir=cache, verbose=1, **parameters)
+    encoder = ContrastiveQualityEncoder(weights=weights, cache_dir=cache, verbose=1, **parameters)
     rows = encoder.fit(paths).transform(paths)
     known = PCA(N_COMPONENTS, svd_solver="randomized", random_state=0).fit(rows[:n_known])
     return known.transform(rows)
@@ -117,6 +117,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--weights", default="default", help="of the encoder")
     parser.add_argument("--teacher", choices=["ridge", "kernel"], default="kernel")
     parser.add_argument("--labels", nargs="+", type=int, default=[100, 400, 1600])
     parser.add_argument("--draws", type=int, default=5)
@@ -129,8 +130,9 @@ def main():
     others = sorted(str(p) for p in (DATA / "photos").rglob("*") if p.suffix.lower() in suffixes)
     paths = train_paths + others + val_paths
     n_train, n_known = len(train_paths), len(train_paths) + len(others)
-    small = components(paths, n_known, args.cache, scales=(0.5,))
-    large = components(paths, n_known, args.cache)
+    how = (n_known, args.cache, args.weights)
+    small = components(paths, *how, scales=(0.5,))
+    large = components(paths, *how)
     width = large.shape[1]
     X = np.hstack([large, small]).astype(np.float64)
     X, val = X[:n_known], X[n_known:]

@@ -1,8 +1,8 @@
 """`evaluate` in one line, and the same protocol by scikit-learn and scipy alone.
 
-    python benchmarks/evaluate.py --cache features
+    python benchmarks/evaluate.py --weights imagenet.skiqa --cache features
 
-Ten random splits of the val photos of BIQ2021, frozen features of the bundled encoder and
+Ten random splits of the val photos of BIQ2021, frozen features of an encoder and
 ``Ridge()``. BIQ2021 has no content groups: each photo is its own. Prints the table of `evaluate`,
 that of the plain script, and their largest difference; ends with status 1 if that is above 1e-4.
 
@@ -56,13 +56,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--weights", default="default", help="of the encoder")
     parser.add_argument("--cache", help="folder of the feature cache")
     args = parser.parse_args()
     folder = DATA / "biq2021"
     if not (folder / "mos.csv").is_file():
         sys.exit(f"no biq2021/mos.csv in {DATA}: set SKIQA_DATA to the folder that holds biq2021/")
     data = load_folder(folder / "images", folder / "mos.csv", split="val")
-    encoder = ContrastiveQualityEncoder(cache_dir=args.cache)
+    encoder = ContrastiveQualityEncoder(weights=args.weights, cache_dir=args.cache)
 
     start = time.perf_counter()
     found = evaluate(make_pipeline(encoder, Ridge()), data)

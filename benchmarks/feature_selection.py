@@ -1,6 +1,6 @@
 """Does noise-aware selection predict opinion scores better? BIQ2021, train -> val.
 
-    python benchmarks/feature_selection.py --cache features
+    python benchmarks/feature_selection.py --weights imagenet.skiqa --cache features
     python benchmarks/feature_selection.py --cost
 
 Draws labels from the train split, tunes every method by the same inner cross-validation (3 folds,

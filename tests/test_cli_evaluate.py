@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from authentic_trees import biq2021
+from authentic_trees import biq2021, clive
 from click.testing import CliRunner
 from PIL import Image, ImageFilter
 from scipy.stats import kendalltau, spearmanr
@@ -170,6 +170,15 @@ def test_a_part_of_a_database_and_what_the_bundled_scorer_knows(tmp_path):
         assert ("BIQ2021's training part" in done.stderr) == known
     done = _evaluate("--on", f"biq2021={tmp_path}", "--split", "test", status=2)
     assert done.stderr == "Error: biq2021: fewer than two of its images can be read\n"
+
+
+@pytest.mark.usefixtures("fake")
+@pytest.mark.parametrize(("model", "known"), [("default", True), ("own.skiqa", False)])
+def test_the_bundled_scorer_knows_clive(tmp_path, model, known):
+    for k, name in enumerate(clive(tmp_path)["data"]):
+        (tmp_path / name).write_bytes(b"x" * k)
+    done = _evaluate(model, "--on", f"clive={tmp_path}", "--json", "--mapping", "none")
+    assert ("fitted to the photos of CLIVE" in done.stderr) == known
 
 
 @pytest.mark.usefixtures("fake")
