@@ -152,7 +152,7 @@ def test_what_it_refuses(folder, tmp_path):
 
 def test_interrupted_keeps_what_is_done(folder, tmp_path, monkeypatch):
     def interrupted(model, photos, jobs, maps):
-        photos.load(0)
+        photos.load(next(photos.indices()))
         yield 0, 50.0, None, None, ()
         raise KeyboardInterrupt
 

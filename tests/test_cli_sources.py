@@ -6,7 +6,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from scoring_command import parse_rows, score
+
+from skiqa.cli import main
 
 pytest.importorskip("fsspec")
 
@@ -94,3 +97,18 @@ def test_resumed_within_a_shard():
     result = score("a.tar", "--csv", "s.csv", "--resume", "--worst", "2")
     assert Path("s.csv").read_text() == whole
     assert sorted(parse_rows(result.stdout)) == sorted(parse_rows(whole))
+
+
+@pytest.mark.usefixtures("shard")
+def test_report_of_a_shard(memory):
+    memory.pipe({"/p/a.png": Path("photos/china.png").read_bytes()})
+    places = ["a.tar", "memory://p/a.png", "memory://p/none.png", "photos"]
+    command = ["report", *places, "--html", "page.html"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert "page.html: 5 photos" in result.output
+    assert "1 of 6 files could not be read" in result.output
+    page = Path("page.html").read_text()
+    assert page.count('"thumbnail":') == 5
+    links = re.findall(r'"link": ?"(.*?)"', page)
+    assert sorted(links) == ["#", "#", "a.tar", "a.tar", "photos/china.png", "photos/flower.png"]

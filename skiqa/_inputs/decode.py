@@ -108,14 +108,13 @@ def check_file(path: AnyPath) -> None:
         raise ImageError("the file is empty", kind="damaged")
 
 
-def upright_size(path: AnyPath) -> tuple[int, int]:
-    """Return the (height, width) of a photo in a file, as it is shown; nothing is decoded."""
-    with open(path, "rb") as file:
-        image = open_image(file)
-        if image is None:
+def upright_size(image: AnyImage) -> tuple[int, int]:
+    """Return the (height, width) of an encoded photo, as it is shown; nothing is decoded."""
+    with _opened(image) as (file, opened):
+        if opened is None:
             return raw_size(file)
-        sideways = turn_of(image) in SIDEWAYS
-        return (image.width, image.height) if sideways else (image.height, image.width)
+        sideways = turn_of(opened) in SIDEWAYS
+        return (opened.width, opened.height) if sideways else (opened.height, opened.width)
 
 
 def damage(image: AnyImage) -> str | None:

@@ -117,11 +117,15 @@ class ImageList:
         try:
             with self.naming_errors(index):
                 pixels = to_rgb(self._image(index), max_pixels, allow_damaged=self.allow_damaged)
-            if self.watch is not None:
-                self.watch(index, pixels)
+            self._look(index, pixels)
         finally:
             self._read.pop(index, None)
         return pixels
+
+    def _look(self, index: int, pixels: Pixels) -> None:
+        """Look at X[index] while it is at hand, encoded and decoded."""
+        if self.watch is not None:
+            self.watch(index, pixels)
 
     def footprint(self, index: int, max_pixels: int | None = None) -> int:
         """Return about how many bytes ``load`` takes at its peak, to judge by the header."""

@@ -36,27 +36,30 @@ class ParquetFolder:
     """
 
     def __init__(self, path: str, about: dict[str, str], resume: bool, overwrite: bool) -> None:
-        self._path, self._about = Path(path), about
-        companion = self._path / COMPANION
+        self._path, self._about, self._replaced = Path(path), about, overwrite
+        self.there = set() if overwrite else parts_there(self._path)
+        if self.there and not resume:
+            raise Failure(
+                f"{printable(path)} holds parts: give another folder, --resume to go on with it, "
+                "or --overwrite to replace them"
+            )
+        if self.there:
+            companion = self._path / COMPANION
+            text = companion.read_bytes() if companion.is_file() else b""
+            compare(path, companion, text, about, "--parquet folder")
+
+    def open(self) -> None:
+        """Make the folder, and say of what the scores will be; not before these can be had."""
         try:
             self._path.mkdir(exist_ok=True)
-            if overwrite:
+            if self._replaced:
                 for part in self._path.glob("part-*.parquet"):
                     part.unlink()
-            self.there = parts_there(self._path)
-            if self.there and not resume:
-                raise Failure(
-                    f"{printable(path)} holds parts: give another folder, --resume to go on with "
-                    "it, or --overwrite to replace them"
-                )
-            if self.there:
-                text = companion.read_bytes() if companion.is_file() else b""
-                compare(path, companion, text, about, "--parquet folder")
-            else:
-                with whole_file(companion) as file:
-                    file.write(json.dumps(about, indent=1).encode() + b"\n")
+            if not self.there:
+                with whole_file(self._path / COMPANION) as file:
+                    file.write(json.dumps(self._about, indent=1).encode() + b"\n")
         except OSError as error:
-            raise unwritable(error.filename or path, error) from None
+            raise unwritable(self._path, error) from None
 
     def write(self, part: Part, rows: Iterable[Row]) -> Iterator[Row]:
         """Write the rows of a part, and pass them on."""

@@ -15,7 +15,9 @@ from urllib.parse import quote
 import click
 
 from skiqa import __version__
+from skiqa._inputs.addresses import is_address
 from skiqa._progress import progress_bar
+from skiqa._sources.kinds import is_shard, is_table
 from skiqa.cli._files import (
     Failure,
     find_images,
@@ -30,10 +32,12 @@ from skiqa.cli._files import (
 from skiqa.cli._page import Page
 from skiqa.cli._score import (
     allow_damaged_option,
+    column_option,
     describe_scale,
     load_scorer,
     max_pixels_option,
     model_option,
+    out_of,
 )
 from skiqa.cli._stopping import exit_status, told_to_end
 from skiqa.exceptions import ImageError
@@ -70,6 +74,7 @@ GRID = (16, 16)
     help="An unreadable file is listed apart, or the end.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the --html FILE of an earlier run.")
+@column_option
 @click.pass_context
 def report(
     context: click.Context,
@@ -84,13 +89,15 @@ def report(
     allow_damaged: bool,
     on_error: str,
     overwrite: bool,
+    column: str | None,
 ) -> None:
     """Write a page that shows photos and their scores, for any browser.
 
-    PATHS are image files, folders, patterns, or - for a list of paths on standard input. The page
-    is one file that loads nothing else: thumbnails to be ordered and filtered by score and name,
-    with a quality map under the pointer that says where a photo is better or worse, as far as the
-    model is linear in its features. Photos are linked relative to the page: keep both together.
+    PATHS are image files, folders, patterns, addresses, shards, or - for a list on standard input,
+    as of skiqa score. The page is one file that loads nothing else: thumbnails to be ordered and
+    filtered by score and name, with a quality map under the pointer that says where a photo is
+    better or worse, as far as the model is linear in its features. Photos are linked relative to
+    the page: keep both together.
 
     Interrupted, it writes a page of the photos done until then, which says so.
 
@@ -112,7 +119,8 @@ def report(
         scorer = load_scorer(model, max_pixels, allow_damaged)
         about["scale"] = describe_scale(model, scorer)
         try:
-            status = _write_page(scorer, files, html, jobs, on_error, not no_maps, about)
+            how = (jobs, on_error, not no_maps, about, column)
+            status = _write_page(scorer, files, html, *how)
         except OSError as error:  # the disk is full
             raise unwritable(html, error) from None
     context.exit(status)
@@ -126,12 +134,16 @@ def _write_page(
     on_error: str,
     maps: bool,
     about: dict[str, str],
+    column: str | None = None,
 ) -> int:
     """Score `files` into the page `html`; return the exit status."""
     from skiqa.cli._thumbnails import PhotosWithThumbnails
+    from skiqa.sources import iter_images
 
     folder = os.path.dirname(html) or "."
-    photos = PhotosWithThumbnails(files)
+    pictures = iter_images(files, column=column)
+    photos = PhotosWithThumbnails(pictures)
+    count = None if any(map(is_shard, files)) else len(files)
     unreadable: list[dict[str, Any]] = []
     notes: list[str] = []
     status = 0
@@ -141,11 +153,12 @@ def _write_page(
     with Page(html) as page:
         try:
             with (
-                progress_bar("scoring", len(files), enabled=True) as advance,
+                progress_bar("scoring", count, enabled=True) as advance,
+                contextlib.closing(pictures),
                 contextlib.closing(_iter_scores(model, photos, jobs, maps)) as rows,
             ):
                 for row in rows:
-                    file = files[row[0]]
+                    file = photos.names[row[0]]
                     shown, problem = _shown(file, folder, photos, row)
                     if problem is None:
                         page.add(shown)
@@ -157,14 +170,16 @@ def _write_page(
                     advance()
         except KeyboardInterrupt as error:
             n_seen = page.n_photos + len(unreadable)
-            click.echo(f"interrupted after {n_seen} of {len(files)} files", err=True)
+            seen = out_of(n_seen, count)
+            click.echo(f"interrupted after {seen}", err=True)
             if not page.n_photos:
                 return exit_status(error)
-            notes.append(f"Interrupted: {n_seen} of {len(files)} files were looked at.")
+            notes.append(f"Interrupted: {seen} were looked at.")
             status = exit_status(error)
         page.close(**about, grid=GRID if maps else None, unreadable=unreadable, notes=notes)
     if unreadable:
-        click.echo(f"{len(unreadable)} of {len(files)} files could not be read", err=True)
+        n_seen = page.n_photos + len(unreadable)
+        click.echo(f"{out_of(len(unreadable), count or n_seen)} could not be read", err=True)
     click.echo(f"{printable(html)}: {page.n_photos} photos, {os.path.getsize(html) / 1e6:.1f} MB")
     return status or int(bool(unreadable))
 
@@ -178,7 +193,7 @@ def _shown(
     try:
         if error is not None:
             raise error
-        shown["thumbnail"], shown["size"] = photos.take_thumbnail(index)
+        shown["thumbnail"], shown["size"] = photos.thumbnail(index)
     except ImageError as error:
         return shown, reason(error)
     if not math.isfinite(score):
@@ -230,7 +245,15 @@ def _encode_map(cells: npt.NDArray[np.float64] | None) -> dict[str, Any]:
 
 
 def _link(file: str, folder: str) -> str:
-    """Return a photo's address for a page in `folder`."""
+    """Return a photo's address for a page in `folder`; of one in a shard, that of the shard."""
+    if file.startswith(("http://", "https://")):
+        return file
+    if is_address(file):
+        file = file.rpartition("::")[2].removeprefix("file://")
+    elif is_table(table := file.rpartition("#")[0]):
+        file = table
+    if is_address(file):  # no browser opens these
+        return "#"
     try:
         path = os.path.relpath(file, folder)
     except ValueError:  # another drive of Windows

@@ -49,10 +49,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "allow_damaged_option",
+    "column_option",
     "describe_scale",
     "load_scorer",
     "max_pixels_option",
     "model_option",
+    "out_of",
     "score",
 ]
 
@@ -492,6 +494,7 @@ def _score_into_parts(scoring: _Scoring, folder: str, resume: bool, overwrite: b
     parts = [part for part in parts_of(scoring.files) if part.digest not in out.there]
     files = [place for part in parts for place in part.places]
     model = scoring.load() if files else None
+    out.open()
 
     def rows() -> Generator[Row, None, None]:
         if model is None:
@@ -531,14 +534,15 @@ def _take_rows(
                 n_scored += 1
                 advance()
     except KeyboardInterrupt as error:
-        click.echo(f"interrupted after {_of(n_scored, count)}{hint}", err=True)
+        click.echo(f"interrupted after {out_of(n_scored, count)}{hint}", err=True)
         return _Ended(exit_status(error), complete=False)
     if stopped:
         click.echo(f"Error: {stopped}", err=True)
     elif failed:
-        click.echo(f"{_of(failed, count or n_scored)} could not be read", err=True)
+        click.echo(f"{out_of(failed, count or n_scored)} could not be read", err=True)
     return _Ended(1 if failed else 0, complete=not stopped)
 
 
-def _of(n: int, count: int | None) -> str:
+def out_of(n: int, count: int | None) -> str:
+    """Say how many pictures of how many; None: nobody knows."""
     return f"{n} pictures" if count is None else f"{n} of {count} files"

@@ -137,7 +137,10 @@ def _split_each(
 ) -> Generator[_Result, None, None]:
     viewed = splitter.extraction.max_pixels
     flags = Flags(images, viewed, card_of(splitter.regressor))
-    decoded = iter_decoded(images, n_jobs=n_jobs, on_error="nan", max_pixels=viewed)
+    indices = images.indices()
+    decoded = iter_decoded(
+        images, n_jobs=n_jobs, on_error="nan", indices=indices, max_pixels=viewed
+    )
     with contextlib.closing(decoded):
         for index, image in decoded:
             try:
@@ -149,6 +152,7 @@ def _split_each(
                 yield index, None, None, error, flags.pop(index, error)
             else:
                 yield index, score, cells, None, flags.pop(index, row)
+            images.forget(index)
 
 
 class _Splitter:

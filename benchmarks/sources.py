@@ -1,0 +1,213 @@
+"""Does it matter where pictures lie? Scoring from a folder, a tar shard, a table, and a bucket.
+
+    pip install -e '.[sources,dask]' s3fs 'moto[server]'
+    python benchmarks/sources.py [--n 300] [--part shards|flat|bucket|dask]
+
+shards: n JPEGs of 128 x 96, cut from scikit-learn's two photos, from a folder, a tar archive and a
+Parquet table of 1,000 each, by `skiqa score` in a process of its own: seconds, CPU-seconds, peak
+memory, and whether the rows are equal.
+
+flat: `iter_images` alone over n and over 10 n pictures in shards: the peak memory of a process
+each.
+
+bucket: the same JPEGs from a server on loopback that speaks S3 (moto's), in which every 5th answer
+to a GET is a 503: whether all rows are equal to those of the folder, and how many 503s there were.
+
+dask: the shards by two workers, of which one is killed with -9 when half of the parts are there;
+against one process.
+"""
+
+import argparse
+import csv
+import io
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+PER_SHARD = 1000
+
+
+def jpegs(n):
+    """Yield (name, bytes) of crops, all of them different."""
+    photos = load_sample_images().images
+    for k in range(n):
+        top, left = 13 * k % 331, 7 * k % 512
+        crop = Image.fromarray(photos[k % 2][top : top + 96, left : left + 128])
+        file = io.BytesIO()
+        crop.save(file, "JPEG", quality=90 - k % 60)
+        yield f"{k:06d}.jpg", file.getvalue()
+
+
+def write(folder, n, tables=True):
+    """Write photos/, shards/*.tar and, if asked to, tables/*.parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name in ("photos", "shards", "tables"):
+        Path(folder, name).mkdir()
+    entries = list(jpegs(n))
+    for start in range(0, n, PER_SHARD):
+        some = entries[start : start + PER_SHARD]
+        with tarfile.open(f"{folder}/shards/{start:06d}.tar", "w") as tar:
+            for name, data in some:
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+                Path(folder, "photos", name).write_bytes(data)
+        if tables:
+            rows = [{"bytes": data, "path": name} for name, data in some]
+            table = pa.table({"image": rows})
+            pq.write_table(table, f"{folder}/tables/{start:06d}.parquet", row_group_size=100)
+
+
+def command(*arguments, env=None):
+    """Run a command; return (seconds, CPU-seconds, peak MiB, standard output)."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(arguments, stdout=out, env=env)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        if status:
+            sys.exit(f"{arguments} ended with status {status}")
+        out.seek(0)
+        text = out.read().decode()
+    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, text
+
+
+def scores(text):
+    return [row["score"] for row in csv.DictReader(io.StringIO(text))]
+
+
+def score(*places, env=None):
+    return command("skiqa", "score", *places, "--csv", "-", env=env)
+
+
+def shards(folder, n):
+    write(folder, n)
+    os.chdir(folder)
+    expected = None
+    print("| from | s | CPU-s | pictures/s | peak MiB | rows |")
+    print("| --- | ---: | ---: | ---: | ---: | --- |")
+    for place in ("photos", "shards/*.tar", "tables/*.parquet"):
+        seconds, cpu, peak, text = score(place)
+        expected = expected or scores(text)
+        same = "the same" if scores(text) == expected and len(expected) == n else "OTHERS"
+        print(f"| {place} | {seconds:.1f} | {cpu:.1f} | {n / seconds:.1f} | {peak:.0f} | {same} |")
+
+
+READ = """
+import glob, sys
+from skiqa.sources import iter_images
+n = sum(len(image) > 100 for _, image in iter_images(sorted(glob.glob("shards/*.tar"))))
+assert n == int(sys.argv[1]), n
+"""
+
+
+def flat(folder, n):
+    for number in (n, 10 * n):
+        below = Path(folder, str(number))
+        below.mkdir()
+        write(below, number, tables=False)
+        os.chdir(below)
+        seconds, _, peak, _ = command(sys.executable, "-c", READ, str(number))
+        print(f"{number} pictures in shards read: {seconds:.1f} s, peak {peak:.0f} MiB")
+
+
+def bucket(folder, n):
+    import boto3
+    import moto.server
+    from werkzeug.serving import make_server
+
+    write(folder, n, tables=False)
+    os.chdir(folder)
+    moto_app = moto.server.DomainDispatcherApplication(moto.server.create_backend_app)
+    counts = {"GET": 0, "503": 0}
+    failing = threading.Event()
+
+    def app(environ, start_response):
+        counts["GET"] += environ["REQUEST_METHOD"] == "GET"
+        if failing.is_set() and environ["REQUEST_METHOD"] == "GET" and counts["GET"] % 5 == 0:
+            counts["503"] += 1
+            start_response("503 Service Unavailable", [("Content-Length", "0")])
+            return [b""]
+        return moto_app(environ, start_response)
+
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    env = os.environ | {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_ACCESS_KEY_ID": "who",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    os.environ.update(env)
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="photos")
+    for path in sorted(Path("photos").iterdir()):
+        s3.upload_file(str(path), "photos", f"many/{path.name}")
+    for path in sorted(Path("shards").iterdir()):
+        s3.upload_file(str(path), "photos", f"shards/{path.name}")
+    expected = scores(score("photos")[3])
+    failing.set()
+    for place in ("s3://photos/many/", "s3://photos/shards/*.tar"):
+        before = dict(counts)
+        seconds, cpu, peak, text = score(place, env=env)
+        gets, busy = (counts[key] - before[key] for key in counts)
+        same = "the same" if scores(text) == expected and len(expected) == n else "OTHERS"
+        secret = "secret" in text
+        print(
+            f"{place}: {n} rows {same}, {seconds:.1f} s, {cpu:.1f} CPU-s, peak {peak:.0f} MiB; "
+            f"{gets} GETs, {busy} answered by 503; secrets in rows: {secret}"
+        )
+    server.shutdown()
+
+
+def dask(folder, n):
+    from distributed import Client
+
+    from skiqa.distributed import score as score_rows
+
+    write(folder, n, tables=False)
+    os.chdir(folder)
+    places = sorted(map(str, Path("shards").iterdir()))
+    start = time.perf_counter()
+    expected = list(score_rows(places))
+    alone = time.perf_counter() - start
+    with Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+        start = time.perf_counter()
+        rows = score_rows(places, client)
+        found = [next(rows) for _ in range(n // 2)]
+        os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+        found += rows
+        seconds = time.perf_counter() - start
+    same = "the same" if found == expected and len(found) == n else "OTHERS"
+    print(
+        f"{n} pictures, one process: {alone:.1f} s; two workers, one killed: {seconds:.1f} s, "
+        f"rows {same}"
+    )
+    print(
+        f"peak of the client: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
+    )
+
+
+PARTS = {"shards": shards, "flat": flat, "bucket": bucket, "dask": dask}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--n", type=int, default=300)
+    parser.add_argument("--part", choices=PARTS, action="append")
+    arguments = parser.parse_args()
+    for part in arguments.part or PARTS:
+        with tempfile.TemporaryDirectory() as folder:
+            PARTS[part](folder, arguments.n)
+            os.chdir("/")
