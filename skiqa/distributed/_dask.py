@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from distributed import Client, Future, KilledWorker, WorkerPlugin, get_worker
 
 from skiqa._inputs.addresses import public_name
-from skiqa.distributed._parts import Part
+from skiqa.distributed._parts import Part, rows_of
 from skiqa.distributed._rows import Row
-from skiqa.distributed._score import rows_of
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

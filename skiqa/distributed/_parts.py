@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from skiqa._disk import whole_file
 from skiqa._inputs.addresses import public_name
 from skiqa._sources.kinds import is_shard
-from skiqa.distributed._rows import Row
+from skiqa.distributed._rows import Row, iter_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from sklearn.pipeline import Pipeline
 
-__all__ = ["ROWS", "Part", "parts_of", "parts_there", "write_part"]
+__all__ = ["ROWS", "Part", "parts_of", "parts_there", "rows_of", "write_part"]
 
 ROWS = 10_000  # of a part of single files; and of what is written of a shard at a time
 
@@ -62,6 +64,16 @@ def parts_of(places: Sequence[str], rows: int = ROWS) -> list[Part]:
             runs.append([place])
             room = rows - 1
     return [Part(number, tuple(run)) for number, run in enumerate(runs)]
+
+
+def rows_of(
+    part: Part, model: Pipeline, interval: float | None, column: str | None, n_jobs: int | None
+) -> Generator[Row, None, None]:
+    """Yield the rows of a part."""
+    from skiqa.sources import iter_images
+
+    with contextlib.closing(iter_images(part.places, column=column)) as pictures:
+        yield from iter_rows(model, pictures, n_jobs, interval)
 
 
 def parts_there(folder: Path) -> set[str]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from skiqa._inputs.addresses import MissingPackage
 from skiqa._types import Path
-from skiqa.distributed._parts import Part, parts_of
-from skiqa.distributed._rows import Row, iter_rows
+from skiqa.distributed._parts import Part, parts_of, rows_of
+from skiqa.distributed._rows import Row
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -113,13 +113,3 @@ def iter_parts(
     except ImportError:
         raise MissingPackage("Dask needs an extra: pip install 'skiqa[dask]'") from None
     yield from iter_parts_of_workers(parts, client, model, interval, column)
-
-
-def rows_of(
-    part: Part, model: Pipeline, interval: float | None, column: str | None, n_jobs: int | None
-) -> Generator[Row, None, None]:
-    """Yield the rows of a part."""
-    from skiqa.sources import iter_images
-
-    with contextlib.closing(iter_images(part.places, column=column)) as pictures:
-        yield from iter_rows(model, pictures, n_jobs, interval)
