@@ -202,12 +202,13 @@ def _score_database(
     """Return the scores, NaN of images that cannot be read; each is written to the CSV."""
     import numpy as np
 
-    from skiqa.sources import iter_images
+    from skiqa.sources import Named
 
     files, scores = data.data.tolist(), np.full(len(data.data), np.nan)
+    pictures = [Named(file, file) for file in files]
     types = [None] * len(files) if data.degradation is None else data.degradation.tolist()
     with progress_bar(printable(name), len(files), enabled=True) as advance:
-        for index, row in enumerate(iter_rows(model, iter_images(files), jobs)):
+        for index, row in enumerate(iter_rows(model, pictures, jobs)):
             write_line([name, row.file, data.target[index], row.score, types[index], row.error])
             if row.error is None:
                 scores[index] = row.score

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from skiqa.exceptions import ImageError
@@ -59,7 +59,7 @@ def iter_rows(
     model : Pipeline
         As of :func:`~skiqa.persistence.iter_quality`; `n_jobs` and `interval`, too.
     pictures : iterable of Named
-        Such as :func:`~skiqa.sources.iter_images` yields.
+        Such as :func:`~skiqa.sources.iter_images` yields. A list goes by the encoder's cache.
     """
     from skiqa.persistence import iter_quality
 
@@ -70,7 +70,8 @@ def iter_rows(
             names[index] = name
             yield image
 
-    found = iter_quality(model, images(), n_jobs=n_jobs, interval=interval)
+    X = list(images()) if isinstance(pictures, Sequence) else images()
+    found = iter_quality(model, X, n_jobs=n_jobs, interval=interval)
     with contextlib.closing(found):
         for index, score, error, flags, bounds in found:
             name = names.pop(index)
