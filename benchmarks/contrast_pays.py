@@ -1,9 +1,9 @@
 """Where does contrast pay? An encoder against its start: alone, beside it, and stage by stage.
 
     python benchmarks/lay_out.py ...                                      # rated photos
-    python benchmarks/contrast_pays.py --rated rated                      # the bundled start alone
-    python benchmarks/contrast_pays.py --rated rated --train arniqa levels --views 100000
-    python benchmarks/contrast_pays.py --rated rated --encoders mine=FILE.skiqa --stages
+    python benchmarks/contrast_pays.py --start imagenet.skiqa --rated rated   # the start alone
+    python benchmarks/contrast_pays.py ... --train arniqa levels --views 100000
+    python benchmarks/contrast_pays.py ... --encoders mine=FILE.skiqa --stages
 
 Four measures of frozen stage features, each by ridges whose penalty is chosen by cross-validation
 that keeps photos apart, and each many times, with other labels and other photos (seeds):
@@ -21,7 +21,8 @@ error over seeds, both having met the same labels and photos. Seeds share their 
 is that of the labels, and on other photos would be larger. "verdict" counts the measures (the mean
 over their cells) that are above and below the start's by more than two such errors.
 
-Candidates, trained from the bundled weights on the train photos of BIQ2021 and phone photos, the
+The start is that of `start.py`: the bundled network has seen ratings of BIQ2021, and levels of
+copies. Candidates, trained from it on the train photos of BIQ2021 and phone photos, the
 first stages only, go on where they were when the command is repeated:
 
 arniqa  ARNIQA's contrast, at its own rate and batch
@@ -92,11 +93,12 @@ CANDIDATES = {"arniqa": Arniqa, "levels": Levels}
 
 
 def candidate(name, X, args, work):
-    """Return the file of a network trained from the bundled weights; train it if there is none."""
+    """Return the file of a network trained from the start; train it if there is none."""
     path = work / f"{name}-{args.view_size}-{args.first_stages}-{args.views}.skiqa"
     if not path.exists():
         epochs = max(1, round(args.views / (2 * len(X))))  # two views of each photo
         encoder = ContrastiveQualityEncoder(
+            weights=args.start,
             objective=CANDIDATES[name](),
             epochs=epochs,
             view_size=args.view_size,
@@ -299,6 +301,7 @@ def mean_and_error(x):
 
 def arguments(parser):
     """Add what a training takes, which benchmarks/gpu asks for, too."""
+    parser.add_argument("--start", default="default", help="weights that training starts from")
     parser.add_argument("--views", type=int, default=100_000, help="of a candidate's training")
     parser.add_argument("--view-size", type=int, default=96)
     parser.add_argument("--first-stages", type=int, default=3, help="those that are trained")
@@ -331,7 +334,7 @@ def main():
     files |= dict(item.split("=", 1) for item in args.encoders)
     data, found, against = Data(args, work), {}, {}
     start = None
-    for name, weights in [("start", "default"), *files.items()]:
+    for name, weights in [("start", args.start), *files.items()]:
         encoder = ContrastiveQualityEncoder(
             weights=weights, cache_dir=work / "cache", device=args.device, verbose=1
         ).fit(data.biq2021)

@@ -207,6 +207,7 @@ def main():
     parser.add_argument("--n-unrated", type=int, default=930)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--splits", type=int, default=1)
+    parser.add_argument("--weights", default="default", help="of the encoder it starts from")
     parser.add_argument("--scales", type=float, nargs="+", default=[0.5])
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--set", default="{}", help="other parameters of all rows, as JSON")
@@ -221,7 +222,7 @@ def main():
         unrated = [files[k] for k in np.random.default_rng(0).permutation(len(files))]
     unrated = unrated[: args.n_unrated]
     encoder = ContrastiveQualityEncoder(
-        scales=tuple(args.scales), cache_dir=args.work / "features"
+        weights=args.weights, scales=tuple(args.scales), cache_dir=args.work / "features"
     ).fit(clive.data[:1])
     splits = ShuffleSplit(args.splits, test_size=0.2, random_state=0).split(clive.data)
     results, records = args.work / "results.jsonl", []
