@@ -427,7 +427,7 @@ def model_card(model: BaseEstimator) -> dict[str, Any]:
     >>> import skiqa
     >>> from skiqa.persistence import model_card
     >>> model_card(skiqa.load_model())["scorer"]["scale"]
-    [0, 100, '100 x mean opinion score']
+    [0, 100, '100 x mean opinion score of BIQ2021']
     """
     check_is_fitted(model)
     encoder = model[0] if isinstance(model, Pipeline) else model
