@@ -457,14 +457,14 @@ def test_start_penalty_holds_features_to_the_start(crops):
     def drift(weight):
         rates = {"learning_rate": 0.0001, "weight_decay": 0.0}
         held = {"train_statistics": False, "start_penalty": weight}
-        trainer = make_trainer(state=state, epochs=3, **rates, **held)
+        trainer = make_trainer(state=state, epochs=10, **rates, **held)
         run_loop(trainer, [pad_to(crop, 128) for crop in crops])  # as large as a window
         with torch.no_grad():
             maps = (stage_statistics(net.maps(x)) for net in (trainer.network, start))
             return float(feature_drift(*maps))
 
-    free, held = drift(0.0), drift(3.0)  # 10 is too much here: it overshoots
-    assert 0 < held < 0.9 * free, (held, free)
+    free, held = drift(0.0), drift(10.0)
+    assert 0 < held < 0.7 * free, (held, free)
 
 
 # Learning ----------------------------------------------------------------------------------------
