@@ -8,7 +8,8 @@
 
 1. The last stages are trained (FineTunedQualityRegressor) on BIQ2021 without 800 val photos, and
    degraded copies of pristine photos, whose level stands for a rating. The network sees nothing of
-   CLIVE, so that CLIVE says what it is worth on other photos (`databases.py`).
+   CLIVE, so that CLIVE says what it is worth on other photos (`databases.py`). Three seeds do so
+   from one start, and the mean of their weights goes on.
 2. The penalty of the regressor: the one under which a ridge on one database ranks the other best.
 3. The regressor (OrderedRidge) is fitted to these ratings, four fifths of CLIVE's, and to what is
    worse than what: copies of a higher level than of a lower one, blank frames and noise than
@@ -99,8 +100,22 @@ def fine_tuned_on(photos, databases):
 
 
 def tuned_state(args, work, start, photos):
-    """Return the state of the network that is trained to ratings and levels of copies."""
-    path = work / f"tuned-{'-'.join(args.tuned_on)}-{args.epochs}-{args.seed}.skiqa"
+    """Return the state of the network that is trained to ratings and levels of copies.
+
+    Each seed trains one from the same start; their weights are averaged.
+    """
+    states = [tuned_once(args, work, start, photos, seed) for seed in args.seeds]
+    arrays = {
+        name: np.mean([state.networks[0][name] for state in states], axis=0, dtype=np.float64)
+        for name in start.networks[0]
+    }
+    network = {name: a.astype(start.networks[0][name].dtype) for name, a in arrays.items()}
+    return replace(states[0], networks=[network])
+
+
+def tuned_once(args, work, start, photos, seed):
+    """Return the state that one seed has trained; it is kept in the folder `work`."""
+    path = work / f"tuned-{'-'.join(args.tuned_on)}-{args.epochs}-{seed}.skiqa"
     if path.exists():
         return load_state(path)
     files, photo, level = sampled(pristine_photos(), work / "copies", COPIES, operators=DISLIKED)
@@ -112,7 +127,7 @@ def tuned_state(args, work, start, photos):
         validation_fraction=0.08,
         maps_dir=work / "maps",
         checkpoint_dir=work / "checkpoints",
-        random_state=args.seed,
+        random_state=seed,
         verbose=1,
     )
     model.fit(
@@ -297,7 +312,9 @@ def main():
         default=["BIQ2021"],
         help="databases that the network learns from",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="the networks' mean is taken"
+    )
     parser.add_argument(
         "--operators", type=int, default=12, help="of each photo, copies that teach"
     )
@@ -325,7 +342,7 @@ def main():
     )
     ridge = scorer(rows, photos, alpha, order)
     ridge.card_["notice"] = clive_notice(args.rated / "ChallengeDB_release" / "README.txt")
-    card = {"name": "skiqa default", "epochs": args.epochs, "seed": args.seed}
+    card = {"name": "skiqa default", "epochs": args.epochs, "seeds": args.seeds}
     card["weights"] = "EfficientNet-Lite0 trained on ImageNet-1k (Apache-2.0)"
     if args.epochs:
         tuned = len(fine_tuned_on(photos, args.tuned_on))
