@@ -3,6 +3,7 @@
 import errno
 import os
 import tempfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,24 @@ def test_maps_of_one_network_are_not_those_of_another(tmp_path):
         kept = KeptMaps(images, how, None, 2, tmp_path).rows(network, state, [0, 1])
         rows = Photos(images, how, None, None).rows(network, state, [0, 1])
         np.testing.assert_allclose(kept, rows, rtol=5e-3, atol=5e-3 * np.abs(rows).max())
+
+
+def test_networks_share_maps_if_only_trained_stages_differ(tmp_path):
+    """As those of a fit that goes on from the network of an earlier one do."""
+
+    def seen(stage):
+        arrays = dict(STATE.networks[0])
+        name = next(name for name in arrays if name.startswith(f"blocks.{stage}."))
+        arrays[name] = arrays[name] + 0.01
+        state = replace(STATE, networks=[arrays])
+        kept = KeptMaps(photos().images, extraction(state), None, 2, tmp_path)
+        list(kept.inputs([0], [0]))
+        return len(list(tmp_path.glob("*/*.npz")))
+
+    kept = kept_maps(tmp_path)
+    list(kept.inputs([0], [0]))
+    n_stages = len(network().split()[1])
+    assert [seen(n_stages - 1), seen(0)] == [1, 2]
 
 
 def test_kept_maps_of_a_full_disk(tmp_path, monkeypatch):

@@ -25,10 +25,11 @@ from skiqa._features.extract import EXTRACTION_VERSION, Extraction
 from skiqa._fine_tuning.sources import Indices, Source
 from skiqa._fine_tuning.tokens import TokenGrid
 from skiqa._inputs.images import ImageList
+from skiqa._network.build import to_arrays
 from skiqa._network.live import live_networks
 from skiqa._network.pooling import last_average, stage_statistics
 from skiqa._network.stages import Stages
-from skiqa._network.state import EncoderState
+from skiqa._network.state import EncoderState, hash_array
 from skiqa._types import Arrays, Floats, Pixels
 from skiqa._types import Path as AnyPath
 
@@ -83,10 +84,11 @@ class KeptMaps(Source[PhotoMaps]):
             )
         self._n_front = len(stages) - trained_last_stages
         self._stem, self._front = stem, stages[: self._n_front]
-        # all that decides a map but the photo
+        # all that decides a map but the photo: networks with the same front share their maps
         versions = (EXTRACTION_VERSION, PIL.__version__)
         sizes = (extraction.scales, extraction.max_pixels)
-        key = repr((state.digest, sizes, self._n_front, versions))
+        front = (state.backbone, state.mean, state.std, self._front_digest())
+        key = repr((front, sizes, self._n_front, versions))
         parent = Path(folder).expanduser()
         self._folder = parent / hashlib.sha256(key.encode()).hexdigest()[:24]
         digests = (images.digest(i).hex() for i in range(len(images)))
@@ -95,6 +97,15 @@ class KeptMaps(Source[PhotoMaps]):
             if not all(file.exists() for file in self._files):
                 self._folder.mkdir(parents=True, exist_ok=True)
                 tempfile.TemporaryFile(dir=self._folder).close()
+
+    def _front_digest(self) -> str:
+        """Return a hash of the weights in front of the trained stages."""
+        h = hashlib.sha256()
+        layers = [*self._stem, *(layer for stage in self._front for layer in stage)]
+        for k, layer in enumerate(layers):
+            for name, array in to_arrays(layer).items():
+                hash_array(h, f"{k}.{name}", array)
+        return h.hexdigest()
 
     def inputs(self, indices: Indices, seeds: Iterable[int]) -> Iterator[PhotoMaps]:
         """Yield what is kept of each photo; seeds have nothing to decide.
