@@ -8,8 +8,7 @@
 
 1. The last stages are trained (FineTunedQualityRegressor) on BIQ2021 without 800 val photos, and
    degraded copies of pristine photos, whose level stands for a rating. The network sees nothing of
-   CLIVE, so that CLIVE says what it is worth on other photos (`databases.py`). Three seeds do so
-   from one start, and the mean of their weights goes on.
+   CLIVE, so that CLIVE says what it is worth on other photos (`databases.py`).
 2. The penalty of the regressor: the one under which a ridge on one database ranks the other best.
 3. The regressor (OrderedRidge) is fitted to these ratings, four fifths of CLIVE's, and to what is
    worse than what: copies of a higher level than of a lower one, blank frames and noise than
@@ -313,7 +312,7 @@ def main():
         help="databases that the network learns from",
     )
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="the networks' mean is taken"
+        "--seeds", type=int, nargs="+", default=[0], help="of several, weights are averaged"
     )
     parser.add_argument(
         "--operators", type=int, default=12, help="of each photo, copies that teach"
