@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the lazy names of _PUBLIC and _SUBMODULES, for type checker
     from skiqa import objectives as objectives
     from skiqa import persistence as persistence
     from skiqa import sources as sources
+    from skiqa import views as views
     from skiqa._encoder import ContrastiveQualityEncoder as ContrastiveQualityEncoder
     from skiqa._feature_matching import (
         FeatureMatchingQualityRegressor as FeatureMatchingQualityRegressor,
@@ -57,6 +58,7 @@ _SUBMODULES = (
     "objectives",
     "persistence",
     "sources",
+    "views",
 )
 
 __all__ = ["__version__", *_PUBLIC, *_SUBMODULES]

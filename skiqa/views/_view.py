@@ -1,0 +1,53 @@
+"""A picture by which something larger is judged."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from skiqa._types import Path, Pixels
+from skiqa.exceptions import ImageError
+
+__all__ = ["View", "missing_extra", "spread"]
+
+
+class View(NamedTuple):
+    """A picture by which something larger is judged, such as a frame of a film.
+
+    Parameters
+    ----------
+    image : ndarray of shape (h, w, 3), uint8
+        RGB, in sRGB.
+    name : str
+        Which view it is, such as "t=1.500" or "front".
+    weight : float, default=1.0
+        What it counts in a mean.
+    time : float or None, default=None
+        Seconds from the start; None: it has no time.
+    """
+
+    image: Pixels
+    name: str
+    weight: float = 1.0
+    time: float | None = None
+
+
+def spread(length: int, count: int | None) -> list[int]:
+    """Return the indices in the middle of `count` equal parts of a row; None: all of it.
+
+    Examples
+    --------
+    >>> from skiqa.views._view import spread
+    >>> spread(10, 2), spread(3, 8), spread(2, None)
+    ([2, 7], [0, 1, 2], [0, 1])
+    """
+    if count is None or count >= length:
+        return list(range(length))
+    return [(2 * part + 1) * length // (2 * count) for part in range(count)]
+
+
+def missing_extra(source: Path, kind: str, extra: str) -> ImageError:
+    """Return the error that says which extra reads a kind of file."""
+    message = f"{os.fspath(source)!r}: {kind} need an extra: pip install 'skiqa[{extra}]'"
+    reason = f"{kind} need an extra: pip install 'skiqa[{extra}]'"
+    return ImageError(message, kind="format", reason=reason)
