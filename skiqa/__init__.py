@@ -22,7 +22,9 @@ if TYPE_CHECKING:  # the lazy names of _PUBLIC and _SUBMODULES, for type checker
     )
     from skiqa._fine_tuned import FineTunedQualityRegressor as FineTunedQualityRegressor
     from skiqa._five_crop import FiveCropRegressor as FiveCropRegressor
+    from skiqa._image_tower import ImageTower as ImageTower
     from skiqa._ordered_ridge import OrderedRidge as OrderedRidge
+    from skiqa._prompt_similarity import PromptSimilarity as PromptSimilarity
     from skiqa._pseudo_label import PseudoLabelRegressor as PseudoLabelRegressor
     from skiqa._reference_difference import ReferenceDifference as ReferenceDifference
     from skiqa._semantic_noise import SemanticNoiseRidge as SemanticNoiseRidge
@@ -39,7 +41,9 @@ _PUBLIC = {
     "FeatureMatchingQualityRegressor": "skiqa._feature_matching",
     "FineTunedQualityRegressor": "skiqa._fine_tuned",
     "FiveCropRegressor": "skiqa._five_crop",
+    "ImageTower": "skiqa._image_tower",
     "OrderedRidge": "skiqa._ordered_ridge",
+    "PromptSimilarity": "skiqa._prompt_similarity",
     "PseudoLabelRegressor": "skiqa._pseudo_label",
     "ReferenceDifference": "skiqa._reference_difference",
     "SemanticNoiseRidge": "skiqa._semantic_noise",

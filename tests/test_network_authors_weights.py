@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from torchvision.transforms.functional import to_tensor
 
 from skiqa import ContrastiveQualityEncoder
-from skiqa._network.authors_weights import LAYOUTS, load_authors_state
+from skiqa._network.authors_weights import LAYOUTS
 from skiqa._network.build import random_state_of
 from skiqa._network.shapes import array_shapes
 from skiqa._network.state import EncoderState
@@ -197,7 +197,7 @@ def test_almost_the_weights(tmp_path, change, message):
     held = thin(LAYOUTS[1]) | change
     torch.save({k: v for k, v in held.items() if v is not None}, tmp_path / "x.pth")
     with pytest.raises(ValueError, match=r"x\.pth.*" + message):
-        load_authors_state(tmp_path / "x.pth")
+        load_state(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize(

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import os
-import pickletools
-import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
-import numpy.typing as npt
 import torch
 
 from skiqa import _types
 from skiqa._network.authors_regressors import in_brackets
 from skiqa._network.shapes import array_shapes
 from skiqa._network.state import EncoderState
+from skiqa._network.tensor_files import to_array
 
 BACKBONE = "resnet50"  # of all three papers
 _NO_NORMALISATION = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-LONGEST_NAME = 1000  # that of a tensor is no longer, by far
 _PLACES = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
 
 
@@ -68,7 +62,7 @@ LAYOUTS = (
 )
 
 
-def load_authors_state(path: _types.Path) -> EncoderState:
+def authors_state(path: _types.Path, tensors: Mapping[str, torch.Tensor]) -> EncoderState:
     """Return the encoder state in a weight file of CONTRIQUE, ARNIQA or Re-IQA.
 
     With ``pooling="avg"`` and the default scales CONTRIQUE's and Re-IQA's features are the paper's
@@ -85,15 +79,15 @@ def load_authors_state(path: _types.Path) -> EncoderState:
         ``content_aware_r50.pth``. The last two differ in nothing but what is in them: a file whose
         name begins with "content" is taken for Re-IQA's content encoder, which wants ImageNet's
         normalisation.
+    tensors : dict
+        What the file holds, by name.
 
     Raises
     ------
     ValueError
-        If it holds anything but tensors, or tensors of another network: what was expected and
-        what was found.
+        If these are tensors of another network: what was expected and what was found.
     """
     path = Path(path)
-    tensors = _tensors_of(path)
     shapes = array_shapes(BACKBONE)
     layout = max(LAYOUTS, key=lambda x: sum(x.key(name) in tensors for name in shapes))
     expected = {layout.key(name): shape for name, shape in shapes.items()}
@@ -107,7 +101,7 @@ def load_authors_state(path: _types.Path) -> EncoderState:
     _check(path, tensors, layout, expected)
     of_content = layout.paper == "Re-IQA" and path.name.startswith("content")
     mean, std = _IMAGENET if of_content else layout.normalisation
-    arrays = {key: _to_array(value) for key, value in tensors.items()}
+    arrays = {key: to_array(value) for key, value in tensors.items()}
     card = {"paper": layout.paper, "file": path.name}
     return EncoderState(
         backbone=BACKBONE,
@@ -153,62 +147,3 @@ def _check(
             f"{len(wrong)} have another shape{in_brackets(wrong)}, and {len(extra)} are not "
             f"expected{in_brackets(extra)}."
         )
-
-
-def _tensors_of(path: Path) -> dict[str, torch.Tensor]:
-    """Return {name: tensor} of a file of torch.save, out of its wrappers."""
-    name = os.fspath(path)
-    try:
-        _check_names(path)
-        is_script = _is_script(path)
-        found = None if is_script else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of any kind: its own unpickler follows the file wherever it leads
-        function = re.search(r"GLOBAL (\S+)", str(error))
-        raise ValueError(
-            f"{name!r} holds {function[1]}; expected are tensors alone, and nothing in it was "
-            "executed. Of a whole training run, save the state dict."
-            if function
-            else f"{name!r} is damaged, or was not written by torch.save."
-        ) from error
-    if is_script:
-        raise ValueError(
-            f"{name!r} is a TorchScript file, not the weights of an encoder. ARNIQA's regressors "
-            "are such files: skiqa.persistence.load_regressor reads them."
-        )
-    for wrapper in ("state_dict", "model", "model_state_dict"):
-        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-            break
-    if not isinstance(found, dict):
-        raise ValueError(f"{name!r} holds a {type(found).__name__}, expected a dict of tensors.")
-    return {
-        str(key).removeprefix("module."): value
-        for key, value in found.items()
-        if isinstance(value, torch.Tensor)
-    }
-
-
-def _check_names(path: Path) -> None:
-    """Raise ValueError for a text too long to be a name: PyTorch takes hours to refuse it."""
-    with open(path, "rb") as file:
-        streams: list[IO[bytes]] = [file] * 5  # before torch 1.6: one pickle behind the other
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(file) as archive:
-                names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-                streams = [io.BytesIO(archive.read(name)) for name in names]
-        for stream in streams:
-            for _, argument, _ in pickletools.genops(stream):
-                if isinstance(argument, str) and len(argument) > LONGEST_NAME:
-                    raise ValueError(f"a name of {len(argument)} characters")
-
-
-def _is_script(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _to_array(tensor: torch.Tensor) -> npt.NDArray[Any]:
-    tensor = tensor.detach()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()

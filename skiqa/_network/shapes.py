@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -22,6 +23,12 @@ def array_shapes(backbone: str) -> dict[str, tuple[int, ...]]:
     return shapes_of(_shadow(backbone).model)
 
 
+def normalisation_of(backbone: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the mean and std that timm states for the input of a network."""
+    network = _shadow(backbone)
+    return network.mean, network.std
+
+
 def shapes_of(module: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     """Return {name: shape} of the arrays that a module consists of."""
     return {
@@ -37,3 +44,11 @@ def pooled_width(backbone: str, pooling: str) -> int:
     with torch.inference_mode(), torch.device("meta"):
         photo = torch.empty(1, 3, network.stride, network.stride)
         return int(POOLINGS[pooling](network.maps(photo)).shape[1])
+
+
+def embedding_width(backbone: str) -> int:
+    """Return the number of features that the network's own pooling gives."""
+    network = _shadow(backbone)
+    with torch.inference_mode(), torch.device("meta"):
+        photo = torch.empty(1, 3, network.stride, network.stride)
+        return int(network.embedding(photo).shape[1])

@@ -8,8 +8,10 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers import AttentionPool2d, RotAttentionPool2d
 from torch import nn
 
+AttentionPool = AttentionPool2d | RotAttentionPool2d  # behind the ResNets of CLIP
 _HEADS = ("conv_head", "bn2", "norm_head", "act2", "head_drop")
 
 
@@ -39,6 +41,9 @@ class Stages(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.model = create(name)
+        if isinstance(getattr(self.model, "head", None), AttentionPool):
+            self.model.head.pool_type = "token"
+            _floor_pools(self.model)
         for head in _HEADS:
             if isinstance(getattr(self.model, "blocks", None), nn.Sequential) and hasattr(
                 self.model, head
@@ -103,10 +108,29 @@ class Stages(nn.Module):
         maps, prefixes = zip(*self.model.forward_intermediates(x, **how), strict=True)
         return list(maps), prefixes[-1][:, 0]
 
+    def embedding(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the network's own pooling makes of its last map: (n, d).
+
+        The class token of a CLIP-like transformer, or what its pooling by attention gives; else the
+        mean.
+        """
+        found: torch.Tensor = self.model.forward_features(x)
+        found = self.model.forward_head(found, pre_logits=True)
+        return found.mean(dim=(2, 3)) if found.ndim == 4 else found
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the last map, (n, c, h, w)."""
         *_, last = self.maps(x)
         return last
+
+
+def _floor_pools(model: nn.Module) -> None:
+    """Let both branches of a block drop an odd row, as CLIP's own ResNets do; timm's shortcut keeps
+    it, and does not fit the other branch.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.AvgPool2d):
+            module.ceil_mode = False
 
 
 def _is_chain(model: nn.Module, name: str) -> bool:

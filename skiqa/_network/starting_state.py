@@ -64,7 +64,7 @@ def _own_state(
                 stacklevel=6,
             )
         return random_state_of(backbone, seed)
-    state = load_state(BUNDLED if weights == "default" else weights)
+    state = load_state(BUNDLED if weights == "default" else weights, backbone)
     if backbone not in (None, state.backbone):
         raise ValueError(
             f"backbone={backbone!r}, but weights={weights!r} are of {state.backbone!r}. Leave "

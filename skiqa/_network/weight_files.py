@@ -22,6 +22,7 @@ from skiqa import _types
 from skiqa._disk import whole_file
 from skiqa._inputs.digests import file_key
 from skiqa._network.graph import Graph
+from skiqa._network.open_clip_names import TOWER
 from skiqa._network.pickles import is_torch_file
 from skiqa._network.state import EncoderState, hash_array
 from skiqa._types import Arrays
@@ -30,6 +31,7 @@ FORMAT = 1
 BUNDLED = Path(__file__).parents[1] / "weights" / "default.skiqa"
 # Without its weights no graph comes near it: the bundled network's has 0.14 MB.
 _LARGEST_GRAPH = 2**24
+_LONGEST_HEADER = 10**8  # as safetensors has it
 # Fields of a state that are no arrays.
 _IN_HEADER = (
     "backbone",
@@ -180,34 +182,54 @@ def _by_first_name(tensors: Arrays) -> dict[str, Arrays]:
     return groups
 
 
-def load_state(path: _types.Path) -> EncoderState:
-    """Return the encoder state in a file of skiqa, CONTRIQUE, ARNIQA or Re-IQA.
+def load_state(path: _types.Path, backbone: str | None = None) -> EncoderState:
+    """Return the encoder state in a file of skiqa, CONTRIQUE, ARNIQA, Re-IQA or open_clip.
 
     A skiqa bundle's regressor is left aside. A file that has not changed since is not read again:
     a search fits its encoder a hundred times.
+
+    Parameters
+    ----------
+    path : str or path
+    backbone : str or None, default=None
+        timm's name of the network, which weights of open_clip do not tell.
     """
     try:
         found = os.stat(path)
     except OSError:
-        return _read_state(path)  # which says what is wrong with it
-    return _read_state_once(os.fspath(path), file_key(found))
+        return _read_state(path, backbone)  # which says what is wrong with it
+    return _read_state_once(os.fspath(path), backbone, file_key(found))
 
 
 @lru_cache(maxsize=2)
-def _read_state_once(path: str, key: tuple[int, ...]) -> EncoderState:
+def _read_state_once(path: str, backbone: str | None, key: tuple[int, ...]) -> EncoderState:
     """Read a file again only if `key`, which changes with it, is another."""
-    return _read_state(path)
+    return _read_state(path, backbone)
 
 
-def _read_state(path: _types.Path) -> EncoderState:
-    if os.path.isfile(path) and is_torch_file(path):
-        from skiqa._network.authors_weights import load_authors_state  # imports PyTorch
+def _read_state(path: _types.Path, backbone: str | None) -> EncoderState:
+    if os.path.isfile(path) and (is_torch_file(path) or _is_of_open_clip(path)):
+        from skiqa._network.others_weights import others_state  # imports PyTorch
 
-        return load_authors_state(path)
-    tensors, header = read_file(path)
-    arrays = encoder_tensors(path, tensors)
+        return others_state(path, backbone)
+    arrays, header = read_file(path)
+    arrays = encoder_tensors(path, arrays)
     with reading(path):
         return tensors_to_state(arrays, header["encoder"])
+
+
+def _is_of_open_clip(path: _types.Path) -> bool:
+    """Is it a file of safetensors without skiqa's header, but with an image tower?"""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length if length < _LONGEST_HEADER else 0)
+    try:
+        found = json.loads(header)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(found, dict) or "skiqa" in (found.get("__metadata__") or {}):
+        return False
+    return any(name.startswith(TOWER) for name in found)
 
 
 def encoder_tensors(path: _types.Path, tensors: Arrays) -> Arrays:
