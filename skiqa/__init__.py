@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the lazy names of _PUBLIC and _SUBMODULES, for type checker
     from skiqa._reference_difference import ReferenceDifference as ReferenceDifference
     from skiqa._semantic_noise import SemanticNoiseRidge as SemanticNoiseRidge
     from skiqa._semantic_noise import SemanticNoiseSelector as SemanticNoiseSelector
+    from skiqa._view_pooling import ViewPooling as ViewPooling
     from skiqa.persistence import load_model as load_model
     from skiqa.persistence import predict_quality as predict_quality
 
@@ -48,6 +49,7 @@ _PUBLIC = {
     "ReferenceDifference": "skiqa._reference_difference",
     "SemanticNoiseRidge": "skiqa._semantic_noise",
     "SemanticNoiseSelector": "skiqa._semantic_noise",
+    "ViewPooling": "skiqa._view_pooling",
     "load_model": "skiqa.persistence",
     "predict_quality": "skiqa.persistence",
 }
