@@ -1,5 +1,7 @@
 import csv
+import io
 import re
+import tarfile
 
 import numpy as np
 import pytest
@@ -97,6 +99,60 @@ def test_fits_ratings_and_says_how_well(rated, tmp_path):
     same = load_model(other).predict([str(folder / row[0]) for row in rows])
     np.testing.assert_allclose(same, predicted, atol=1e-4)
     assert "from 2 to 5;" in describe_scale(other, load_model(other))
+
+
+def _scores(path, rated):
+    folder, rows = rated
+    return load_model(path).predict([str(folder / row[0]) for row in rows])
+
+
+def test_pictures_may_lie_anywhere(rated, tmp_path):
+    """From a folder, an address and a tar archive: one scorer, and nothing is left behind."""
+    fsspec = pytest.importorskip("fsspec")
+    folder, rows = rated
+    memory = fsspec.filesystem("memory")
+    with tarfile.open(tmp_path / "photos.tar", "w") as shard:
+        for number, (name, *_) in enumerate([*rows, ["unrated.png"]]):
+            data = (folder / name).read_bytes() if number < len(rows) else b"of no interest"
+            memory.pipe(f"/rated/{name}", data)
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            shard.addfile(member, io.BytesIO(data))
+    how = ["--cache-dir", tmp_path / "cache", "-j", "1"]
+    expected = None
+    for place in (folder, "memory://rated/", tmp_path / "photos.tar"):
+        out = tmp_path / "own.skiqa"
+        done = _fit(folder / "ratings.csv", "--images", place, "--out", out, "--overwrite", *how)
+        assert done.exit_code == 0, done.output
+        assert "48 images" in done.output
+        found = _scores(out, rated)
+        expected = found if expected is None else expected
+        np.testing.assert_array_equal(found, expected)
+    memory.rm("/rated", recursive=True)
+
+
+def test_a_shard_may_not_write_elsewhere(rated, tmp_path):
+    (tmp_path / "ratings.csv").write_text("file,mos\n../out.png,3\n")
+    with tarfile.open(tmp_path / "photos.tar", "w") as shard:
+        member = tarfile.TarInfo("../out.png")
+        member.size = 3
+        shard.addfile(member, io.BytesIO(b"abc"))
+    how = ("--images", tmp_path / "photos.tar", "--out", tmp_path / "x.skiqa")
+    done = _fit(tmp_path / "ratings.csv", *how)
+    assert (done.exit_code, "no name of a picture below" in done.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nowhere", "there is no folder nowhere"),
+        ("gone.tar", "no such file or folder: gone.tar"),
+        ("memory://nothing/", "no images found"),
+    ],
+)
+def test_pictures_that_are_nowhere(rated, tmp_path, place, message):
+    done = _fit(rated[0] / "ratings.csv", "--images", place, "--out", tmp_path / "x.skiqa")
+    assert (done.exit_code, message in done.output) == (2, True), done.output
 
 
 def test_deviations_count_only_when_they_are_named(rated, tmp_path):

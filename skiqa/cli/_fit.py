@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from skiqa.cli._files import Failure, in_the_way, jobs_option, printable, unwritable, warnings_shown
+from skiqa.cli._rated_pictures import folder_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,8 +86,9 @@ def load_table(
 @click.option(
     "--images",
     required=True,
-    type=click.Path(exists=True, file_okay=False),
-    help="Folder that the file names of RATINGS are relative to.",
+    metavar="PLACE",
+    help="Folder that the file names of RATINGS are relative to; or its address (s3://...), or tar "
+    "archives whose members they name.",
 )
 @click.option("--out", required=True, metavar="FILE.skiqa", help="Scorer to write.")
 @column_options
@@ -142,11 +144,14 @@ def fit(
         raise click.BadParameter(f"{printable(out)} must end in .skiqa", param_hint="--out")
     if problem := in_the_way(out, overwrite):
         raise Failure(problem)
-    with warnings_shown():
-        data = _load_rated(images, ratings, columns, std_column)
+    with warnings_shown(), folder_of(images, ratings) as folder:
+        data = _load_rated(folder, ratings, columns, std_column)
         encoder, X, unreadable = _compute_features(data.data, weights, cache_dir, jobs)
         for index in unreadable:
-            click.echo(f"cannot be read, left out: {printable(data.data[index])}", err=True)
+            click.echo(
+                f"cannot be read, left out: {printable(_shown(data.data[index], images, folder))}",
+                err=True,
+            )
         kept = [i for i in range(len(X)) if i not in unreadable]
         rated = (data.target[kept], data.groups[kept])
         counts = None if data.weights is None else data.weights[kept] / data.weights[kept].mean()
@@ -173,6 +178,11 @@ def fit(
     click.echo(f"{len(kept)} images, penalty {model[-1].alpha:g}: {printable(out)}")
     click.echo(f"skiqa score --model {printable(out)} PHOTOS")
     sys.exit(1 if unreadable else 0)
+
+
+def _shown(path: str, images: str, folder: str) -> str:
+    """Return what a user calls a picture, which may lie in another folder for the time being."""
+    return path if images == folder else os.path.relpath(path, folder)
 
 
 def _card(
