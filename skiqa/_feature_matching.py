@@ -124,7 +124,7 @@ class FeatureMatchingQualityRegressor(NetworkRegressor):
     dataset_scales_ : dict of {label: (slope, offset)}
         Scores of `predict` on the scale of each of `datasets`: slope * score + offset.
     transduction_ : float64 ndarray of shape (n_samples,)
-        y, and where that is NaN the teacher's rating.
+        y, and where that is NaN the teacher's rating; NaN where the weight is 0, too.
     confidence_ : float64 ndarray of shape (n_samples,)
         ``1 / (1 + (spread / median spread)**2)`` of the teacher's votes; 1 where there is a y.
     history_, teacher_history_ : list of dict
@@ -148,7 +148,9 @@ class FeatureMatchingQualityRegressor(NetworkRegressor):
     ridge fitted without it (:class:`~skiqa.FineTunedQualityRegressor`), which knows no noise.
 
     Neither teacher nor student is trained on the held-out part, nor on an unrated photo of its
-    content. If no epoch ranks it better than the start, that is kept: no votes, and no spread.
+    content. But the ridge behind a teacher's ratings is that of `pipeline_`, which has seen all
+    that is rated: a student's held-out SROCC chooses an epoch, and is not that of unseen photos.
+    If no epoch ranks it better than the start, that is kept: no votes, and no spread.
 
     What each part gains is measured in the documentation.
 
@@ -309,7 +311,8 @@ class FeatureMatchingQualityRegressor(NetworkRegressor):
             Each has its own scale and level of y, and partners of its own. None: all are of one.
         y_std : array-like of shape (n_samples,) or None, default=None
             Standard deviation of the ratings of each image, in units of y, above 0: what
-            `tolerance` is counted in. That of an unrated image is not looked at.
+            `tolerance` is counted in. That of an image that is unrated or not there is not looked
+            at.
 
         Returns
         -------

@@ -53,16 +53,31 @@ class Opinions:
         Raises
         ------
         ValueError
-            If fewer than two images are rated, or weights or deviations are of no use.
+            If fewer than two images are rated, a dataset has no rated image, or weights or
+            deviations are of no use.
         """
-        if (n_rated := int(np.isfinite(y).sum())) < 2:
-            raise ValueError(
-                f"y has a score for {n_rated} of n_samples = {len(y)} images; two or more are "
-                "needed. NaN means: nobody rated it."
-            )
         how: dict[str, Any] = {"dtype": np.float64, "ensure_non_negative": True}
         counts = _check_sample_weight(sample_weight, y, **how)
-        return cls(images, y, counts, groups, datasets, _checked_deviations(y_std, y))
+        deviations = _checked_deviations(y_std, np.where(counts > 0, y, np.nan))
+        opinions = cls(images, y, counts, groups, datasets, deviations)
+        if (n_rated := len(opinions.rated)) < 2:
+            raise ValueError(
+                f"y has a score for {n_rated} of n_samples = {len(y)} images, without those of "
+                "weight 0; two or more are needed. NaN means: nobody rated it."
+            )
+        labels = opinions._labels()  # before a teacher is trained for nothing
+        known = {labels[k] for k in opinions.rated}
+        if strange := sorted({labels[k] for k in opinions.unrated} - known, key=str):
+            raise ValueError(
+                f"datasets {strange} have no rated image: on which scale should theirs be "
+                "rated? Give them the name of one that has."
+            )
+        return opinions
+
+    @property
+    def rated(self) -> Integers:
+        """The places of images that somebody rated; those of weight 0 are not there."""
+        return np.flatnonzero(np.isfinite(self.y) & (self.counts > 0))
 
     @property
     def unrated(self) -> Integers:
@@ -102,22 +117,10 @@ class Opinions:
         opinions : Opinions
         sure : ndarray of shape (n,), float64
             Confidence of the teacher; 1 where there was a rating.
-
-        Raises
-        ------
-        ValueError
-            If a dataset has no rated image.
         """
-        unrated = self.unrated
+        rated, unrated, labels = self.rated, self.unrated, self._labels()
         if self.datasets is not None:
-            names, places = distinct_labels(self.datasets, len(self.y), "datasets")
-            labels = [names[k] for k in places[unrated]]
-            if strange := sorted({x for x in labels if x not in scales}, key=str):
-                raise ValueError(
-                    f"datasets {strange} have no rated image: on which scale should theirs be "
-                    "rated? Give them the name of one that has."
-                )
-            slope, offset = np.array([scales[x] for x in labels]).T
+            slope, offset = np.array([scales[labels[k]] for k in unrated]).T
             scores = slope * scores + offset
         y, counts, sure = self.y.copy(), self.counts.copy(), np.ones(len(self.y))
         sure[unrated] = confidence(spread)
@@ -125,13 +128,24 @@ class Opinions:
         counts[unrated] *= weight * sure[unrated]
         deviations = self.deviations
         if deviations is not None:
-            deviations = deviations.copy()
-            deviations[unrated] = np.median(deviations[np.isfinite(self.y)])
+            given, deviations = deviations, deviations.copy()
+            of_dataset = {  # each has units of its own
+                name: np.median([given[k] for k in rated if labels[k] == name])
+                for name in {labels[k] for k in unrated}
+            }
+            deviations[unrated] = [of_dataset[labels[k]] for k in unrated]
         return replace(self, y=y, counts=counts, deviations=deviations), sure
+
+    def _labels(self) -> list[Any]:
+        """Return the name of each image's dataset; None where all are of one."""
+        if self.datasets is None:
+            return [None] * len(self.y)
+        names, places = distinct_labels(self.datasets, len(self.y), "datasets")
+        return [names[k] for k in places]
 
 
 def _checked_deviations(y_std: npt.ArrayLike | None, y: Floats) -> Floats | None:
-    """Return the deviations of ratings, 1 where nobody rated; ValueError if one is of no use."""
+    """Return the deviations of ratings, 1 where y is NaN; ValueError if one is of no use."""
     if y_std is None:
         return None
     given = np.asarray(y_std, np.float64)
