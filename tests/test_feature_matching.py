@@ -16,6 +16,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skiqa import ContrastiveQualityEncoder, FeatureMatchingQualityRegressor, persistence
 from skiqa._fine_tuning.held_out import HeldOut
+from skiqa._fine_tuning.panel import AttentionPanel
+from skiqa._fine_tuning.panel_tuner import PanelTuner
 from skiqa._fine_tuning.tuner import Tuner
 from skiqa._network.build import random_state_of
 
@@ -95,6 +97,58 @@ def test_the_panel_is_added_to_the_ridge_and_the_selector_is_in_its_path(rated):
     np.testing.assert_allclose(np.ptp(moved - by_ridge), 0, atol=1e-4)  # all see the same nothing
     alone = matcher(residual=False).fit(images, 10 * y, groups=groups)
     assert np.abs(alone.predict(images) - 10 * y.mean()).max() < 20  # level and unit of y
+
+
+@pytest.mark.usefixtures("every_epoch_is_kept")
+@pytest.mark.parametrize("residual", [True, False])
+def test_scores_and_their_spread_are_in_the_unit_of_the_ratings(rated, residual):
+    images, y, groups = rated
+    model = matcher(residual=residual, panel_learning_rate=1e-2)
+    first = model.fit(images, y, groups=groups).predict(images, return_std=True)
+    second = clone(model).fit(images, 10 * y + 300, groups=groups)
+    scores, spread = second.predict(images, return_std=True)
+    np.testing.assert_allclose(scores, 10 * first[0] + 300, rtol=1e-4)
+    np.testing.assert_allclose(spread, 10 * first[1], rtol=1e-2)
+    if not residual:
+        votes = [[1.0, 2.0, 6.0]]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(AttentionPanel, "forward", lambda self, x: torch.tensor(votes))
+            scores, spread = model.predict(images[:1], return_std=True)
+        assert scores == pytest.approx(y.mean() + 3 * y.std())
+        assert spread == pytest.approx(np.std(votes) * y.std())
+
+
+def test_teacher_and_student_start_alike_and_never_see_what_is_held_out(rated, monkeypatch):
+    """As told by their tuners and held-out parts; photos of weight 0 shift places."""
+    images, y, groups = rated
+    some = np.where(np.arange(24) % 3 == 1, np.nan, y)  # one of each content
+    weight = np.ones(24)
+    weight[[0, 5]] = 0.0
+    starts, trained, held_out = [], [], []
+    of_tuner, of_held_out = PanelTuner.__init__, HeldOut.__init__
+
+    def tuner(self, plan, source, indices, *args):
+        starts.append(source.extraction.state.digest)
+        trained.append(indices)
+        of_tuner(self, plan, source, indices, *args)
+
+    def held(self, rows, rated, train, indices, alpha):
+        np.testing.assert_array_equal(train, trained[-1])
+        trained[-1] = rated.places[train]
+        held_out.append(rated.places[indices])
+        of_held_out(self, rows, rated, train, indices, alpha)
+
+    monkeypatch.setattr(PanelTuner, "__init__", tuner)
+    monkeypatch.setattr(HeldOut, "__init__", held)
+    monkeypatch.setattr(HeldOut, "is_as_good", lambda self, scores: True)
+    matcher(validation_fraction=0.3).fit(images, some, weight, groups=groups)
+    assert starts[0] == starts[1]
+    of_teacher, of_student = (set(places) for places in held_out)
+    assert of_teacher == of_student
+    assert not np.isnan(some[list(of_teacher)]).any()
+    assert np.isnan(some[trained[1]]).any()
+    for places in trained:
+        assert not set(groups[places]) & set(groups[held_out[0]])
 
 
 def test_training_that_only_harms_leaves_the_start(rated):

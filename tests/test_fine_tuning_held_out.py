@@ -27,6 +27,22 @@ def test_the_error_of_a_rank_counts_contents_not_images():
     assert as_good == [False, True, False]
 
 
+def test_the_ridge_that_ranks_has_not_seen_what_is_held_out():
+    rng = np.random.default_rng(0)
+    rows, y, train, rest = (
+        rng.normal(size=(20, 3)),
+        rng.normal(size=20),
+        np.arange(15),
+        range(15, 20),
+    )
+    coefs = []
+    for sign in (1, -1):
+        y[rest] *= sign
+        rated = RatedImages(None, y, np.arange(20), np.zeros(20, np.intp), *[np.ones(20)] * 3)
+        coefs.append(HeldOut(rows, rated, train, np.array(rest), 1.0).coef)
+    np.testing.assert_array_equal(*coefs)
+
+
 def test_a_network_that_ranks_nothing_is_the_worst():
     y, datasets = np.array([1.0, 2, 3, 1, 2, 3]), np.array([0, 0, 0, 1, 1, 1])
 

@@ -1,6 +1,7 @@
 """Tokens, the panel, matched noise, and a set where it is known which features show quality."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import torch
 from fine_tuning_parts import extraction, photos, windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import smooth_l1_loss
 
 from skiqa._fine_tuning.data import BatchTargets
+from skiqa._fine_tuning.losses import fidelity_loss
 from skiqa._fine_tuning.matching import Memory, NoiseGate, Seen, matched
 from skiqa._fine_tuning.panel import AttentionPanel, PanelDesign
 from skiqa._fine_tuning.panel_tuner import PanelPlan, PanelTuner
@@ -81,6 +84,54 @@ def test_a_closed_channel_says_nothing():
     assert (panel(other) - panel(tokens)).abs().max() > 1e-3
 
 
+def test_tokens_are_standardised_and_bear_the_mark_of_their_map():
+    blocks = [tokens_of(), tokens_of(seed=1)]
+    blocks[0][..., 2] = 5.0  # a channel that says nothing
+    panel = AttentionPanel(PanelDesign((8, 8), 0, 8, 0, False))
+    panel.standardise_by(blocks)
+    plain = panel.tokens(blocks)
+    assert (plain[:, :4, 2] == 0).all()
+    deviations = plain[:, 4:].std(dim=(0, 1), correction=0)
+    torch.testing.assert_close(deviations, torch.ones(8))
+    with torch.no_grad():
+        panel.blocks[1].mark += 1.0
+    moved = panel.tokens(blocks) - plain
+    torch.testing.assert_close(moved.mean(dim=(0, 2)), torch.tensor([0.0] * 4 + [1] * 4))
+
+
+def test_a_query_is_a_learned_vector_and_the_class_token_where_there_is_one():
+    for n_class_tokens in (0, 1):
+        panel = AttentionPanel(PanelDesign((8, 8), n_class_tokens, 8, 2, False))
+        tokens, asked = tokens_of(t=5), []
+        panel.decoder.register_forward_pre_hook(lambda _, x, asked=asked: asked.extend(x))
+        panel(tokens)
+        pooled = tokens[:, 4] if n_class_tokens else tokens.mean(dim=1)
+        torch.testing.assert_close(asked[0], panel.queries + pooled[:, None])
+        assert torch.equal(asked[1], tokens)
+        alone = AttentionPanel(replace(panel.design, n_queries=0))
+        torch.nn.init.ones_(alone.head.weight)
+        torch.testing.assert_close(alone(tokens)[:, 0], pooled.sum(dim=1))
+
+
+def test_a_selector_goes_by_means_and_spreads_of_an_images_tokens():
+    panel, tokens = AttentionPanel(PanelDesign((2,), 0, 2, 0, True)), torch.zeros(2, 4, 2)
+    tokens[0, :, 0] = torch.tensor([1.0, 1, 3, 3])  # mean 2, deviation 1
+    with torch.no_grad():
+        panel.selector.weight[0, 0] = 0.5  # a channel by its mean
+        panel.selector.weight[1, 2] = 4.0  # and the other by the first one's deviation
+    logits = torch.tensor([[2.0 + 1, 2 + 4], [2, 2]])
+    torch.testing.assert_close(panel.selection(tokens), logits.sigmoid(), rtol=1e-3, atol=0)
+    tokens.requires_grad_()
+    panel.selection(tokens).sum().backward()
+    assert tokens.grad.isfinite().all()  # of tokens that are all alike, too
+
+
+def test_a_picture_is_the_mean_of_selected_maps_without_class_tokens():
+    panel, tokens = AttentionPanel(PanelDesign((8, 8, 8), 1, 8, 0, True)), tokens_of(t=9)
+    picture = (tokens[:, :4] + tokens[:, 4:8]) / 2  # two maps of 2 x 2, and a class token
+    torch.testing.assert_close(panel.pictured(tokens), torch.sigmoid(torch.tensor(2.0)) * picture)
+
+
 def seen(n, seed, tokens=None):
     rng = np.random.default_rng(seed)
     values = rng.integers(0, 4, n) / 2, rng.integers(1, 3, n) / 2
@@ -130,6 +181,10 @@ def test_the_gate_lets_half_of_the_noise_in_before_training_and_noise_has_no_slo
     torch.testing.assert_close(moved, tokens + noise.detach() / 2)
     moved.sum().backward()
     assert noise.grad is None
+    torch.nn.init.normal_(gate.logit.weight)
+    tokens.requires_grad_()
+    gate(tokens, noise).sum().backward()
+    torch.testing.assert_close(tokens.grad, torch.ones_like(tokens))  # none through the gate
 
 
 class Known(Source):
@@ -153,7 +208,8 @@ class Known(Source):
         return ()
 
     def _run_together(self, network, inputs, grid):
-        return torch.zeros(len(inputs), 1), self.tokens[list(inputs)]
+        tokens = self.tokens[list(inputs)]
+        return tokens[:, 0, :1], tokens
 
 
 def known_tuner(tokens, **changes):
@@ -191,6 +247,126 @@ def test_the_gate_goes_uphill_and_the_panel_downhill():
         p.data.copy_(weight)
     assert loss() > before  # the gate alone
     assert both < loss()  # and the panel
+
+
+def trained_tuner(**changes):
+    """Return a tuner of 16 images, whose panel says something, and what they are trained to."""
+    tuner = known_tuner(tokens_of(16), residual=True, n_queries=2, **changes)
+    rng = torch.Generator().manual_seed(1)
+    torch.nn.init.normal_(tuner.panel.head.weight, generator=rng)
+    goal = targets(np.arange(16) / 8, np.arange(16))
+    ridge = {"coef": torch.full((16, 1), 0.5), "intercept": torch.linspace(-1, 1, 16)}
+    return tuner, goal._replace(**ridge)
+
+
+def loss_of(tuner, places, goal):
+    with torch.no_grad():
+        return float(tuner._loss(list(places), goal))
+
+
+def of_images(goal, places):
+    return BatchTargets(*(x[list(places)] for x in goal))
+
+
+@pytest.mark.parametrize("noise", ["difference", "tokens"])
+def test_the_loss_is_the_sum_that_the_parameters_name(noise):
+    weights = {"matching": 0.5, "consistency": 2.0, "selection": 0.1, "ranking": 0.3}
+    tuner, goal = trained_tuner(noise=noise, **weights)
+    first, last = range(8), range(8, 16)  # memory knows the first when the last are seen
+    loss_of(tuner, first, of_images(goal, first))
+    value = loss_of(tuner, last, of_images(goal, last))
+    panel = tuner.panel
+    with torch.no_grad():
+        tokens, ridge = panel.tokens([tuner.source.tokens]), goal.intercept
+        ridge = ridge + 0.5 * tuner.source.tokens[:, 0, 0]
+        clean = ridge + panel(tokens).mean(dim=1)
+        pooled = torch.nn.functional.normalize(tokens.mean(dim=1), dim=1)
+        parts = {name: [] for name in ("clean", "matching", "consistency", "selection")}
+        for i in last:
+            near = [j for j in range(16) if j != i and abs(goal.y[i] - goal.y[j]) <= 0.25]
+            partner = min(near, key=lambda j: float(pooled[i] @ pooled[j]))
+            added = tokens[partner] - (tokens[i] if noise == "difference" else 0)
+            noisy = ridge[i] + panel((tokens[i] + added / 2)[None]).mean()
+            parts["clean"].append(smooth_l1_loss(clean[i], goal.y[i]))
+            parts["matching"].append(smooth_l1_loss(noisy, goal.y[i]))
+            parts["consistency"].append(smooth_l1_loss(noisy, clean[i]))
+            parts["selection"].append(panel.selection(tokens[i][None]).mean())
+        rows = list(last)
+        ranking = fidelity_loss(clean[rows], goal.y[rows], goal.datasets[rows], goal.weights[rows])
+    expected = sum(weights.get(k, 1.0) * float(torch.stack(v).mean()) for k, v in parts.items())
+    assert value == pytest.approx(expected + 0.3 * float(ranking), rel=1e-5)
+
+
+def test_images_without_a_partner_are_left_out_of_the_noise():
+    tuner, goal = trained_tuner(tolerance=0.01, selection=None)
+    alone = loss_of(tuner, range(16), goal)
+    without, _ = trained_tuner(matching=0.0, consistency=0.0, selection=None)
+    assert alone == pytest.approx(loss_of(without, range(16), goal))
+
+
+def test_each_part_of_the_loss_counts_images_by_their_weights():
+    drawn = tokens_of(16, seed=2)
+    source = SimpleNamespace(inputs=lambda indices, seeds: iter(indices))
+    teacher = SimpleNamespace(source=source, pictured=lambda inputs: drawn[list(inputs)])
+    one_part = [{name: 1.0} for name in ("matching", "consistency", "selection", "token_matching")]
+    none = {"matching": 0.0, "consistency": 0.0, "selection": 0.0, "token_matching": 0.0}
+    for part in [{}, *one_part]:
+        values = []
+        for weights in (torch.ones(16), torch.linspace(0, 2, 16), torch.linspace(2, 0, 16)):
+            tuner, goal = trained_tuner(**none | part)
+            tuner.teacher = teacher
+            pairs = list(tuner.inputs(range(16), range(16)))
+            values.append(loss_of(tuner, pairs, goal._replace(weights=weights)))
+        assert values[1] + values[2] == pytest.approx(2 * values[0], rel=1e-5)
+        assert values[1] != pytest.approx(values[2], rel=1e-3)
+        if "token_matching" in part:  # in units of the teacher's tokens
+            with torch.no_grad():
+                ours = tuner.panel.pictured(tuner.panel.tokens([tuner.source.tokens]))
+            apart = float((ours - drawn).square().mean() / drawn.square().mean())
+            tuner.teacher = None
+            assert values[0] - loss_of(tuner, range(16), goal) == pytest.approx(apart, rel=1e-4)
+
+
+def test_a_student_sees_the_windows_that_its_teacher_sees():
+    tuner, _ = trained_tuner()
+    tuner.source = photos(window_size=24)
+    tuner.teacher = SimpleNamespace(source=photos(window_size=24))
+    for ours, theirs in tuner.inputs([0, 1, 2], iter([5, 6, 7])):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_scores_of_the_held_out_part_are_the_ridges_and_the_mean_of_votes():
+    tuner, _ = trained_tuner()
+    held_out = SimpleNamespace(indices=[3, 1], coef=np.array([0.5]))
+    scores = tuner.held_out_scores(held_out, None)
+    tokens = tuner.source.tokens[[3, 1]]
+    with torch.no_grad():
+        votes = tuner.panel(tuner.panel.tokens([tokens])).mean(dim=1)
+    np.testing.assert_allclose(scores, 0.5 * tokens[:, 0, 0] + votes, rtol=1e-5)
+
+
+def test_the_panel_has_a_rate_of_its_own():
+    tuner, goal = trained_tuner()
+    tuner.step_on(list(range(16)), goal, 0.5)
+    assert tuner.optimizer.param_groups[-1]["lr"] == pytest.approx(0.5 * 1e-2)
+
+
+def test_a_panel_is_trained_on_as_if_it_had_not_been_interrupted():
+    def step(tuner, places):
+        tuner.step_on(list(places), of_images(trained_tuner()[1], places), 1.0)
+
+    parts = (range(6), range(6, 12), range(10, 16))
+    whole, first, second = (trained_tuner()[0] for _ in range(3))
+    for part in parts:
+        step(whole, part)
+    for part in parts[:2]:
+        step(first, part)
+    second.load_state_dict(first.state_dict())
+    step(second, parts[2])
+    changing = [[*run._changing_tensors(), *run.memory.seen] for run in (whole, second)]
+    assert (whole.gates[0] != 0).any()
+    for ours, theirs in zip(*changing, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_plain_tokens_are_another_noise():

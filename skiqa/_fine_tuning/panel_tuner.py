@@ -119,7 +119,8 @@ class PanelTuner(Tuner):
             moved = weighted_loss(perturbed, clean, weights)
             loss = loss + plan.consistency * moved
         if plan.selection:
-            loss = loss + plan.selection * self.panel.selection(tokens).mean()
+            open_ = self.panel.selection(tokens).mean(dim=1)
+            loss = loss + plan.selection * (targets.weights * open_).mean()
         if drawn is not None:
             away = (self.panel.pictured(tokens) - drawn).square().mean(dim=(1, 2))
             apart = (targets.weights * away).mean() / drawn.square().mean().clamp(min=1e-12)
@@ -166,7 +167,7 @@ class PanelTuner(Tuner):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.memory.load_state_dict(state["memory"])
+        self.memory.load_state_dict([x.to(self.source.device) for x in state["memory"]])
 
 
 @torch.no_grad()
