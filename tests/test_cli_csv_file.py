@@ -102,6 +102,7 @@ def test_resume_with_other_scores_is_refused():
         "max_pixels": size,
         "damaged": "unreadable",
         "interval": "none",
+        "films": "32 a film",
         "skiqa": version,
     }
     before = Path("s.csv").read_bytes()

@@ -9,9 +9,19 @@ from urllib.parse import urlsplit
 from skiqa._inputs.addresses import is_address, open_address
 from skiqa._inputs.formats import EXTENSIONS
 
-__all__ = ["SHARDS", "is_picture", "is_shard", "is_table", "open_place", "path_of"]
+__all__ = [
+    "SHARDS",
+    "is_film",
+    "is_picture",
+    "is_shard",
+    "is_table",
+    "open_place",
+    "path_of",
+]
 
 TABLES = (".parquet", ".arrow", ".feather")
+_FILMS = """.3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .webm .wmv"""
+FILMS = tuple(_FILMS.split())
 SHARDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", *TABLES)
 
 
@@ -35,6 +45,11 @@ def path_of(place: str) -> str:
 def is_picture(name: str) -> bool:
     """Is it a picture, to judge by the extension, or a link to one, or anything of that name?"""
     return os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def is_film(place: str) -> bool:
+    """Is it a film?"""
+    return path_of(place).lower().endswith(FILMS)
 
 
 def is_shard(place: str) -> bool:

@@ -14,10 +14,11 @@ class Named(NamedTuple):
     ----------
     name : str
         The path of a file, or an address without what lets others in. Of a member of a tar shard
-        ``tar://MEMBER::SHARD``, which fsspec opens; of a row of a table ``TABLE#NUMBER``.
-    image : str, bytes, or ImageError
-        A path, an address, the bytes of an encoded file, or why it could not be had; None for a
-        gap in a table.
+        ``tar://MEMBER::SHARD``, which fsspec opens; of a row of a table ``TABLE#NUMBER``;
+        of a frame of a film ``FILM#t=SECONDS``.
+    image : str, bytes, ndarray or ImageError
+        A path, an address, the bytes of an encoded file, a frame, or why it could not be had;
+        None for a gap in a table.
     """
 
     name: str
@@ -26,4 +27,6 @@ class Named(NamedTuple):
     @property
     def nbytes(self) -> int:
         """What it holds in memory, as far as that matters."""
-        return len(self.image) if isinstance(self.image, bytes) else 0
+        if isinstance(self.image, bytes):
+            return len(self.image)
+        return int(getattr(self.image, "nbytes", 0))

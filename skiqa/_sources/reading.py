@@ -8,7 +8,8 @@ from contextlib import closing
 
 from skiqa._inputs.addresses import is_address, public_name, read_address
 from skiqa._inputs.prefetch import iter_ahead, iter_in_thread
-from skiqa._sources.kinds import is_shard, is_table
+from skiqa._sources.films import Films, iter_film
+from skiqa._sources.kinds import is_film, is_shard, is_table
 from skiqa._sources.named import Named
 from skiqa._sources.tables import iter_table
 from skiqa._sources.tar import iter_tar
@@ -18,6 +19,7 @@ from skiqa.exceptions import ImageError
 __all__ = ["iter_images"]
 
 N_READERS = 16  # addresses that are read at a time: most of reading one is waiting
+ALL_ALIKE = Films()
 BYTES_AHEAD = 2**27  # what has been read of shards, and of addresses, and waits; each
 
 
@@ -25,6 +27,7 @@ def iter_images(
     places: Path | Iterable[Path],
     *,
     column: str | None = None,
+    films: Films = ALL_ALIKE,
     wanted: Callable[[str], bool] | None = None,
 ) -> Generator[Named, None, None]:
     """Yield the pictures of files, addresses and shards, in order, read ahead of the consumer.
@@ -33,11 +36,14 @@ def iter_images(
     ----------
     places : str, path, or iterable of these
         Paths or addresses of pictures and of shards. What ends in .tar, .tar.gz, .tgz, .tar.bz2 or
-        .tar.xz is a tar archive; in .parquet, .arrow or .feather, a table. Files by path are
-        opened when they are decoded.
+        .tar.xz is a tar archive; in .parquet, .arrow or .feather, a table; in .mp4, .mov, .mkv,
+        .webm and the like, a film, whose frames are the pictures. Files by path are opened when
+        they are decoded.
     column : str or None, default=None
         Of tables, where pictures are: bytes, rows {"bytes", "path"} as of Hugging Face data sets,
         or paths and addresses. None: the column that can be it.
+    films : Films
+        Which frames of films are looked at: 32, spread evenly, unless something else is said.
     wanted : callable or None, default=None
         From a name to whether this picture is to be read. None: all are.
 
@@ -73,7 +79,7 @@ def iter_images(
     ['tar://000.jpg', 'tar://001.jpg']
     """
     listed = [places] if isinstance(places, str | os.PathLike) else places
-    return _iter_images([os.fspath(place) for place in listed], column, wanted or _all)
+    return _iter_images([os.fspath(place) for place in listed], column, films, wanted or _all)
 
 
 def _all(name: str) -> bool:
@@ -81,10 +87,10 @@ def _all(name: str) -> bool:
 
 
 def _iter_images(
-    places: Sequence[str], column: str | None, wanted: Callable[[str], bool]
+    places: Sequence[str], column: str | None, films: Films, wanted: Callable[[str], bool]
 ) -> Generator[Named, None, None]:
-    entries = _entries(places, column, wanted)
-    if not any(is_address(place) or is_shard(place) for place in places):
+    entries = _entries(places, column, films, wanted)
+    if not any(is_address(place) or is_shard(place) or is_film(place) for place in places):
         yield from entries
         return
     with closing(iter_in_thread(entries, limit=BYTES_AHEAD)) as drawn:
@@ -102,7 +108,7 @@ def _iter_images(
 
 
 def _entries(
-    places: Sequence[str], column: str | None, wanted: Callable[[str], bool]
+    places: Sequence[str], column: str | None, films: Films, wanted: Callable[[str], bool]
 ) -> Generator[Named, None, None]:
     """Yield pictures; those at addresses are yet to be read."""
     for place in places:
@@ -110,6 +116,8 @@ def _entries(
             yield from iter_table(place, column, wanted)
         elif is_shard(place):
             yield from iter_tar(place, wanted)
+        elif is_film(place):
+            yield from iter_film(place, films, wanted)
         elif wanted(name := public_name(place)):
             yield Named(name, place)
 

@@ -34,6 +34,7 @@ from skiqa.cli._outputs import (
 )
 
 if TYPE_CHECKING:
+    from skiqa._sources.films import Films
     from skiqa._types import Path as AnyPath
 
 __all__ = ["CsvRun", "about_scores", "compare", "is_replaceable", "locked"]
@@ -44,6 +45,7 @@ _COMPARED = {
     "max_pixels": "viewing size",
     "damaged": "way with damaged files",
     "interval": "interval",
+    "films": "choice of frames",
     "skiqa": "version of skiqa",
 }
 
@@ -55,6 +57,7 @@ def about_scores(
     max_pixels: int | str | None,
     allow_damaged: bool,
     interval: float | None,
+    films: Films,
 ) -> dict[str, str]:
     """Return what decides the scores of a run: the digest of the model's file, the options."""
     from skiqa._network.weight_files import BUNDLED
@@ -68,6 +71,7 @@ def about_scores(
         "max_pixels": size,
         "damaged": damaged,
         "interval": _NO_INTERVAL if interval is None else str(interval),
+        "films": str(films),
         "skiqa": __version__,
     }
 
@@ -201,6 +205,7 @@ def compare(
     name = printable(path)
     try:
         earlier = json.loads(text)
+        earlier = {"films": about["films"]} | earlier  # there were none
         earlier = {key: str(earlier[key]) for key in _COMPARED}
     except (ValueError, KeyError, TypeError):
         click.echo(

@@ -15,7 +15,7 @@ import click
 
 from skiqa._inputs.addresses import MissingPackage, is_address, public_name
 from skiqa._inputs.formats import EXTENSIONS
-from skiqa._sources.kinds import SHARDS, is_picture, is_shard
+from skiqa._sources.kinds import SHARDS, is_film, is_picture, is_shard
 from skiqa._sources.places import places_at
 from skiqa.distributed._rows import reason
 from skiqa.exceptions import ImageError
@@ -73,9 +73,14 @@ class _PassedOver:
 
     LOOKED_AT = 10_000  # entries of folders below: a disk full of them is not worth the wait
 
-    def __init__(self) -> None:
+    def __init__(self, films: bool) -> None:
+        self.films = films  # whether they count as pictures
         self._kinds: Counter[str] = Counter()
         self._folders: list[str] = []
+
+    def takes(self, name: str) -> bool:
+        """Is it a picture, or a film where these are looked for?"""
+        return is_picture(name) or (self.films and is_film(name))
 
     def file(self, name: str) -> None:
         """Note a file that is no picture."""
@@ -98,7 +103,7 @@ class _PassedOver:
                     if _is_folder(entry):
                         waiting += [] if entry.is_symlink() else [entry.path]
                     else:
-                        images += is_picture(entry.name)
+                        images += self.takes(entry.name)
         if not images:
             return None
         number = f"{images} or more" if waiting else str(images)
@@ -129,7 +134,7 @@ def _images_in(folder: str, recursive: bool, passed_over: _PassedOver) -> Iterat
                 waiting.append(_entries(entry.path))
             elif not recursive:
                 passed_over.folder(entry.path)
-        elif is_picture(entry.name):
+        elif passed_over.takes(entry.name):
             yield entry.path  # a dead link, a circle or a pipe, too: a row with an error
         else:
             passed_over.file(entry.name)
@@ -162,10 +167,10 @@ def _read_list(stream: BinaryIO) -> list[str]:
     return [os.fsdecode(line) for line in lines if line]
 
 
-def find_images(paths: Sequence[str], recursive: bool = False) -> list[str]:
-    """Return the image files that the arguments of a command stand for, each once, in order."""
+def find_images(paths: Sequence[str], recursive: bool = False, *, films: bool = False) -> list[str]:
+    """Return the image files, and `films`, that arguments stand for, each once, in order."""
     found: list[str] = []
-    passed_over = _PassedOver()
+    passed_over = _PassedOver(films)
     how = (recursive, passed_over)
     for path in paths:
         if path == "-":
@@ -184,7 +189,7 @@ def find_images(paths: Sequence[str], recursive: bool = False) -> list[str]:
             for match in matches:
                 if os.path.isdir(match):
                     found += _images_in(match, *how)
-                elif is_picture(match) or is_shard(match):
+                elif passed_over.takes(match) or is_shard(match):
                     found.append(match)
                 else:
                     passed_over.file(match)

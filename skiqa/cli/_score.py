@@ -13,7 +13,8 @@ import click
 
 from skiqa._inputs.addresses import is_address, public_name
 from skiqa._progress import progress_bar
-from skiqa._sources.kinds import is_shard
+from skiqa._sources.films import Films
+from skiqa._sources.kinds import is_film, is_shard
 from skiqa.cli._csv_file import about_scores, is_replaceable, locked
 from skiqa.cli._files import (
     Failure,
@@ -214,6 +215,20 @@ column_option = click.option(
     help="Let a Dask cluster's workers score, or those of one on this machine.",
 )
 @column_option
+@click.option("--per-view", is_flag=True, help="A row for each frame of a film, with its time.")
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    default=Films().frames,
+    show_default=True,
+    help="Frames of a film that are scored, spread evenly.",
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Score a frame of a film every so often, in place of --frames.",
+)
 @click.pass_context
 def score(
     context: click.Context,
@@ -229,6 +244,9 @@ def score(
     worst: Callable[[int], int] | None,
     destination: Destination | None,
     shard: slice,
+    per_view: bool,
+    frames: int,
+    every: float | None,
     **how: Any,
 ) -> None:
     """Score images: higher is better.
@@ -236,6 +254,9 @@ def score(
     PATHS are image files, folders, patterns such as "photos/*.jpg", or - for a list of paths on
     standard input, one a line; addresses such as s3://bucket/photos/, where folders end in a slash;
     and shards: tar archives, Parquet and Arrow tables, by name or by pattern.
+
+    A film is a row, whose score is the mean of its frames'; with --per-view each frame is, called
+    FILM#t=SECONDS. The scorer knows photos: its scores of films were never compared with people's.
 
     On a terminal the result is a table, worst first; else it is CSV with the columns file, score,
     error, flags, in the order of PATHS. Flags say what is odd about an image, so that its score
@@ -273,9 +294,15 @@ def score(
         raise Failure(problem + hint)
     if destination:
         destination.check()
-    scoring = _Scoring(files=find_images(paths, recursive)[shard], **how)
+    scoring = _Scoring(
+        files=find_images(paths, recursive, films=True)[shard],
+        films=Films(frames, every, per_view),
+        **how,
+    )
     if destination and any(is_shard(file) or is_address(file) for file in scoring.files):
         raise click.UsageError("--copy-to and --move-to are about files, no addresses and shards")
+    if destination and per_view:
+        raise click.UsageError("--copy-to and --move-to are about files, no frames: no --per-view")
     with warnings_shown():
         try:
             with told_to_end():
@@ -308,23 +335,28 @@ class _Scoring:
     allow_damaged: bool
     interval: float | None
     column: str | None
+    films: Films
     dask: str | None
 
     def count_but(self, known: Container[str]) -> int | None:
         """Return how many pictures are not `known`; None: only reading the shards will tell."""
-        if any(map(is_shard, self.files)):
+        if any(map(is_shard, self.files)) or (
+            self.films.per_view and any(map(is_film, self.files))
+        ):
             return None
         return sum(public_name(file) not in known for file in self.files)
 
     @property
-    def decided_by(self) -> tuple[str | None, int | str | None, bool, float | None]:
+    def decided_by(self) -> tuple[str | None, int | str | None, bool, float | None, Films]:
         """What decides scores."""
-        return self.model, self.max_pixels, self.allow_damaged, self.interval
+        return self.model, self.max_pixels, self.allow_damaged, self.interval, self.films
 
     @property
     def reading(self) -> dict[str, Any]:
         """How pictures are read, and worked on."""
-        return {"interval": self.interval, "column": self.column, "n_jobs": self.jobs}
+        return {"interval": self.interval, "column": self.column, "films": self.films} | {
+            "n_jobs": self.jobs
+        }
 
     def rows(
         self, model: Pipeline | None, known: Mapping[str, Row], meet: Callable[[Row], None]
@@ -339,10 +371,12 @@ class _Scoring:
         if model is None or self.dask is None:
             from skiqa.sources import iter_images
 
-            pictures = iter_images(self.files, column=self.column, wanted=wanted)
+            pictures = iter_images(self.files, column=self.column, films=self.films, wanted=wanted)
             with contextlib.closing(pictures):
                 if model is not None:
-                    yield from iter_rows(model, pictures, self.jobs, self.interval)
+                    yield from iter_rows(
+                        model, pictures, self.jobs, self.interval, self.films.per_view
+                    )
                 for _ in pictures:  # all are known
                     pass
             return
@@ -385,7 +419,7 @@ class _Scoring:
 
     def load(self) -> Pipeline | None:
         """Load the model, if there is anything to score."""
-        return load_scorer(*self.decided_by) if self.files else None
+        return load_scorer(*self.decided_by[:-1]) if self.files else None
 
     def output(self, as_json: bool, as_csv: bool, note: str) -> Output:
         """Return what shows rows on standard output."""

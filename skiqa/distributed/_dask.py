@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import Client, Future, KilledWorker, WorkerPlugin, get_worker
 
 from skiqa._inputs.addresses import public_name
+from skiqa._sources.films import Films
 from skiqa.distributed._parts import Part, rows_of
 from skiqa.distributed._rows import Row
 
@@ -34,6 +36,7 @@ def iter_parts_of_workers(
     model: Pipeline,
     interval: float | None,
     column: str | None,
+    films: Films,
 ) -> Generator[tuple[Part, list[Row]], None, None]:
     """Yield parts and their rows, in order."""
     name = f"skiqa-{uuid.uuid4()}"
@@ -44,7 +47,7 @@ def iter_parts_of_workers(
     def top_up() -> None:
         n_ahead = PARTS_AHEAD * max(1, sum(client.nthreads().values()))
         while len(waiting) < n_ahead and (part := next(remaining, None)) is not None:
-            task = client.submit(_rows, name, part, interval, column, pure=False)
+            task = client.submit(_rows, name, part, interval, column, films, pure=False)
             waiting.append((part, task))
 
     try:
@@ -57,13 +60,16 @@ def iter_parts_of_workers(
             yield part, rows
     finally:
         client.cancel([task for _, task in waiting])
-        client.unregister_worker_plugin(name)
+        with contextlib.suppress(OSError):  # a worker that is dying needs not be told
+            client.unregister_worker_plugin(name)
 
 
-def _rows(name: str, part: Part, interval: float | None, column: str | None) -> list[Row]:
+def _rows(
+    name: str, part: Part, interval: float | None, column: str | None, films: Films
+) -> list[Row]:
     """Score a part, in a worker."""
     plugin: Any = get_worker().plugins[name]
-    return list(rows_of(part, plugin.model, interval, column, n_jobs=1))
+    return list(rows_of(part, plugin.model, interval, column, films, n_jobs=1))
 
 
 def _result(part: Part, task: Future) -> list[Row]:

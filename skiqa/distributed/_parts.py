@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from skiqa._disk import whole_file
 from skiqa._inputs.addresses import public_name
+from skiqa._sources.films import Films
 from skiqa._sources.kinds import is_shard
 from skiqa.distributed._rows import Row, iter_rows
 
@@ -67,13 +68,18 @@ def parts_of(places: Sequence[str], rows: int = ROWS) -> list[Part]:
 
 
 def rows_of(
-    part: Part, model: Pipeline, interval: float | None, column: str | None, n_jobs: int | None
+    part: Part,
+    model: Pipeline,
+    interval: float | None,
+    column: str | None,
+    films: Films,
+    n_jobs: int | None,
 ) -> Generator[Row, None, None]:
     """Yield the rows of a part."""
     from skiqa.sources import iter_images
 
-    with contextlib.closing(iter_images(part.places, column=column)) as pictures:
-        yield from iter_rows(model, pictures, n_jobs, interval)
+    with contextlib.closing(iter_images(part.places, column=column, films=films)) as pictures:
+        yield from iter_rows(model, pictures, n_jobs, interval, films.per_view)
 
 
 def parts_there(folder: Path) -> set[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from skiqa._sources.films import film_of
 from skiqa.exceptions import ImageError
 
 if TYPE_CHECKING:
@@ -50,9 +53,13 @@ class Row(NamedTuple):
 
 
 def iter_rows(
-    model: Pipeline, pictures: Iterable[Named], n_jobs: int | None, interval: float | None = None
+    model: Pipeline,
+    pictures: Iterable[Named],
+    n_jobs: int | None,
+    interval: float | None = None,
+    per_view: bool = False,
 ) -> Generator[Row, None, None]:
-    """Yield a row for each picture, in order.
+    """Yield a row for each picture, in order; the frames of a film are one.
 
     Parameters
     ----------
@@ -60,7 +67,40 @@ def iter_rows(
         As of :func:`~skiqa.persistence.iter_quality`; `n_jobs` and `interval`, too.
     pictures : iterable of Named
         Such as :func:`~skiqa.sources.iter_images` yields. A list goes by the encoder's cache.
+    per_view : bool, default=False
+        Whether each frame of a film has a row of its own.
+
+    Notes
+    -----
+    A film's score is the mean of its frames', and its flags are those of half of them or more. It
+    has no interval: those are calibrated by photos.
     """
+    with contextlib.closing(_rows_of_pictures(model, pictures, n_jobs, interval)) as rows:
+        if per_view:
+            yield from rows
+            return
+        for film, some in groupby(rows, key=lambda row: film_of(row.file)):
+            if film is None:
+                yield from some
+            else:
+                yield _row_of_film(film, list(some))
+
+
+def _row_of_film(film: str, frames: Sequence[Row]) -> Row:
+    from skiqa.views import pool_views
+
+    for frame in frames:
+        if frame.error is not None:
+            return Row(film, None, frame.error, frame.flags)
+    counts = Counter(flag for frame in frames for flag in frame.flags)
+    flags = tuple(flag for flag, count in counts.items() if 2 * count >= len(frames))
+    (score,) = pool_views([[frame.score or 0.0] for frame in frames])
+    return Row(film, float(score), None, flags)
+
+
+def _rows_of_pictures(
+    model: Pipeline, pictures: Iterable[Named], n_jobs: int | None, interval: float | None
+) -> Generator[Row, None, None]:
     from skiqa.persistence import iter_quality
 
     names: dict[int, str] = {}  # of those in work

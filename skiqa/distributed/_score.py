@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from skiqa._inputs.addresses import MissingPackage
+from skiqa._sources.films import Films
 from skiqa._types import Path
 from skiqa.distributed._parts import Part, parts_of, rows_of
 from skiqa.distributed._rows import Row
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["iter_parts", "score"]
 
+ALL_ALIKE = Films()
 FILES = 200  # that a worker is given at a time: what is lost when it dies
 
 
@@ -94,6 +96,7 @@ def iter_parts(
     *,
     interval: float | None = None,
     column: str | None = None,
+    films: Films = ALL_ALIKE,
     n_jobs: int | None = None,
 ) -> Generator[tuple[Part, Iterable[Row]], None, None]:
     """Yield parts and their rows, in order; without a cluster rows are computed as they are drawn.
@@ -101,15 +104,15 @@ def iter_parts(
     Parameters
     ----------
     parts : sequence of Part
-    client, model, interval, column, n_jobs
+    client, model, interval, column, films, n_jobs
         As of `score`.
     """
     if client is None:
         for part in parts:
-            yield part, rows_of(part, model, interval, column, n_jobs)
+            yield part, rows_of(part, model, interval, column, films, n_jobs)
         return
     try:
         from skiqa.distributed._dask import iter_parts_of_workers
     except ImportError:
         raise MissingPackage("Dask needs an extra: pip install 'skiqa[dask]'") from None
-    yield from iter_parts_of_workers(parts, client, model, interval, column)
+    yield from iter_parts_of_workers(parts, client, model, interval, column, films)

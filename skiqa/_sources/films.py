@@ -1,0 +1,101 @@
+"""Films as places of many pictures: their frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from skiqa._inputs.addresses import is_address, public_name
+from skiqa._sources.kinds import is_film, open_place
+from skiqa._sources.named import Named
+from skiqa.exceptions import ImageError
+
+if TYPE_CHECKING:
+    from skiqa.views import View
+
+__all__ = ["Films", "film_of", "iter_film"]
+
+
+class Films(NamedTuple):
+    """How films are looked at.
+
+    Parameters
+    ----------
+    frames : int, default=32
+        How many of them, spread evenly over a film.
+    every : float or None, default=None
+        Seconds from frame to frame, in place of `frames`.
+    per_view : bool, default=False
+        Whether frames are pictures of their own, or parts of a film.
+    """
+
+    frames: int = 32
+    every: float | None = None
+    per_view: bool = False
+
+    def __str__(self) -> str:
+        which = f"{self.frames} a film" if self.every is None else f"every {self.every:g} seconds"
+        return which + (", a row each" if self.per_view else "")
+
+
+def film_of(name: str) -> str | None:
+    """Return the film that a frame, or why there is none, belongs to; None: no film.
+
+    Examples
+    --------
+    >>> from skiqa._sources.films import film_of
+    >>> film_of("a.mp4#t=1.500"), film_of("a.mp4"), film_of("a.jpg")
+    ('a.mp4', 'a.mp4', None)
+    """
+    film, _, time = name.rpartition("#t=")
+    if time.replace(".", "", 1).isdecimal() and is_film(film):
+        return film
+    return name if is_film(name) else None
+
+
+def iter_film(
+    place: str, films: Films, wanted: Callable[[str], bool]
+) -> Generator[Named, None, None]:
+    """Yield the frames of a film.
+
+    Parameters
+    ----------
+    place : str
+        Path or address.
+    films : Films
+    wanted : callable
+        Whether a frame of this name, or with ``per_view=False`` the film, is to be read.
+
+    Yields
+    ------
+    Named
+        Of a frame ``FILM#t=SECONDS``. Where the film cannot be read further, the last one is the
+        error that says so, under the film's name.
+    """
+    from skiqa.views import video_frames
+
+    shown = public_name(place)
+    if not films.per_view and not wanted(shown):
+        return
+    count = films.frames if films.every is None else None
+    try:
+        if is_address(place):
+            with open_place(place) as file:
+                yield from _named(
+                    shown, video_frames(file, every=films.every, count=count), films, wanted
+                )
+        else:
+            yield from _named(
+                shown, video_frames(place, every=films.every, count=count), films, wanted
+            )
+    except ImageError as error:
+        yield Named(shown, ImageError(error.reason, kind=error.kind))
+
+
+def _named(
+    shown: str, views: Iterable[View], films: Films, wanted: Callable[[str], bool]
+) -> Generator[Named, None, None]:
+    for view in views:
+        name = f"{shown}#{view.name}"
+        if not films.per_view or wanted(name):
+            yield Named(name, view.image)

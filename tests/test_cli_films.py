@@ -1,0 +1,68 @@
+"""`skiqa score` on films: a row a film, or a frame."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_views import write_film
+from PIL import Image, ImageFilter
+from scoring_command import parse_rows, score
+from sklearn.datasets import load_sample_images
+
+pytest.importorskip("av")
+
+
+@pytest.fixture
+def mixed(tmp_path, monkeypatch):
+    """A photo, and a film of it of six seconds that is blurred from the second to the fourth."""
+    monkeypatch.chdir(tmp_path)
+    photo = Image.fromarray(load_sample_images().images[0][:240, :320])
+    blurred = photo.filter(ImageFilter.GaussianBlur(4))
+    Path("mixed").mkdir()
+    frames = [np.asarray(blurred if 20 <= n < 40 else photo) for n in range(60)]
+    write_film("mixed/film.mp4", frames)
+    photo.save("mixed/photo.png")
+    Path("mixed/torn.mp4").write_bytes(Path("mixed/film.mp4").read_bytes()[:3000])
+    Path("mixed/notes.txt").touch()
+
+
+@pytest.mark.usefixtures("mixed")
+def test_a_row_for_each_film_and_the_middle_is_the_worst():
+    result = score("mixed", "--frames", "6", "--interval", "0.8", status=1)
+    _, film, photo, torn = parse_rows(result.stdout)
+    assert [row[0] for row in (film, photo, torn)] == [
+        "mixed/film.mp4",
+        "mixed/photo.png",
+        "mixed/torn.mp4",
+    ]
+    assert torn[1] == ""
+    assert torn[2].startswith("the film cannot be read")
+    assert film[4:] == ("", "")  # intervals are those of photos
+    assert float(photo[4]) < float(photo[1])
+    assert "Passed over: 1 .txt" in result.stderr
+    _, *frames = parse_rows(score("mixed/film.mp4", "--per-view", "--frames", "6").stdout)
+    assert [row[0] for row in frames] == [f"mixed/film.mp4#t={n}.500" for n in range(6)]
+    scores = [float(row[1]) for row in frames]
+    assert max(scores[2:4]) < min(scores[:2] + scores[4:]) - 20
+    assert float(film[1]) == pytest.approx(np.mean(scores), abs=1e-9)
+
+
+@pytest.mark.usefixtures("mixed")
+def test_resumed_with_the_same_frames_only():
+    how = ("--per-view", "--csv", "s.csv")
+    score("mixed/film.mp4", "--every", "2", *how)
+    whole = Path("s.csv").read_text()
+    lines = whole.splitlines(keepends=True)
+    assert len(lines) == 4
+    Path("s.csv").write_text("".join(lines[:2]))
+    score("mixed/film.mp4", "--every", "2", *how, "--resume")
+    assert Path("s.csv").read_text() == whole
+    result = score("mixed/film.mp4", *how, "--resume", status=2)
+    assert "choice of frames" in " ".join(result.stderr.split())
+
+
+def test_frames_are_not_copied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.mp4").touch()
+    result = score("a.mp4", "--per-view", "--worst", "1", "--copy-to", "x", status=2)
+    assert "no --per-view" in result.stderr
