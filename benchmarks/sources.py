@@ -13,13 +13,16 @@ each.
 bucket: the same JPEGs from a server on loopback that speaks S3 (moto's), in which every 5th answer
 to a GET is a 503: whether all rows are equal to those of the folder, and how many 503s there were.
 
-dask: the shards by two workers, of which one is killed with -9 when half of the parts are there;
-against one process.
+dask: n pictures in shards by two workers, of which one is killed with -9 when half of the rows are
+there, against one process: is every row there once, and the same; seconds, CPU-seconds, peak memory
+at a tenth and at the end. --n 200000 takes hours.
 """
 
 import argparse
 import csv
+import hashlib
 import io
+import itertools
 import os
 import resource
 import signal
@@ -172,31 +175,83 @@ def bucket(folder, n):
     server.shutdown()
 
 
+def write_shards(folder, n):
+    """Write shards/*.tar alone, one picture in memory at a time; at least ten shards."""
+    Path(folder, "shards").mkdir()
+    entries = jpegs(n)
+    for start in range(0, n, size := max(1, min(PER_SHARD, n // 10))):
+        with tarfile.open(f"{folder}/shards/{start:06d}.tar", "w") as tar:
+            for name, data in itertools.islice(entries, size):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+
+def digest_of(rows, n, then=None):
+    """Return a hash of rows in order, each as it comes, and the peak MiB at a tenth and the end."""
+    digest, peaks = hashlib.sha256(), []
+    names, count = set(), 0
+    for count, row in enumerate(rows, 1):
+        digest.update(repr(row).encode())
+        names.add(hash(row.file))
+        if count == n // 10:
+            peaks.append(peak_mib())
+        if count == n // 2 and then is not None:
+            then()
+    assert count == len(names) == n, f"{count} rows of {len(names)} pictures, expected {n}"
+    return digest.hexdigest(), [*peaks, peak_mib()]
+
+
+def peak_mib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def alone(places, n):
+    """Score in this process, one photo at a time; return hash, peaks, seconds, CPU-seconds."""
+    from skiqa.distributed import score as score_rows
+
+    start, before = time.perf_counter(), cpu_seconds()
+    digest, peaks = digest_of(score_rows(places, n_jobs=1), n)
+    return digest, peaks, time.perf_counter() - start, cpu_seconds() - before
+
+
 def dask(folder, n):
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     from distributed import Client
 
     from skiqa.distributed import score as score_rows
 
-    write(folder, n, tables=False)
+    write_shards(folder, n)
     os.chdir(folder)
     places = sorted(map(str, Path("shards").iterdir()))
-    start = time.perf_counter()
-    expected = list(score_rows(places))
-    alone = time.perf_counter() - start
-    with Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
-        start = time.perf_counter()
-        rows = score_rows(places, client)
-        found = [next(rows) for _ in range(n // 2)]
-        os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
-        found += rows
-        seconds = time.perf_counter() - start
-    same = "the same" if found == expected and len(found) == n else "OTHERS"
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        expected, peaks, seconds, cpu = pool.submit(alone, places, n).result()
     print(
-        f"{n} pictures, one process: {alone:.1f} s; two workers, one killed: {seconds:.1f} s, "
-        f"rows {same}"
+        f"{n} pictures in {len(places)} shards, one process: {seconds:.1f} s, {cpu:.1f} CPU-s "
+        f"({1000 * cpu / n:.1f} CPU-ms a picture), peak {peaks[0]:.0f} MiB at a tenth, "
+        f"{peaks[-1]:.0f} at the end",
+        flush=True,
     )
+    with Client(n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
+
+        def kill_one():
+            os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
+        start = time.perf_counter()
+        found, peaks = digest_of(score_rows(places, client), n, kill_one)
+        seconds = time.perf_counter() - start
+        of_workers = max(client.run(peak_mib).values())
     print(
-        f"peak of the client: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
+        f"two workers, one killed on the way: {seconds:.1f} s, {n} rows, each once, "
+        f"{'the same' if found == expected else 'OTHERS'}; peak of the client {peaks[0]:.0f} MiB "
+        f"at a tenth, {peaks[-1]:.0f} at the end; of a worker {of_workers:.0f}"
     )
 
 

@@ -176,7 +176,7 @@ def test_killed_worker_leaves_the_same_rows(folder, monkeypatch):
     monkeypatch.setattr(_score, "FILES", 2)
     places = [*folder, *folder, "missing.png"]
     expected = list(score_rows(places))
-    with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+    with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
         rows = score_rows(places, client)
         found = [next(rows)]
         victim = next(iter(client.run(os.getpid).values()))
@@ -185,5 +185,11 @@ def test_killed_worker_leaves_the_same_rows(folder, monkeypatch):
         assert not client.run(lambda dask_worker: [n for n in dask_worker.plugins if "skiqa" in n])[
             next(iter(client.scheduler_info()["workers"]))
         ]
+
+        def closed(name):
+            raise OSError("Stream is closed")  # a worker that has just died
+
+        monkeypatch.setattr(client, "unregister_worker_plugin", closed)
+        assert list(score_rows(places[:1], client)) == expected[:1]
     assert found == expected
     assert [row.file for row in found] == places
