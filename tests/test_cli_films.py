@@ -1,13 +1,18 @@
-"""`skiqa score` on films: a row a film, or a frame."""
+"""Films on the command line: a row a film, or a frame; in a page, a curve over time."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from made_views import write_film
 from PIL import Image, ImageFilter
 from scoring_command import parse_rows, score
 from sklearn.datasets import load_sample_images
+
+from skiqa.cli import main
 
 pytest.importorskip("av")
 
@@ -66,3 +71,27 @@ def test_frames_are_not_copied(tmp_path, monkeypatch):
     Path("a.mp4").touch()
     result = score("a.mp4", "--per-view", "--worst", "1", "--copy-to", "x", status=2)
     assert "no --per-view" in result.stderr
+
+
+@pytest.mark.usefixtures("mixed")
+def test_a_page_holds_the_frames_of_a_film_with_their_times():
+    Path("pages").mkdir()
+    how = ["--html", "pages/page.html", "--frames", "6", "--no-maps"]
+    result = CliRunner().invoke(main, ["report", "mixed", *how])
+    assert result.exit_code == 1, result.output  # torn.mp4
+    assert "page.html: 7 photos" in result.output
+    text = Path("pages/page.html").read_text("utf-8")
+    start = '<script type="application/json" id='
+    photos, about = (
+        json.loads(re.search(rf'{start}"{name}">(.*?)</script>', text, re.DOTALL)[1])
+        for name in ("photos", "report")
+    )
+    frames = [photo for photo in photos if "film" in photo]
+    assert {frame["film"] for frame in frames} == {"mixed/film.mp4"}
+    assert [frame["time"] for frame in frames] == [n + 0.5 for n in range(6)]
+    assert frames[1]["link"] == "../mixed/film.mp4#t=1.5"
+    assert frames[0]["size"] == [320, 240]
+    worst = sorted(frames, key=lambda frame: frame["score"])[:2]
+    assert {frame["time"] for frame in worst} == {2.5, 3.5}
+    (unreadable,) = about["unreadable"]
+    assert unreadable["name"] == "mixed/torn.mp4"

@@ -13,7 +13,7 @@ from skiqa.exceptions import ImageError
 if TYPE_CHECKING:
     from skiqa.views import View
 
-__all__ = ["Films", "film_of", "iter_film"]
+__all__ = ["Films", "film_of", "iter_film", "time_of"]
 
 
 class Films(NamedTuple):
@@ -38,6 +38,19 @@ class Films(NamedTuple):
         return which + (", a row each" if self.per_view else "")
 
 
+def time_of(name: str) -> tuple[str, float] | None:
+    """Return the film and the time of a frame, in seconds; None: no frame.
+
+    Examples
+    --------
+    >>> from skiqa._sources.films import time_of
+    >>> time_of("a.mp4#t=1.500"), time_of("a.mp4"), time_of("a.jpg")
+    (('a.mp4', 1.5), None, None)
+    """
+    film, _, time = name.rpartition("#t=")
+    return (film, float(time)) if time.replace(".", "", 1).isdecimal() and is_film(film) else None
+
+
 def film_of(name: str) -> str | None:
     """Return the film that a frame, or why there is none, belongs to; None: no film.
 
@@ -47,9 +60,8 @@ def film_of(name: str) -> str | None:
     >>> film_of("a.mp4#t=1.500"), film_of("a.mp4"), film_of("a.jpg")
     ('a.mp4', 'a.mp4', None)
     """
-    film, _, time = name.rpartition("#t=")
-    if time.replace(".", "", 1).isdecimal() and is_film(film):
-        return film
+    if frame := time_of(name):
+        return frame[0]
     return name if is_film(name) else None
 
 

@@ -17,7 +17,8 @@ import click
 from skiqa import __version__
 from skiqa._inputs.addresses import is_address
 from skiqa._progress import progress_bar
-from skiqa._sources.kinds import is_shard, is_table
+from skiqa._sources.films import Films, time_of
+from skiqa._sources.kinds import is_film, is_shard, is_table
 from skiqa.cli._files import (
     Failure,
     find_images,
@@ -34,6 +35,8 @@ from skiqa.cli._score import (
     allow_damaged_option,
     column_option,
     describe_scale,
+    every_option,
+    frames_option,
     load_scorer,
     max_pixels_option,
     model_option,
@@ -75,6 +78,8 @@ GRID = (16, 16)
 )
 @click.option("--overwrite", is_flag=True, help="Replace the --html FILE of an earlier run.")
 @column_option
+@frames_option
+@every_option
 @click.pass_context
 def report(
     context: click.Context,
@@ -90,6 +95,8 @@ def report(
     on_error: str,
     overwrite: bool,
     column: str | None,
+    frames: int,
+    every: float | None,
 ) -> None:
     """Write a page that shows photos and their scores, for any browser.
 
@@ -99,6 +106,8 @@ def report(
     better or worse, as far as the model is linear in its features. Photos are linked relative to
     the page: keep both together.
 
+    Of a film the page shows frames, their scores as a curve over time, and the worst of them.
+
     Interrupted, it writes a page of the photos done until then, which says so.
 
     Exit status: 0 if the page shows all files, 1 if one could not be read, 2 if the command could
@@ -106,7 +115,7 @@ def report(
     """
     if not html.lower().endswith((".html", ".htm")):
         raise click.BadParameter(f"{printable(html)} must end in .html", param_hint="--html")
-    files = find_images(paths, recursive)
+    files = find_images(paths, recursive, films=True)
     if problem := in_the_way(html, overwrite, "--html"):
         raise Failure(problem)
     source = ", ".join(map(printable, paths)) if len(paths) < 4 else f"{len(paths)} arguments"
@@ -119,7 +128,7 @@ def report(
         scorer = load_scorer(model, max_pixels, allow_damaged)
         about["scale"] = describe_scale(model, scorer)
         try:
-            how = (jobs, on_error, not no_maps, about, column)
+            how = (jobs, on_error, not no_maps, about, column, Films(frames, every))
             status = _write_page(scorer, files, html, *how)
         except OSError as error:  # the disk is full
             raise unwritable(html, error) from None
@@ -135,15 +144,16 @@ def _write_page(
     maps: bool,
     about: dict[str, str],
     column: str | None = None,
+    films: Films = Films(),  # noqa: B008 - a tuple
 ) -> int:
     """Score `files` into the page `html`; return the exit status."""
     from skiqa.cli._thumbnails import PhotosWithThumbnails
     from skiqa.sources import iter_images
 
     folder = os.path.dirname(html) or "."
-    pictures = iter_images(files, column=column)
+    pictures = iter_images(files, column=column, films=films)
     photos = PhotosWithThumbnails(pictures)
-    count = None if any(map(is_shard, files)) else len(files)
+    count = None if any(is_shard(file) or is_film(file) for file in files) else len(files)
     unreadable: list[dict[str, Any]] = []
     notes: list[str] = []
     status = 0
@@ -199,6 +209,8 @@ def _shown(
     if not math.isfinite(score):
         return shown, f"the model gave {score}"
     shown |= {"score": round(score, 6)} | ({"flags": flags} if flags else {})
+    if frame := time_of(file):
+        shown |= {"film": printable(frame[0]), "time": frame[1]}
     return shown | _encode_map(cells), None
 
 
@@ -245,7 +257,13 @@ def _encode_map(cells: npt.NDArray[np.float64] | None) -> dict[str, Any]:
 
 
 def _link(file: str, folder: str) -> str:
-    """Return a photo's address for a page in `folder`; of one in a shard, that of the shard."""
+    """Return a photo's address for a page in `folder`; of one in a shard, that of the shard.
+
+    That of a frame is that of the film, which browsers open at that time.
+    """
+    if frame := time_of(file):
+        film = _link(frame[0], folder)
+        return film if film == "#" else f"{film}#t={frame[1]:g}"
     if file.startswith(("http://", "https://")):
         return file
     if is_address(file):

@@ -52,6 +52,8 @@ __all__ = [
     "allow_damaged_option",
     "column_option",
     "describe_scale",
+    "every_option",
+    "frames_option",
     "load_scorer",
     "max_pixels_option",
     "model_option",
@@ -166,6 +168,23 @@ column_option = click.option(
 )
 
 
+frames_option = click.option(
+    "--frames",
+    type=click.IntRange(1),
+    default=Films().frames,
+    show_default=True,
+    help="Frames of a film that are scored, spread evenly.",
+)
+
+
+every_option = click.option(
+    "--every",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Score a frame of a film every so often, in place of --frames.",
+)
+
+
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
 @click.option(
@@ -216,19 +235,8 @@ column_option = click.option(
 )
 @column_option
 @click.option("--per-view", is_flag=True, help="A row for each frame of a film, with its time.")
-@click.option(
-    "--frames",
-    type=click.IntRange(1),
-    default=Films().frames,
-    show_default=True,
-    help="Frames of a film that are scored, spread evenly.",
-)
-@click.option(
-    "--every",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    help="Score a frame of a film every so often, in place of --frames.",
-)
+@frames_option
+@every_option
 @click.pass_context
 def score(
     context: click.Context,
@@ -404,7 +412,7 @@ class _Scoring:
         how: dict[str, Any] = {"address": self.dask}
         if self.dask == "auto":
             how = {"n_workers": effective_n_jobs(self.jobs), "threads_per_worker": 1}
-            how["dashboard_address"] = None
+            how["dashboard_address"] = ":0"  # whatever is free
         try:
             client = Client(**how)
         except (OSError, ValueError) as error:

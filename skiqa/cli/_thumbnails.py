@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from skiqa._inputs.decode import upright_size
+from skiqa._inputs.forms import is_array_like
 from skiqa._inputs.streams import ImageStream
 from skiqa._sources.named import Named
 from skiqa._types import Pixels
@@ -50,7 +51,8 @@ class PhotosWithThumbnails(ImageStream):
         photo.thumbnail((SIDE, SIDE))
         data = io.BytesIO()
         photo.save(data, "JPEG", quality=JPEG_QUALITY)
-        height, width = upright_size(self._image(index))
+        image = self._image(index)  # a file, or the pixels of a frame
+        height, width = pixels.shape[:2] if is_array_like(image) else upright_size(image)
         self._thumbnails[index] = base64.b64encode(data.getvalue()).decode(), (width, height)
 
     def thumbnail(self, index: int) -> tuple[str, tuple[int, int]]:
