@@ -24,9 +24,14 @@ def show(*args, **options):
 # Run before an example, and, as the module that Python imports at its start, in what that starts.
 NO_NETWORK = """
 import socket
-def refuse(self, address):
-    raise RuntimeError(f"an example must run offline, but asks for {address}")
-socket.socket.connect = socket.socket.connect_ex = refuse
+def checked(connect):
+    def to_this_machine(self, address):
+        if address[0] != "127.0.0.1":
+            raise RuntimeError(f"an example must run offline, but asks for {address}")
+        return connect(self, address)
+    return to_this_machine
+socket.socket.connect = checked(socket.socket.connect)
+socket.socket.connect_ex = checked(socket.socket.connect_ex)
 """
 EXAMPLE = """
 import runpy, sys, warnings
@@ -125,6 +130,14 @@ def test_search_objectives(tmp_path):
     scores = _found_numbers(r"SROCC (\S+)", _output_of("05_search_objectives.py", tmp_path))
     assert len(scores) == 4
     assert scores == sorted(scores, reverse=True)
+
+
+def test_search_on_a_cluster(tmp_path):
+    pytest.importorskip("distributed")
+    out = _output_of("11_search_on_a_cluster.py", tmp_path)
+    alone, spread = re.findall(r"(\S+) s, penalty (.*)", out)
+    assert alone[1] == spread[1]
+    assert float(spread[0]) > 0
 
 
 @pytest.mark.parametrize("suffix", ["joblib", "skiqa"])
