@@ -61,6 +61,11 @@ class Rated:
         """How much each counts."""
         return np.where(self.database == "CLIVE", CLIVE_WEIGHT, 1.0)
 
+    def part(self, mask):
+        """Return some of them."""
+        paths = [self.paths[i] for i in np.flatnonzero(mask)]
+        return Rated(paths, self.y[mask], self.database[mask], self.held_out[mask])
+
 
 def rated(folder):
     """Return the photos that `lay_out.py` has written; val is that of the folder of SKIQA_DATA."""
