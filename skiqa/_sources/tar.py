@@ -1,7 +1,7 @@
 """Pictures of a tar shard, in the order in which they stand there; nothing is unpacked to a disk.
 
 As WebDataset has it, a member is named by a key and an extension, as in ``000123.jpg`` beside
-``000123.json``: members whose last extension is a picture's are pictures.
+``000123.json``: members whose last extension is a picture's are pictures. Films are passed over.
 """
 
 from __future__ import annotations
