@@ -227,6 +227,16 @@ def targets(y, places):
     return BatchTargets(*known, torch.zeros(n, 1), torch.zeros(n), torch.tensor(places), known[2])
 
 
+def test_tokens_are_standardised_over_all_datasets():
+    """Of images that lie one dataset behind the other; no more than 64 are looked at."""
+    tokens = torch.cat([tokens_of(100), tokens_of(100) + 50.0])
+    panel = known_tuner(tokens).panel
+    with torch.no_grad():
+        block = panel.tokens([tokens])
+    assert abs(float(block[:100].mean() + block[100:].mean())) < 0.1
+    assert float(block[100:].mean()) == pytest.approx(1.0, abs=0.05)
+
+
 def test_the_gate_goes_uphill_and_the_panel_downhill():
     tokens, y = tokens_of(16), np.zeros(16)
     tuner = known_tuner(tokens, consistency=0.0, selection=None)

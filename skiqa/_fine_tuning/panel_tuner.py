@@ -53,7 +53,8 @@ class PanelTuner(Tuner):
     source : Photos or KeptMaps
         As of any tuner.
     indices : intp ndarray
-        Images that are trained on: the first ones say how tokens are standardised.
+        Images that are trained on: some of them, from the first to the last, say how tokens are
+        standardised.
     seed : int
         Decides the panel's weights.
     teacher : Teacher or None, default=None
@@ -76,7 +77,8 @@ class PanelTuner(Tuner):
         teacher: Teacher | None = None,
     ) -> None:
         self.grid, self.teacher = TokenGrid(plan.token_stages, plan.token_grid), teacher
-        blocks = _first_tokens(source, indices[:_N_STANDARD], self.grid)
+        step = -(-len(indices) // _N_STANDARD)  # of all datasets, if they follow each other
+        blocks = _first_tokens(source, indices[::step], self.grid)
         channels = tuple(x.shape[2] for x in blocks)
         n_class_tokens = len(blocks) - len(source.extraction.scales) * plan.token_stages
         selects = plan.selection is not None
