@@ -146,6 +146,12 @@ def test_a_frame_of_each_shot(tmp_path):
     assert [round(view.image.mean(), -1) for view in views] == [30, 210, 120]
 
 
+def test_the_end_of_a_flash_is_no_cut(tmp_path):
+    frames = [np.full((48, 64, 3), 255 if 12 <= n < 14 else 60, np.uint8) for n in range(40)]
+    path = write_film(tmp_path / "a.mp4", frames)
+    assert len(list(video_frames(path, shots=True))) == 2
+
+
 def test_memory_is_flat(tmp_path):
     path = gray_film(tmp_path / "a.mp4", 48, size=(240, 320))
     tracemalloc.start()

@@ -14,7 +14,7 @@ __all__ = ["shot_middles"]
 
 BINS = 32  # of gray
 CUT = 0.35  # part of the pixels that change their bin from one frame to the next; our choice
-SHORTEST = 0.5  # seconds: flashes are no shots
+SHORTEST = 0.5  # seconds: the end of a flash is no cut
 
 
 def shot_middles(frames: Iterable[tuple[float, av.VideoFrame]]) -> list[float]:
