@@ -87,3 +87,10 @@ def test_what_is_wrong_with_a_file(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(ImageError, match=r"a.nii'?: NIfTI files .* pip install 'skiqa\[views\]'"):
         volume_slices(tmp_path / "a.nii", window=CT)
+
+
+def test_what_is_no_number_is_black():
+    volume = np.full((4, 4, 1), np.nan)
+    volume[0, 0] = 1.0
+    (view,) = volume_slices(volume, window=(0.0, 1.0))
+    assert view.image[..., 0].tolist() == [[255, 0, 0, 0], *[[0] * 4] * 3]
