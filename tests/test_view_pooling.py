@@ -46,8 +46,9 @@ def test_row_is_the_pooled_rows_of_the_views(encoder, crops, monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
     assert found.dtype == np.float32
     names = pooled.get_feature_names_out()
-    assert names[[0, -1]].tolist() == [
+    assert names[[0, 1, -1]].tolist() == [
         "mean_contrastivequalityencoder0",
+        "mean_contrastivequalityencoder1",
         f"variation_contrastivequalityencoder{rows.shape[1] - 1}",
     ]
     assert len(names) == found.shape[1]
