@@ -79,8 +79,8 @@ class PromptSimilarity(
     >>> embeddings = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])  # a tower would give them
     >>> bad_good = [[1.0, 0.0], [0.0, 1.0]]
     >>> prompts = PromptSimilarity(FunctionTransformer(), bad_good, sharpness=2.0)
-    >>> prompts.fit_transform(embeddings).round(3).tolist()
-    [[0.119], [0.881], [0.5]]
+    >>> [f"{score:.3f}" for (score,) in prompts.fit_transform(embeddings)]
+    ['0.119', '0.881', '0.500']
     """
 
     _parameter_constraints = {

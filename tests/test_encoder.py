@@ -50,7 +50,6 @@ def features(fitted, crops):
 @parametrize_with_checks(
     [
         ContrastiveQualityEncoder(),
-        tiny(batch_size=32, scales=(1.0,)),
         tiny(batch_size=32, scales=(0.5,), pooling="avg"),
     ]
 )

@@ -268,3 +268,8 @@ def test_every_tensor_has_one_name_in_timm(transformer):
     names = [name for name in transformer.state_dict() if name != "proj"]
     found = {renamed(name, table_of(names)) for name in names}
     assert found == set(random_state_of(VIT, 0).networks[0])
+
+
+def test_layer_scale_has_a_name_in_timm():
+    """Of networks that have it, such as those of CoCa."""
+    assert renamed("transformer.resblocks.3.ls_2.gamma", table_of(["proj"])) == "blocks.3.ls2.gamma"

@@ -7,13 +7,12 @@ Each function yields views of one thing, one after the other, so that memory sta
 from skiqa.views._animation import animation_frames
 from skiqa.views._panorama import viewports
 from skiqa.views._points import point_cloud_projections
-from skiqa.views._pooling import POOLINGS, pool_views
+from skiqa.views._pooling import pool_views
 from skiqa.views._video import video_frames
 from skiqa.views._view import View
 from skiqa.views._volume import volume_slices
 
 __all__ = [
-    "POOLINGS",
     "View",
     "animation_frames",
     "point_cloud_projections",
