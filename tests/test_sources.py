@@ -4,6 +4,7 @@ import io
 import sys
 import tarfile
 import threading
+import tracemalloc
 
 import pytest
 from PIL import Image
@@ -118,6 +119,28 @@ def test_shard_that_is_cut_off_gives_what_is_there_and_an_error(tar, pictures, p
     assert len(found) < 8
     assert isinstance(last, ImageError)
     assert "the shard is damaged from here on" in last.reason
+
+
+def test_member_that_is_too_large_is_an_error(tar, pictures, monkeypatch):
+    monkeypatch.setattr("skiqa._sources.tar.LARGEST", len(pictures[3]) - 1)
+    found = dict(iter_images(tar))
+    too_large = {name for name, image in found.items() if isinstance(image, ImageError)}
+    assert too_large == {
+        f"tar://train/{key:04d}.png::{tar}"
+        for key, data in enumerate(pictures)
+        if len(data) >= len(pictures[3])
+    }
+    assert {found[name].kind for name in too_large} == {"too_large"}
+
+
+def test_members_of_a_shard_are_not_kept(tmp_path):
+    shard = write_tar(tmp_path / "a.tar", [(f"{key:06d}.cls", b"1") for key in range(3000)])
+    tracemalloc.start()
+    try:
+        assert not images_of(shard)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_shards_that_cannot_be_read_are_one_row_each(tar, tmp_path, pictures):
