@@ -1,7 +1,9 @@
+import itertools
 import os
 import pickle
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from skiqa.distributed import QualityScorer, Row
 from skiqa.distributed import score as score_rows
 from skiqa.distributed._parts import Part, parts_of, write_part
 from skiqa.persistence import predict_quality
+from skiqa.sources import Films
 
 
 @pytest.fixture
@@ -193,3 +196,42 @@ def test_killed_worker_leaves_the_same_rows(folder, monkeypatch):
         assert list(score_rows(places[:1], client)) == expected[:1]
     assert found == expected
     assert [row.file for row in found] == places
+
+
+class Cluster:
+    """Three threads that have done a part as soon as it is theirs."""
+
+    def __init__(self):
+        self.submitted, self.cancelled = [], []
+
+    def nthreads(self):
+        return {"one": 1, "two": 2}
+
+    def submit(self, function, name, part, *how, pure):
+        assert not pure  # the same part, asked for again, may have other rows
+        self.submitted.append(part)
+        return SimpleNamespace(result=lambda: [part.number])
+
+    def cancel(self, tasks):
+        self.cancelled += tasks
+
+    def register_plugin(self, plugin, name):
+        pass
+
+    def unregister_worker_plugin(self, name):
+        pass
+
+
+def test_parts_in_flight_do_not_grow_with_their_number():
+    pytest.importorskip("distributed")
+    from skiqa.distributed._dask import PARTS_AHEAD, iter_parts_of_workers
+
+    cluster, parts = Cluster(), parts_of([f"{k}.tar" for k in range(100)])
+    found = iter_parts_of_workers(parts, cluster, None, None, None, Films())
+    assert next(found) == (parts[0], [0])
+    ahead = len(cluster.submitted)
+    assert 3 < ahead <= 1 + PARTS_AHEAD * 3
+    assert [part for part, _ in itertools.islice(found, 10)] == parts[1:11]
+    assert len(cluster.submitted) == ahead + 10
+    found.close()
+    assert len(cluster.cancelled) == ahead - 1
