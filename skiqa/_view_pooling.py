@@ -217,7 +217,7 @@ class ViewPooling(DefaultsWhenUnpickled, TransformerMixin, BaseEstimator):
         return pooled.astype(rows.dtype if rows.dtype.kind == "f" else np.float64)
 
     def get_feature_names_out(self, input_features: npt.ArrayLike | None = None) -> Any:
-        """Return the encoder's names behind that of each pooling, such as "mean_...0".
+        """Return the encoder's names behind that of each pooling, such as ``mean_...0``.
 
         Parameters
         ----------
