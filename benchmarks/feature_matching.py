@@ -53,7 +53,6 @@ ROWS = {
     "panel": {"n_queries": 6},
     "panel alone": {"residual": False},
     "+ matching": MATCHING,
-    "+ matching, plain tokens": MATCHING | {"noise": "tokens"},
     "+ selection": MATCHING | {"selection": 0.01},
     "+ distillation": {"token_matching": 0.1},
 }

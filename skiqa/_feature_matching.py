@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import _fit_context
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skiqa._encoder import ContrastiveQualityEncoder
@@ -82,8 +82,6 @@ class FeatureMatchingQualityRegressor(NetworkRegressor):
     tolerance : float in (0, inf), default=0.25
         How far the scores of a pair may lie apart, in units of the deviation of its ratings
         (`y_std` of `fit`), or where that is not known of all scores.
-    noise : {"difference", "tokens"}, default="difference"
-        What is added: the partner's tokens minus the image's, or the partner's.
     memory : int in [0, inf), default=64
         Images of earlier steps among which partners are looked for, beside those of the batch.
     selection : float in [0, inf) or None, default=None
@@ -192,7 +190,6 @@ class FeatureMatchingQualityRegressor(NetworkRegressor):
         "matching": [Interval(Real, 0, None, closed="left")],
         "consistency": [Interval(Real, 0, None, closed="left")],
         "tolerance": [Interval(Real, 0, None, closed="neither")],
-        "noise": [StrOptions({"difference", "tokens"})],
         "memory": [Interval(Integral, 0, None, closed="left")],
         "selection": [Interval(Real, 0, None, closed="left"), None],
         "student": [HasMethods(["fit", "transform"]), str, os.PathLike, None],
@@ -236,7 +233,6 @@ class FeatureMatchingQualityRegressor(NetworkRegressor):
         matching: float = 0.0,
         consistency: float = 0.0,
         tolerance: float = 0.25,
-        noise: str = "difference",
         memory: int = 64,
         selection: float | None = None,
         student: ContrastiveQualityEncoder | FrozenEstimator | Path | None = None,
@@ -268,7 +264,6 @@ class FeatureMatchingQualityRegressor(NetworkRegressor):
         self.matching = matching
         self.consistency = consistency
         self.tolerance = tolerance
-        self.noise = noise
         self.memory = memory
         self.selection = selection
         self.student = student

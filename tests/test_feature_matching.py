@@ -52,7 +52,7 @@ def test_scikit_learn_checks(estimator, check):
     [
         ("test_efficientnet", ALL | {"token_stages": 2}),
         ("test_efficientnet", {"maps_dir": "maps", "n_queries": 0, "trained_last_stages": 0}),
-        ("test_vit", {"window_size": 48, "residual": False, "noise": "tokens", "n_queries": 1}),
+        ("test_vit", {"window_size": 48, "residual": False, "n_queries": 1}),
     ],
 )
 def test_same_seed_same_scores_and_files(rated, backbone, parameters, tmp_path, monkeypatch):

@@ -217,7 +217,7 @@ def known_tuner(tokens, **changes):
     numbers |= {"panel_learning_rate": 1e-2, "trained_last_stages": 0, "ranking": 0.0}
     numbers |= {"token_stages": 1, "token_grid": 1, "width": tokens.shape[2], "n_queries": 0}
     numbers |= {"residual": False, "matching": 1.0, "consistency": 1.0, "tolerance": 0.25}
-    numbers |= {"noise": "difference", "memory": 64, "selection": 0.01, "token_matching": 0.0}
+    numbers |= {"memory": 64, "selection": 0.01, "token_matching": 0.0}
     return PanelTuner(PanelPlan(**numbers | changes), Known(tokens), np.arange(len(tokens)), 0)
 
 
@@ -278,10 +278,9 @@ def of_images(goal, places):
     return BatchTargets(*(x[list(places)] for x in goal))
 
 
-@pytest.mark.parametrize("noise", ["difference", "tokens"])
-def test_the_loss_is_the_sum_that_the_parameters_name(noise):
+def test_the_loss_is_the_sum_that_the_parameters_name():
     weights = {"matching": 0.5, "consistency": 2.0, "selection": 0.1, "ranking": 0.3}
-    tuner, goal = trained_tuner(noise=noise, tolerance=1.0, **weights)
+    tuner, goal = trained_tuner(tolerance=1.0, **weights)
     first, last = range(8), range(8, 16)  # memory knows the first when the last are seen
     loss_of(tuner, first, of_images(goal, first))
     value = loss_of(tuner, last, of_images(goal, last))
@@ -297,7 +296,7 @@ def test_the_loss_is_the_sum_that_the_parameters_name(noise):
             near = [j for j in range(16) if j != i and abs(goal.y[i] - goal.y[j]) <= 1.0]
             partner = min(near, key=lambda j: float(pooled[i] @ pooled[j]))
             remembered |= partner in first
-            added = tokens[partner] - (tokens[i] if noise == "difference" else 0)
+            added = tokens[partner] - tokens[i]
             noisy = ridge[i] + panel((tokens[i] + added / 2)[None]).mean()
             parts["clean"].append(smooth_l1_loss(clean[i], goal.y[i]))
             parts["matching"].append(smooth_l1_loss(noisy, goal.y[i]))
@@ -383,16 +382,6 @@ def test_a_panel_is_trained_on_as_if_it_had_not_been_interrupted():
     assert (whole.gates[0] != 0).any()
     for ours, theirs in zip(*changing, strict=True):
         assert torch.equal(ours, theirs)
-
-
-def test_plain_tokens_are_another_noise():
-    moves = []
-    for noise in ("difference", "tokens"):
-        tuner = known_tuner(tokens_of(16), noise=noise)
-        torch.nn.init.ones_(tuner.panel.head.weight)
-        loss = tuner._loss(list(range(16)), targets(np.zeros(16), np.arange(16)))
-        moves.append(float(loss.detach()))
-    assert moves[0] != pytest.approx(moves[1])
 
 
 def leaking_set(n=600, n_channels=24, n_quality=8):

@@ -38,7 +38,6 @@ class PanelPlan(TuningPlan):
     matching: float
     consistency: float
     tolerance: float
-    noise: str
     memory: int
     selection: float | None
     token_matching: float
@@ -143,9 +142,7 @@ class PanelTuner(Tuner):
         batch = Seen(tokens.detach(), semantics.detach(), *known)
         candidates = self.memory.with_batch(batch)
         places, found = matched(batch, candidates, self.plan.tolerance)
-        noise = candidates.tokens[places]
-        if self.plan.noise == "difference":
-            noise = noise - batch.tokens
+        noise = candidates.tokens[places] - batch.tokens
         self.memory.remember(batch)
         return noise, found
 
