@@ -148,9 +148,13 @@ def test_a_shard_may_not_write_elsewhere(rated, tmp_path):
         ("nowhere", "there is no folder nowhere"),
         ("gone.tar", "no such file or folder: gone.tar"),
         ("memory://nothing/", "no images found"),
+        ("a.parquet", "rows of a table have no names"),
+        ("empty.tar", "48 of 48 images are missing in empty.tar"),
     ],
 )
-def test_pictures_that_are_nowhere(rated, tmp_path, place, message):
+def test_pictures_that_are_nowhere(rated, tmp_path, place, message, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tarfile.open("empty.tar", "w").close()
     done = _fit(rated[0] / "ratings.csv", "--images", place, "--out", tmp_path / "x.skiqa")
     assert (done.exit_code, message in done.output) == (2, True), done.output
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from skiqa._inputs.addresses import MissingPackage, is_address, public_name
-from skiqa._sources.kinds import is_shard
+from skiqa._sources.kinds import is_shard, is_table
 from skiqa.cli._files import Failure, find_images, printable, reason
 from skiqa.exceptions import ImageError
 
@@ -44,9 +44,17 @@ def folder_of(place: str, ratings: str) -> Iterator[str]:
         return
     if not (is_address(place) or is_shard(place) or glob.has_magic(place)):
         raise Failure(f"there is no folder {printable(place)}, and it is no address and no shard")
+    if is_table(place):
+        raise Failure(
+            f"{printable(place)}: rows of a table have no names for {printable(ratings)} to name: "
+            "give a folder, or a tar archive"
+        )
     with tempfile.TemporaryDirectory(prefix="skiqa-") as folder:
         _copy(place, _cells(ratings), Path(folder))
-        yield folder
+        try:
+            yield folder
+        except Failure as error:  # nobody knows this folder
+            raise Failure(error.message.replace(folder, printable(place))) from None
 
 
 def _copy(place: str, named: set[str], folder: Path) -> None:
