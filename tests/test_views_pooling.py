@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skiqa.views import POOLINGS, pool_views
+from skiqa.views import pool_views
+from skiqa.views._pooling import POOLINGS
 
 ROWS = np.random.default_rng(0).normal(size=(20, 3))
 
