@@ -29,7 +29,7 @@ from sklearn.utils.validation import check_is_fitted
 from skiqa._features.cache import FeatureCache
 from skiqa._features.extract import Extraction, Row, extract, extract_cached
 from skiqa._features.width import row_width
-from skiqa._inputs.estimators import open_images
+from skiqa._inputs.estimators import open_images, tag_images
 from skiqa._inputs.images import ImageList
 from skiqa._network.accelerator import extraction_device
 from skiqa._network.starting_state import starting_state
@@ -658,9 +658,7 @@ class ContrastiveQualityEncoder(
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = True
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
+        tag_images(tags)
         tags.target_tags.required = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags

@@ -21,6 +21,7 @@ from skiqa._types import Floats, Image
 from skiqa._unpickling import DefaultsWhenUnpickled
 from skiqa.exceptions import ImageError
 from skiqa.views import View, pool_views
+from skiqa.views._view import naming
 
 _VIEWS_AT_A_TIME = 16  # whose pixels are in memory
 
@@ -184,8 +185,7 @@ class ViewPooling(DefaultsWhenUnpickled, TransformerMixin, BaseEstimator):
             if not n_views:
                 raise ValueError("there are no views")
         except ImageError as error:
-            message = f"X[{index}] = {describe(sample)}: {error}"
-            raise ImageError(message, kind=error.kind, reason=error.reason) from error
+            raise naming(f"X[{index}] = {describe(sample)}", error) from error
         except ValueError as error:
             raise ValueError(f"X[{index}] = {describe(sample)}: {error}") from error
 

@@ -27,7 +27,7 @@ from skiqa._fine_tuning.loop import FineTuningRun
 from skiqa._fine_tuning.sources import Photos, Source
 from skiqa._fine_tuning.tuner import Tuner
 from skiqa._inputs.containers import is_rows, refuse_lone_numbers
-from skiqa._inputs.estimators import open_images, rows_dtype
+from skiqa._inputs.estimators import open_images, rows_dtype, tag_images
 from skiqa._inputs.images import ImageList
 from skiqa._inputs.rows import rows_as_images
 from skiqa._network.device import resolve_device
@@ -151,8 +151,6 @@ class NetworkRegressor(DefaultsWhenUnpickled, CallbackSupportMixin, RegressorMix
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = True
-        tags.input_tags.three_d_array = True
-        tags.input_tags.string = True
+        tag_images(tags)
         tags.regressor_tags.poor_score = True  # rows of numbers are no photos
         return tags

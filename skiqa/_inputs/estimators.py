@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
 from skiqa._inputs.containers import as_image_list, is_rows, refuse_lone_numbers
@@ -29,6 +30,13 @@ def open_images(estimator: TakesImages, X: Images, *, reset: bool) -> ImageList:
     if reset:
         forget_columns(estimator)
     return as_image_list(X)
+
+
+def tag_images(tags: Tags) -> None:
+    """Say in an estimator's tags that X may be images, their paths, or rows of their pixels."""
+    tags.input_tags.two_d_array = True
+    tags.input_tags.three_d_array = True
+    tags.input_tags.string = True
 
 
 def rows_dtype(estimator: TakesImages) -> type[np.float32] | None:

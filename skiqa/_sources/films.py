@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+import contextlib
+from collections.abc import Callable, Generator
+from typing import NamedTuple
 
 from skiqa._inputs.addresses import is_address, public_name
 from skiqa._sources.kinds import is_film, open_place
 from skiqa._sources.named import Named
 from skiqa.exceptions import ImageError
 
-if TYPE_CHECKING:
-    from skiqa.views import View
-
-__all__ = ["Films", "film_of", "iter_film", "time_of"]
+__all__ = ["EVENLY", "Films", "film_of", "iter_film", "time_of"]
 
 
 class Films(NamedTuple):
@@ -36,6 +34,9 @@ class Films(NamedTuple):
     def __str__(self) -> str:
         which = f"{self.frames} a film" if self.every is None else f"every {self.every:g} seconds"
         return which + (", a row each" if self.per_view else "")
+
+
+EVENLY = Films()
 
 
 def time_of(name: str) -> tuple[str, float] | None:
@@ -91,23 +92,11 @@ def iter_film(
         return
     count = films.frames if films.every is None else None
     try:
-        if is_address(place):
-            with open_place(place) as file:
-                yield from _named(
-                    shown, video_frames(file, every=films.every, count=count), films, wanted
-                )
-        else:
-            yield from _named(
-                shown, video_frames(place, every=films.every, count=count), films, wanted
-            )
+        with contextlib.ExitStack() as stack:
+            film = stack.enter_context(open_place(place)) if is_address(place) else place
+            for view in video_frames(film, every=films.every, count=count):
+                name = f"{shown}#{view.name}"
+                if not films.per_view or wanted(name):
+                    yield Named(name, view.image)
     except ImageError as error:
         yield Named(shown, ImageError(error.reason, kind=error.kind))
-
-
-def _named(
-    shown: str, views: Iterable[View], films: Films, wanted: Callable[[str], bool]
-) -> Generator[Named, None, None]:
-    for view in views:
-        name = f"{shown}#{view.name}"
-        if not films.per_view or wanted(name):
-            yield Named(name, view.image)

@@ -8,7 +8,7 @@ from contextlib import closing
 
 from skiqa._inputs.addresses import is_address, public_name, read_address
 from skiqa._inputs.prefetch import iter_ahead, iter_in_thread
-from skiqa._sources.films import Films, iter_film
+from skiqa._sources.films import EVENLY, Films, iter_film
 from skiqa._sources.kinds import is_film, is_shard, is_table
 from skiqa._sources.named import Named
 from skiqa._sources.tables import iter_table
@@ -19,7 +19,6 @@ from skiqa.exceptions import ImageError
 __all__ = ["iter_images"]
 
 N_READERS = 16  # addresses that are read at a time: most of reading one is waiting
-ALL_ALIKE = Films()
 BYTES_AHEAD = 2**27  # what has been read of shards, and of addresses, and waits; each
 
 
@@ -27,7 +26,7 @@ def iter_images(
     places: Path | Iterable[Path],
     *,
     column: str | None = None,
-    films: Films = ALL_ALIKE,
+    films: Films = EVENLY,
     wanted: Callable[[str], bool] | None = None,
 ) -> Generator[Named, None, None]:
     """Yield the pictures of files, addresses and shards, in order, read ahead of the consumer.

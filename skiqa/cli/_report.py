@@ -143,8 +143,8 @@ def _write_page(
     on_error: str,
     maps: bool,
     about: dict[str, str],
-    column: str | None = None,
-    films: Films = Films(),  # noqa: B008 - a tuple
+    column: str | None,
+    films: Films,
 ) -> int:
     """Score `files` into the page `html`; return the exit status."""
     from skiqa.cli._thumbnails import PhotosWithThumbnails

@@ -13,7 +13,7 @@ import click
 
 from skiqa._inputs.addresses import is_address, public_name
 from skiqa._progress import progress_bar
-from skiqa._sources.films import Films
+from skiqa._sources.films import EVENLY, Films
 from skiqa._sources.kinds import is_film, is_shard
 from skiqa.cli._csv_file import about_scores, is_replaceable, locked
 from skiqa.cli._files import (
@@ -171,7 +171,7 @@ column_option = click.option(
 frames_option = click.option(
     "--frames",
     type=click.IntRange(1),
-    default=Films().frames,
+    default=EVENLY.frames,
     show_default=True,
     help="Frames of a film that are scored, spread evenly.",
 )

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from skiqa._inputs.addresses import MissingPackage
-from skiqa._sources.films import Films
+from skiqa._sources.films import EVENLY, Films
 from skiqa._types import Path
 from skiqa.distributed._parts import Part, parts_of, rows_of
 from skiqa.distributed._rows import Row
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["iter_parts", "score"]
 
-ALL_ALIKE = Films()
 FILES = 200  # that a worker is given at a time: what is lost when it dies
 
 
@@ -96,7 +95,7 @@ def iter_parts(
     *,
     interval: float | None = None,
     column: str | None = None,
-    films: Films = ALL_ALIKE,
+    films: Films = EVENLY,
     n_jobs: int | None = None,
 ) -> Generator[tuple[Part, Iterable[Row]], None, None]:
     """Yield parts and their rows, in order; without a cluster rows are computed as they are drawn.

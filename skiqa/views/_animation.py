@@ -10,7 +10,7 @@ from skiqa._inputs.formats import open_image
 from skiqa._inputs.pil import Origin, pil_to_rgb
 from skiqa._types import Path
 from skiqa.exceptions import ImageError
-from skiqa.views._view import View, spread
+from skiqa.views._view import View, naming, spread
 
 __all__ = ["animation_frames"]
 
@@ -74,5 +74,4 @@ def animation_frames(path: Path, *, count: int | None = None) -> Generator[View,
         raise
     except Exception as error:
         told = error if isinstance(error, ImageError) else as_image_error(error)
-        message = f"{os.fspath(path)!r}: {told}"
-        raise ImageError(message, kind=told.kind, reason=told.reason) from error
+        raise naming(repr(os.fspath(path)), told) from error

@@ -80,7 +80,7 @@ def viewports(
     """
     if layout == "cube":
         field_of_view = 90.0
-        places = [(name, *place) for name, place in CUBE.items()]
+        places = [(name, *place, 1.0) for name, place in CUBE.items()]
     elif layout == "equator":
         if count < 1 or not 0 < field_of_view < 180 or any(abs(lat) > 90 for lat in latitudes):
             raise ValueError(
@@ -88,7 +88,11 @@ def viewports(
                 f"degrees, and latitudes={tuple(latitudes)} from -90 to 90"
             )
         around = [360 * k / count for k in range(count)]
-        places = [(f"{lon:g},{lat:g}", lon, lat) for lat in latitudes for lon in around]
+        places = [
+            (f"{lon:g},{lat:g}", lon, lat, float(np.cos(np.radians(lat))))
+            for lat in latitudes
+            for lon in around
+        ]
     else:
         raise ValueError(f"layout={layout!r} must be 'cube' or 'equator'")
     pixels = to_rgb(panorama)
@@ -102,16 +106,16 @@ def viewports(
 
 
 def _viewports(
-    pixels: Pixels, places: list[tuple[str, float, float]], field_of_view: float
+    pixels: Pixels, places: list[tuple[str, float, float, float]], field_of_view: float
 ) -> Generator[View, None, None]:
     side = max(1, round(np.tan(np.radians(field_of_view) / 2) * pixels.shape[1] / np.pi))
-    for name, longitude, latitude in places:
+    for name, longitude, latitude, weight in places:
         image = np.empty((side, side, 3), np.uint8)
         for rows in _strips(side):
             directions = look_at(longitude, latitude, field_of_view, side, rows)
             values = sample_sphere(pixels, directions)
             image[rows] = np.rint(values).clip(0, 255).astype(np.uint8)
-        yield View(image, name, float(np.cos(np.radians(latitude))) if "," in name else 1.0)
+        yield View(image, name, weight)
 
 
 def _strips(side: int) -> Iterator[slice]:

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from skiqa._inputs.decode import check_file
 from skiqa._types import Floats, Path, Pixels
-from skiqa.exceptions import ImageError
-from skiqa.views._view import View, missing_extra
+from skiqa.views._view import View, missing_extra, reading
 
 __all__ = ["point_cloud_projections"]
 
@@ -102,15 +100,8 @@ def _read_ply(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         import plyfile
     except ImportError:
         raise missing_extra(path, "PLY files", "views") from None
-    try:
-        check_file(path)
+    with reading(path, "a PLY file", kind="damaged"):
         vertices = plyfile.PlyData.read(os.fspath(path))["vertex"].data
-    except ImageError as error:
-        reason = error.reason
-        raise ImageError(f"{os.fspath(path)!r}: {error}", kind=error.kind, reason=reason) from error
-    except Exception as error:  # what plyfile stumbles over
-        reason = f"this cannot be read as a PLY file ({error})"
-        raise ImageError(f"{os.fspath(path)!r}: {reason}", kind="damaged", reason=reason) from error
     names = ("x", "y", "z", "red", "green", "blue")
     if missing := [name for name in names if name not in (vertices.dtype.names or ())]:
         raise ValueError(

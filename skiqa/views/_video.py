@@ -15,7 +15,7 @@ from skiqa._inputs.decode import check_file
 from skiqa._types import Path, Pixels
 from skiqa.exceptions import ImageError
 from skiqa.views._shots import shot_middles
-from skiqa.views._view import View, missing_extra
+from skiqa.views._view import View, missing_extra, naming
 
 if TYPE_CHECKING:
     import av
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["video_frames"]
 
 FAR = 10.0  # seconds beyond which a film is searched, not decoded on: a usual gap of key frames
-CUT_OFF = (
-    1.0,
-    0.05,
-)  # seconds, and part, by which pictures may end before the sound
+CUT_OFF = (1.0, 0.05)  # seconds, and part, by which pictures may end before the sound
 
 # Numbers of ITU-T H.273
 BT709, UNSAID = 1, 2  # a matrix from which RGB comes
@@ -137,11 +134,11 @@ def _video_frames(
                     _say_hdr(name, "PQ" if frame.color_trc == PQ else "HLG")
                 yield View(_pixels(frame, aspect), f"t={time:.3f}", 1.0, time)
     except ImageError as error:
-        raise ImageError(f"{name!s}: {error}", kind=error.kind, reason=error.reason) from error
+        raise naming(name, error) from error
     except av.error.FFmpegError as error:
         where = f"beyond {time:.3f} seconds " if time else ""
         reason = f"the film cannot be read {where}({error.strerror})"
-        raise ImageError(f"{name!s}: {reason}", kind="damaged", reason=reason) from error
+        raise naming(name, ImageError(reason, kind="damaged")) from error
 
 
 @contextlib.contextmanager

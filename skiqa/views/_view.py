@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from skiqa._inputs.decode import check_file
 from skiqa._types import Path, Pixels
 from skiqa.exceptions import ImageError
 
-__all__ = ["View", "missing_extra", "spread"]
+__all__ = ["View", "missing_extra", "naming", "reading", "spread"]
 
 
 class View(NamedTuple):
@@ -48,6 +51,23 @@ def spread(length: int, count: int | None) -> list[int]:
 
 def missing_extra(source: Path, kind: str, extra: str) -> ImageError:
     """Return the error that says which extra reads a kind of file."""
-    message = f"{os.fspath(source)!r}: {kind} need an extra: pip install 'skiqa[{extra}]'"
     reason = f"{kind} need an extra: pip install 'skiqa[{extra}]'"
-    return ImageError(message, kind="format", reason=reason)
+    return naming(repr(os.fspath(source)), ImageError(reason, kind="format"))
+
+
+def naming(source: object, error: ImageError) -> ImageError:
+    """Return an error whose message begins with what it is about."""
+    return ImageError(f"{source}: {error}", kind=error.kind, reason=error.reason)
+
+
+@contextlib.contextmanager
+def reading(path: Path, form: str, kind: str) -> Iterator[None]:
+    """Check a file for a block that reads it as `form`; errors, of any class, name the file."""
+    try:
+        check_file(path)
+        yield
+    except ImageError as error:
+        raise naming(repr(os.fspath(path)), error) from error
+    except Exception as error:  # what the library stumbles over
+        told = ImageError(f"this cannot be read as {form} ({error})", kind=kind)
+        raise naming(repr(os.fspath(path)), told) from error

@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from skiqa._inputs.arrays import grey_to_rgb
-from skiqa._inputs.decode import check_file
 from skiqa._types import Path, Pixels
-from skiqa.exceptions import ImageError
-from skiqa.views._view import View, missing_extra, spread
+from skiqa.views._view import View, missing_extra, reading, spread
 
 __all__ = ["volume_slices"]
 
@@ -84,15 +82,8 @@ def _open_nifti(path: Path) -> Any:
         import nibabel
     except ImportError:
         raise missing_extra(path, "NIfTI files", "views") from None
-    try:
-        check_file(path)
+    with reading(path, "a NIfTI file", kind="format"):
         volume = nibabel.load(path).dataobj
-    except ImageError as error:
-        reason = error.reason
-        raise ImageError(f"{os.fspath(path)!r}: {error}", kind=error.kind, reason=reason) from error
-    except Exception as error:  # what nibabel stumbles over
-        reason = f"this cannot be read as a NIfTI file ({error})"
-        raise ImageError(f"{os.fspath(path)!r}: {reason}", kind="format", reason=reason) from error
     _check_shape(volume.shape, repr(os.fspath(path)))
     return volume
 
