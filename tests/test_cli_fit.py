@@ -118,17 +118,82 @@ def test_pictures_may_lie_anywhere(rated, tmp_path):
             member = tarfile.TarInfo(name)
             member.size = len(data)
             shard.addfile(member, io.BytesIO(data))
+    _write_tables(tmp_path, folder, rows)
+    of_table = tmp_path / "ratings.parquet"
     how = ["--cache-dir", tmp_path / "cache", "-j", "1"]
     expected = None
-    for place in (folder, "memory://rated/", tmp_path / "photos.tar"):
+    for arguments in (
+        (folder / "ratings.csv", "--images", folder),
+        (folder / "ratings.csv", "--images", "memory://rated/"),
+        (folder / "ratings.csv", "--images", tmp_path / "photos.tar"),
+        (tmp_path / "both-*.parquet", "--image-column", "photo"),
+        (of_table, "--image-column", "file"),  # paths
+        (of_table, "--images", "memory://rated/", "--image-column", "name"),
+    ):
         out = tmp_path / "own.skiqa"
-        done = _fit(folder / "ratings.csv", "--images", place, "--out", out, "--overwrite", *how)
+        done = _fit(*arguments, "--out", out, "--overwrite", *how)
         assert done.exit_code == 0, done.output
         assert "48 images" in done.output
         found = _scores(out, rated)
         expected = found if expected is None else expected
         np.testing.assert_array_equal(found, expected)
     memory.rm("/rated", recursive=True)
+
+
+def _write_tables(tmp_path, folder, rows):
+    """Two halves of Parquet with pictures, ratings and what is neither; one that names files."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names, ratings, scenes = zip(*rows, strict=True)
+    photos = [{"bytes": (folder / name).read_bytes(), "path": name} for name in names]
+    whole = pa.table(
+        {"photo": photos, "MOS": ratings, "scene": scenes, "votes": [[1, 2]] * len(rows)}
+    )
+    pq.write_table(whole[:20], tmp_path / "both-0.parquet")
+    pq.write_table(whole[20:], tmp_path / "both-1.parquet")
+    files = [str(folder / name) for name in names]
+    table = {"name": names, "file": files, "mos": ratings, "scene": scenes}
+    pq.write_table(pa.table(table), tmp_path / "ratings.parquet")
+
+
+def test_pictures_of_tables_are_named_by_their_rows(rated, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    folder, rows = rated
+    photos = [(folder / name).read_bytes() for name, *_ in rows]
+    photos[7] = b"damaged"
+    table, gap = tmp_path / "both.parquet", tmp_path / "gap.parquet"
+    ratings = [row[1] for row in rows]
+    pq.write_table(pa.table({"image": photos, "mos": ratings}), table)
+    done = _fit(table, "--out", tmp_path / "x.skiqa", "-j", "1")
+    assert done.exit_code == 1, done.output
+    assert f"cannot be read, left out: {str(table)[1:]}#7" in done.output
+    pq.write_table(pa.table({"image": [None, *photos[1:]], "mos": ratings}), gap)
+    for arguments, message in (
+        ([gap], f"{gap}#0: the cell is empty"),
+        ([table, "--score-column", "grade"], f"{table} has no column grade: its columns are"),
+        ([table, "--image-column", "photo"], "has no column 'photo' of bytes"),
+        ([tmp_path / "*.parquet"], "gap"),
+        ([tmp_path / "no.parquet"], "no such file or folder"),
+        ([tmp_path / "no.csv"], "there is no table"),
+        ([folder / "ratings.csv"], "--images PLACE is needed"),
+    ):
+        done = _fit(*arguments, "--out", tmp_path / "y.skiqa")
+        assert (done.exit_code, message in done.output) == (2, True), done.output
+        assert "skiqa-" not in done.output  # no temporary folder
+
+
+def test_tables_of_one_pattern_have_the_same_columns(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    for name, column in (("a", "mos"), ("b", "score")):
+        pq.write_table(pa.table({"file": ["x.png"], column: [1.0]}), tmp_path / f"{name}.parquet")
+    done = _fit(tmp_path / "*.parquet", "--images", tmp_path, "--out", tmp_path / "x.skiqa")
+    assert done.exit_code == 2
+    assert "b.parquet has columns ['file', 'score']" in done.output
 
 
 def test_a_shard_may_not_write_elsewhere(rated, tmp_path):
@@ -148,7 +213,6 @@ def test_a_shard_may_not_write_elsewhere(rated, tmp_path):
         ("nowhere", "there is no folder nowhere"),
         ("gone.tar", "no such file or folder: gone.tar"),
         ("memory://nothing/", "no images found"),
-        ("a.parquet", "rows of a table have no names"),
         ("empty.tar", "48 of 48 images are missing in empty.tar"),
     ],
 )

@@ -19,7 +19,7 @@ from skiqa.exceptions import ImageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ColumnError", "iter_table", "require_pyarrow"]
+__all__ = ["ColumnError", "iter_table", "iter_values", "require_pyarrow"]
 
 # What columns are called where there are several that could be it.
 _OF_BYTES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "bytes", "data")
@@ -95,8 +95,49 @@ def iter_table(
         yield Named(shown, ImageError(f"the table cannot be read ({text})", kind="damaged"))
 
 
+def iter_values(place: str) -> Generator[tuple[Any, ...], None, None]:
+    """Yield the names of a table's columns of numbers, text and the like; then their rows.
+
+    Parameters
+    ----------
+    place : str
+        Path or address.
+
+    Yields
+    ------
+    tuple
+        A value for each column that holds no bytes and nothing nested; None for a gap.
+
+    Raises
+    ------
+    OSError
+        If the table cannot be read; pyarrow's errors, which are ValueError, if it is none.
+    MissingPackage
+    """
+    require_pyarrow()
+    import pyarrow as pa
+
+    with _open_table(place) as (schema, batches_of):
+        kept = [f.name for f in schema if not (_holds_bytes(f.type) or pa.types.is_nested(f.type))]
+        yield tuple(kept)
+        for batch in batches_of(kept):
+            yield from zip(*(batch.column(name).to_pylist() for name in kept), strict=True)
+
+
 def _cells(place: str, column: str | None) -> Generator[Any, None, None]:
     """Yield what is in the column of pictures."""
+    with _open_table(place) as (schema, batches_of):
+        name = _column_of(schema, column, place)
+        for batch in batches_of([name]):
+            for cell in batch.column(name):
+                yield cell.as_py()
+
+
+@contextlib.contextmanager
+def _open_table(
+    place: str,
+) -> Iterator[tuple[pa.Schema, Callable[[list[str]], Iterator[pa.RecordBatch]]]]:
+    """Enter a table: its schema, and what reads some of its columns, a few rows at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -104,15 +145,14 @@ def _cells(place: str, column: str | None) -> Generator[Any, None, None]:
         if path_of(place).lower().endswith(".parquet"):
             file = stack.enter_context(open_place(place))
             table = pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
-            name = _column_of(table.schema_arrow, column, place)
-            batches = table.iter_batches(_BATCH, columns=[name], use_threads=False)
+            yield (
+                table.schema_arrow,
+                lambda names: table.iter_batches(_BATCH, columns=names, use_threads=False),
+            )
         else:
             source = open_place(place) if is_address(place) else pa.memory_map(place)
             schema, batches = _ipc(stack.enter_context(source))
-            name = _column_of(schema, column, place)
-        for batch in batches:
-            for cell in batch.column(name):
-                yield cell.as_py()
+            yield schema, lambda names: (batch.select(names) for batch in batches)
 
 
 def _ipc(file: Any) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:

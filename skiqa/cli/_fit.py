@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from skiqa.cli._files import Failure, in_the_way, jobs_option, printable, unwritable, warnings_shown
-from skiqa.cli._rated_pictures import folder_of
+from skiqa.cli._rated_pictures import rated_pictures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,13 +82,12 @@ def load_table(
 
 
 @click.command()
-@click.argument("ratings", type=click.Path(exists=True, dir_okay=False))
+@click.argument("ratings")
 @click.option(
     "--images",
-    required=True,
     metavar="PLACE",
     help="Folder that the file names of RATINGS are relative to; or its address (s3://...), or tar "
-    "archives whose members they name.",
+    "archives whose members they name. Not needed where RATINGS holds the pictures, too.",
 )
 @click.option("--out", required=True, metavar="FILE.skiqa", help="Scorer to write.")
 @column_options
@@ -119,7 +118,7 @@ def load_table(
 @click.option("--overwrite", is_flag=True, help="Replace the --out FILE of an earlier run.")
 def fit(
     ratings: str,
-    images: str,
+    images: str | None,
     out: str,
     std_column: str | None,
     weights: str,
@@ -132,11 +131,13 @@ def fit(
     """Fit a scorer to ratings of one's own.
 
     RATINGS is a table (.csv, .tsv, .txt or .xlsx) with a row for each image: its file name, its
-    rating and, if several show one scene, which. Prints how well ratings of contents that took no
-    part are predicted (ten random splits), then fits all and writes FILE, for skiqa score --model
-    FILE.
-    Its scores are on the scale of the ratings, higher is better. Out of the predictions of contents
-    that took no part come the intervals of skiqa score --interval, too; none with --fine-tune.
+    rating and, if several show one scene, which. Parquet and Arrow may hold the images, too, or
+    their addresses, in the --image-column; several of them are a pattern in quotes.
+
+    Prints how well ratings of contents that took no part are predicted (ten random splits), then
+    fits all and writes FILE, for skiqa score --model FILE. Its scores are on the scale of the
+    ratings, higher is better. Out of the predictions of contents that took no part come the
+    intervals of skiqa score --interval, too; none with --fine-tune.
 
     Exit status: 0 if the scorer was written, 1 if also an image could not be read, 2 if not.
     """
@@ -144,12 +145,14 @@ def fit(
         raise click.BadParameter(f"{printable(out)} must end in .skiqa", param_hint="--out")
     if problem := in_the_way(out, overwrite):
         raise Failure(problem)
-    with warnings_shown(), folder_of(images, ratings) as folder:
-        data = _load_rated(folder, ratings, columns, std_column)
+    named = columns["image_column"]
+    with warnings_shown(), rated_pictures(ratings, images, named) as (folder, table, column):
+        columns["image_column"] = column or named
+        data = _load_rated(folder, table, columns, std_column)
         encoder, X, unreadable = _compute_features(data.data, weights, cache_dir, jobs)
         for index in unreadable:
             click.echo(
-                f"cannot be read, left out: {printable(_shown(data.data[index], images, folder))}",
+                f"cannot be read, left out: {printable(_shown(data.data[index], folder, images))}",
                 err=True,
             )
         kept = [i for i in range(len(X)) if i not in unreadable]
@@ -180,9 +183,10 @@ def fit(
     sys.exit(1 if unreadable else 0)
 
 
-def _shown(path: str, images: str, folder: str) -> str:
+def _shown(path: str, folder: str, images: str | None) -> str:
     """Return what a user calls a picture, which may lie in another folder for the time being."""
-    return path if images == folder else os.path.relpath(path, folder)
+    copied = folder != images and path.startswith(folder + os.sep)
+    return os.path.relpath(path, folder) if copied else path
 
 
 def _card(

@@ -1,78 +1,165 @@
-"""Rated pictures wherever they lie: brought into a folder, where a search may read them often."""
+"""Rated pictures wherever they lie: brought into a folder, where a search may read them often.
+
+And tables that hold both, pictures and ratings: a row of Parquet or Arrow for each.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import glob
 import os
+import re
 import tempfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from skiqa._inputs.addresses import MissingPackage, is_address, public_name
+from skiqa._inputs.addresses import is_address, public_name
 from skiqa._sources.kinds import is_shard, is_table
 from skiqa.cli._files import Failure, find_images, printable, reason
 from skiqa.exceptions import ImageError
 
-__all__ = ["folder_of"]
+__all__ = ["RatedPictures", "rated_pictures"]
+
+_ROW = "TABLE#ROW"  # the column of file names that a table with pictures gets
 
 
-@contextlib.contextmanager
-def folder_of(place: str, ratings: str) -> Iterator[str]:
-    """Enter a folder that holds the pictures of a table of ratings.
+class RatedPictures(NamedTuple):
+    """Where pictures and ratings are for the time being.
 
     Parameters
     ----------
-    place : str
-        A folder, which is entered as it is; or the address of one, a shard, or a pattern of shards:
-        of their pictures those that the table names are copied to a temporary folder.
+    folder : str
+        Of the pictures.
     ratings : str
-        The table.
+        A text table, or an Excel sheet, that names them.
+    image_column : str or None
+        Of that table, in place of the one that the user named; None: it stays.
+    """
+
+    folder: str
+    ratings: str
+    image_column: str | None = None
+
+
+@contextlib.contextmanager
+def rated_pictures(
+    ratings: str, place: str | None, image_column: str | None
+) -> Iterator[RatedPictures]:
+    """Enter a folder of pictures and a table of their ratings.
+
+    Parameters
+    ----------
+    ratings : str
+        The table; Parquet or Arrow also at an address, or a pattern of several.
+    place : str or None
+        A folder, which is taken as it is; or the address of one, a shard, or a pattern of shards:
+        of their pictures those that the table names are copied to a temporary folder. None: the
+        table holds the pictures.
+    image_column : str or None
+        In that case where.
 
     Yields
     ------
-    str
+    RatedPictures
 
     Raises
     ------
     Failure
         If there is no such place, or a picture of the table cannot be had there.
     """
-    if os.path.isdir(place):
-        yield place
+    if not is_table(ratings):
+        if not os.path.isfile(ratings):
+            raise Failure(f"there is no table {printable(ratings)}")
+        if place is None:
+            raise Failure("--images PLACE is needed: only Parquet and Arrow hold pictures, too")
+    if place is not None and os.path.isdir(place) and not is_table(ratings):
+        yield RatedPictures(place, ratings)
         return
-    if not (is_address(place) or is_shard(place) or glob.has_magic(place)):
-        raise Failure(f"there is no folder {printable(place)}, and it is no address and no shard")
-    if is_table(place):
-        raise Failure(
-            f"{printable(place)}: rows of a table have no names for {printable(ratings)} to name: "
-            "give a folder, or a tar archive"
-        )
     with tempfile.TemporaryDirectory(prefix="skiqa-") as folder:
-        _copy(place, _cells(ratings), Path(folder))
+        table = os.path.join(folder, "ratings.csv") if is_table(ratings) else ratings
         try:
-            yield folder
+            if place is None:
+                _unpack(ratings, image_column, Path(folder), table)
+                yield RatedPictures(folder, table, _ROW)
+                return
+            if table != ratings:
+                _write_table(find_images([ratings]), table)
+            if not os.path.isdir(place):
+                _copy(place, _cells(table), Path(folder))
+            yield RatedPictures(place if os.path.isdir(place) else folder, table)
         except Failure as error:  # nobody knows this folder
-            raise Failure(error.message.replace(folder, printable(place))) from None
+            message = error.message.replace(table, printable(ratings))
+            raise Failure(message.replace(folder, printable(place or ratings))) from None
+
+
+def _unpack(ratings: str, column: str | None, folder: Path, table: str) -> None:
+    """Write the pictures of tables into a folder, and a table that names them."""
+    from skiqa.sources import iter_images
+
+    places, files = find_images([ratings]), []
+    with _failing():
+        with contextlib.closing(iter_images(places, column=column)) as pictures:
+            for name, image in pictures:
+                if image is None:
+                    raise Failure(f"{printable(name)}: the cell is empty")
+                if isinstance(image, ImageError):
+                    raise Failure(f"{printable(name)}: {printable(reason(image))}")
+                if isinstance(image, str) and not is_address(image):
+                    files.append(os.path.abspath(image))
+                    continue
+                files.append("/".join(re.findall(r"[^/\\:]+", name)))
+                _write(folder, files[-1], image)
+        _write_table(places, table, files)
+
+
+def _write_table(places: list[str], table: str, files: list[str] | None = None) -> None:
+    """Write the values of tables, one below the other, as text; first a column of `files`."""
+    from skiqa._sources.tables import iter_values
+
+    header, rows = None, []
+    with _failing():
+        for place in places:
+            names, *values = iter_values(place)
+            if names != (header := header or names):
+                raise Failure(
+                    f"{printable(place)} has columns {list(names)}, {printable(places[0])} "
+                    f"{list(header)}: they must be the same"
+                )
+            rows += values
+    lines = [header or (), *rows]
+    if files is not None:
+        lines = [(name, *line) for name, line in zip([_ROW, *files], lines, strict=True)]
+    with open(table, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(lines)
+
+
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
+    """Let what a place or a table cannot give end the command with a message."""
+    try:
+        yield
+    except (ImportError, ValueError, OSError) as error:
+        raise Failure(str(error)) from None
 
 
 def _copy(place: str, named: set[str], folder: Path) -> None:
     """Write the pictures of a place that are among `named` into a folder, under these names."""
     from skiqa.sources import iter_images
 
+    if not (is_address(place) or is_shard(place) or glob.has_magic(place)):
+        raise Failure(f"there is no folder {printable(place)}, and it is no address and no shard")
     start = public_name(place).rstrip("/") + "/"
     pictures = iter_images(
         find_images([place], recursive=True), wanted=lambda name: _key(_below(name, start)) in named
     )
-    try:
-        with contextlib.closing(pictures):
-            for name, image in pictures:
-                if isinstance(image, ImageError):
-                    raise Failure(f"{printable(name)}: {printable(reason(image))}")
-                _write(folder, _below(name, start), image)
-    except (MissingPackage, ValueError) as error:
-        raise Failure(str(error)) from None
+    with _failing(), contextlib.closing(pictures):
+        for name, image in pictures:
+            if isinstance(image, ImageError):
+                raise Failure(f"{printable(name)}: {printable(reason(image))}")
+            _write(folder, _below(name, start), image)
 
 
 def _below(name: str, start: str) -> str:
@@ -102,10 +189,8 @@ def _cells(ratings: str) -> set[str]:
     """Return all that stands in the cells of a table, one of whose columns names pictures."""
     from skiqa.datasets._tables import read_rows
 
-    try:
+    with _failing():
         rows = read_rows(Path(ratings), fits=lambda rows: True)
-    except (OSError, ValueError, ImportError) as error:
-        raise Failure(str(error)) from None
     return {_key(str(cell)) for row in rows for cell in row}
 
 
