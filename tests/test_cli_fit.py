@@ -41,6 +41,12 @@ def write(path, rows, header=("file", "mos", "scene")):
         csv.writer(file).writerows([header, *rows])
 
 
+@pytest.fixture
+def one_penalty(monkeypatch):
+    """A search over one, where it matters what is read and not what is found."""
+    monkeypatch.setattr("skiqa.cli._fit.ALPHAS", (1.0,))
+
+
 def _fit(*arguments):
     return CliRunner().invoke(main, ["fit", *map(str, arguments)])
 
@@ -106,6 +112,7 @@ def _scores(path, rated):
     return load_model(path).predict([str(folder / row[0]) for row in rows])
 
 
+@pytest.mark.usefixtures("one_penalty")
 def test_pictures_may_lie_anywhere(rated, tmp_path):
     """From a folder, an address and a tar archive: one scorer, and nothing is left behind."""
     fsspec = pytest.importorskip("fsspec")
@@ -157,6 +164,7 @@ def _write_tables(tmp_path, folder, rows):
     pq.write_table(pa.table(table), tmp_path / "ratings.parquet")
 
 
+@pytest.mark.usefixtures("one_penalty")
 def test_pictures_of_tables_are_named_by_their_rows(rated, tmp_path):
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq
@@ -223,6 +231,7 @@ def test_pictures_that_are_nowhere(rated, tmp_path, place, message, monkeypatch)
     assert (done.exit_code, message in done.output) == (2, True), done.output
 
 
+@pytest.mark.usefixtures("one_penalty")
 def test_deviations_count_only_when_they_are_named(rated, tmp_path):
     """A rating that is far off, and known to be uncertain, moves the scorer no longer."""
     folder, rows = rated

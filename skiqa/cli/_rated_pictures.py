@@ -70,26 +70,23 @@ def rated_pictures(
     Failure
         If there is no such place, or a picture of the table cannot be had there.
     """
-    if not is_table(ratings):
-        if not os.path.isfile(ratings):
-            raise Failure(f"there is no table {printable(ratings)}")
-        if place is None:
-            raise Failure("--images PLACE is needed: only Parquet and Arrow hold pictures, too")
-    if place is not None and os.path.isdir(place) and not is_table(ratings):
-        yield RatedPictures(place, ratings)
-        return
+    of_rows, at_hand = is_table(ratings), place is not None and os.path.isdir(place)
+    if not of_rows and not os.path.isfile(ratings):
+        raise Failure(f"there is no table {printable(ratings)}")
+    if not of_rows and place is None:
+        raise Failure("--images PLACE is needed: only Parquet and Arrow hold pictures, too")
     with tempfile.TemporaryDirectory(prefix="skiqa-") as folder:
-        table = os.path.join(folder, "ratings.csv") if is_table(ratings) else ratings
+        table = os.path.join(folder, "ratings.csv") if of_rows else ratings
         try:
             if place is None:
                 _unpack(ratings, image_column, Path(folder), table)
                 yield RatedPictures(folder, table, _ROW)
                 return
-            if table != ratings:
+            if of_rows:
                 _write_table(find_images([ratings]), table)
-            if not os.path.isdir(place):
+            if not at_hand:
                 _copy(place, _cells(table), Path(folder))
-            yield RatedPictures(place if os.path.isdir(place) else folder, table)
+            yield RatedPictures(place if at_hand else folder, table)
         except Failure as error:  # nobody knows this folder
             message = error.message.replace(table, printable(ratings))
             raise Failure(message.replace(folder, printable(place or ratings))) from None
