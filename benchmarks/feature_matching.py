@@ -1,12 +1,15 @@
-"""What tokens, panel, matching, selection and distillation gain on CLIVE, part by part.
+"""What tokens, panel, matching, selection and distillation gain, part by part.
 
     python benchmarks/feature_matching.py --root rated/ChallengeDB_release --work matching.work
+    python benchmarks/feature_matching.py --weights imagenet.skiqa --work matching.biq
     python benchmarks/feature_matching.py --root ... --work ... --scales 1 0.5 --splits 3
     python benchmarks/feature_matching.py --root ... --work ... --rows frozen panel --splits 10
 
-Random 80/20 splits; each row adds a part to the one before it. Prints a Markdown table: SROCC and
-PLCC on the test photos, their spread over the splits, the gain in SROCC over the frozen ridge with
-its standard error (paired over splits; of one split a paired bootstrap over photos), and the cost.
+Random 80/20 splits of CLIVE or, without --root, the train and val photos of BIQ2021 from
+SKIQA_DATA, which the bundled network has seen; each row adds a part to the one before it. Prints a
+Markdown table: SROCC and PLCC on the test photos, their spread over the splits, the gain in SROCC
+over the frozen ridge with its standard error (paired over splits; of one split a paired bootstrap
+over photos), and the cost.
 Then the claim itself, on the test photos, before any training and after each:
 
 - pairs of small distance: mean score difference of the twentieth of pairs whose features are
@@ -26,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from linear_probe import paired_bootstrap, table_row
+from linear_probe import load_split, paired_bootstrap, table_row
 from scipy.spatial.distance import pdist
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ShuffleSplit
@@ -129,10 +132,11 @@ def fitted_record(name, split, encoder, photos, unrated, args):
     """Fit a row on a split; return what is to be kept of it."""
     paths, y, deviations, (train, test) = photos
     X, given = [paths[k] for k in train], y[train]
-    more = {} if name in BY_RIDGE else {"y_std": deviations[train]}
+    spread = None if deviations is None or name in BY_RIDGE else deviations[train]
     if name == "+ distillation":
         X, given = X + unrated, np.concatenate([given, np.full(len(unrated), np.nan)])
-        more["y_std"] = np.concatenate([more["y_std"], np.ones(len(unrated))])
+        spread = None if spread is None else np.concatenate([spread, np.ones(len(unrated))])
+    more = {} if spread is None else {"y_std": spread}
     model = model_of(name, encoder, args)
     start = time.monotonic()
     model.fit(X, given, **more)
@@ -195,11 +199,22 @@ def gain_cells(pairs):
     return [f"{gain:+.4f}", f"{error:.4f}"]
 
 
+def photos_of(args):
+    """Return (paths, ratings, their deviations or None, splits as pairs of indices)."""
+    if args.root is None:
+        train, val = (load_split(split, None) for split in ("train", "val"))
+        split = np.split(np.arange(len(train[0]) + len(val[0])), [len(train[0])])
+        return train[0] + val[0], np.concatenate([train[1], val[1]]), None, [split]
+    clive = load_clive(args.root)
+    splits = ShuffleSplit(args.splits, test_size=0.2, random_state=0).split(clive.data)
+    return list(clive.data), clive.target, clive.target_std, splits
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", type=Path, required=True, help="CLIVE, as load_clive reads it")
+    parser.add_argument("--root", type=Path, help="CLIVE; without it BIQ2021")
     parser.add_argument("--work", type=Path, default=Path("matching.work"))
     parser.add_argument("--maps", type=Path, help="maps_dir; default: maps in --work")
     parser.add_argument("--unrated", type=Path, help="a folder of photos for distillation")
@@ -214,7 +229,7 @@ def main():
     args = parser.parse_args()
     args.maps = args.maps or args.work / "maps"
     args.work.mkdir(parents=True, exist_ok=True)
-    clive = load_clive(args.root)
+    paths, y, deviations, splits = photos_of(args)
     unrated = []
     if args.unrated:
         files = sorted(map(str, args.unrated.rglob("*.jpg")))
@@ -222,8 +237,7 @@ def main():
     unrated = unrated[: args.n_unrated]
     encoder = ContrastiveQualityEncoder(
         weights=args.weights, scales=tuple(args.scales), cache_dir=args.work / "features"
-    ).fit(clive.data[:1])
-    splits = ShuffleSplit(args.splits, test_size=0.2, random_state=0).split(clive.data)
+    ).fit(paths[:1])
     results, records = args.work / "results.jsonl", []
     for number, split in enumerate(splits):
         for name in args.rows:
@@ -234,7 +248,7 @@ def main():
             earlier = [json.loads(line) for line in results.open()] if results.exists() else []
             record = next((r for r in earlier if r["key"] == key), None)
             if record is None:
-                photos = (list(clive.data), clive.target, clive.target_std, split)
+                photos = (paths, y, deviations, split)
                 record = fitted_record(name, number, encoder, photos, unrated, args) | {"key": key}
                 with results.open("a") as file:
                     file.write(json.dumps(record) + "\n")
