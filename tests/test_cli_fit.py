@@ -1,7 +1,14 @@
 import csv
 import io
+import os
 import re
+import signal
+import subprocess
+import sys
 import tarfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +20,7 @@ from skiqa import load_model
 from skiqa._network.build import random_state_of
 from skiqa._network.weight_files import state_to_tensors, write_file
 from skiqa.cli import main
+from skiqa.cli._fit import _card
 from skiqa.cli._score import describe_scale
 from skiqa.metrics import srocc_score
 from skiqa.persistence import model_card
@@ -118,13 +126,10 @@ def test_pictures_may_lie_anywhere(rated, tmp_path):
     fsspec = pytest.importorskip("fsspec")
     folder, rows = rated
     memory = fsspec.filesystem("memory")
-    with tarfile.open(tmp_path / "photos.tar", "w") as shard:
-        for number, (name, *_) in enumerate([*rows, ["unrated.png"]]):
-            data = (folder / name).read_bytes() if number < len(rows) else b"of no interest"
-            memory.pipe(f"/rated/{name}", data)
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            shard.addfile(member, io.BytesIO(data))
+    photos = {name: (folder / name).read_bytes() for name, *_ in rows}
+    for name, data in photos.items():
+        memory.pipe(f"/rated/{name}", data)
+    _write_shard(tmp_path / "photos.tar", photos | {"unrated.png": b"of no interest"})
     _write_tables(tmp_path, folder, rows)
     of_table = tmp_path / "ratings.parquet"
     how = ["--cache-dir", tmp_path / "cache", "-j", "1"]
@@ -164,33 +169,159 @@ def _write_tables(tmp_path, folder, rows):
     pq.write_table(pa.table(table), tmp_path / "ratings.parquet")
 
 
-@pytest.mark.usefixtures("one_penalty")
-def test_pictures_of_tables_are_named_by_their_rows(rated, tmp_path):
+@pytest.fixture
+def table(rated, tmp_path, monkeypatch):
+    """Write a table of the rated pictures; columns in place of image and mos, or beside them."""
     pa = pytest.importorskip("pyarrow")
     import pyarrow.parquet as pq
 
     folder, rows = rated
-    photos = [(folder / name).read_bytes() for name, *_ in rows]
-    photos[7] = b"damaged"
-    table, gap = tmp_path / "both.parquet", tmp_path / "gap.parquet"
-    ratings = [row[1] for row in rows]
-    pq.write_table(pa.table({"image": photos, "mos": ratings}), table)
-    done = _fit(table, "--out", tmp_path / "x.skiqa", "-j", "1")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def write_table(path, change=lambda table: table, **columns):
+        photos = [(folder / name).read_bytes() for name, *_ in rows]
+        every = {"image": photos, "mos": [float(row[1]) for row in rows]} | columns
+        pq.write_table(change(pa.table(every)), path)
+        return photos
+
+    return write_table
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("one_penalty")
+def test_pictures_of_tables_are_named_by_their_rows(table, tmp_path):
+    """One damaged, one gap and one dead address are left out; a level above, and never a copy."""
+    photos = table("../a.parquet")
+    scenes = ["x", None] + [str(k) for k in range(2, 48)]  # of which a warning tells
+    table("../a.parquet", image=[None, b"damaged", *photos[2:]], scene=scenes)
+    done = _fit("../a.parquet", "--out", "x.skiqa", "-j", "1")
     assert done.exit_code == 1, done.output
-    assert f"cannot be read, left out: {str(table)[1:]}#7" in done.output
-    pq.write_table(pa.table({"image": [None, *photos[1:]], "mos": ratings}), gap)
+    assert "left out: ../a.parquet#0 (the cell is empty)\n" in done.output
+    assert "left out: ../a.parquet#1\n" in done.output
+    assert "Warning: ../a.parquet: the content of 1 images is not named" in done.output
+    assert "46 images" in done.output
+    assert "skiqa-" not in done.output  # the temporary folder
+    files = [str(tmp_path / f"{k}.png") for k in range(48)]
+    for file, photo in zip(files, photos, strict=True):
+        Path(file).write_bytes(photo)
+    files[3] = "memory://nothing/there.png"
+    table("b.parquet", image=files)
+    done = _fit("b.parquet", "--out", "x.skiqa", "-j", "1", "--overwrite")
+    assert done.exit_code == 1, done.output
+    reason = "there is nothing at this address"
+    assert f"left out: memory://nothing/there.png ({reason})\n" in done.output
+    assert not list(tmp_path.glob("skiqa-*"))
+
+
+@pytest.mark.usefixtures("one_penalty")
+def test_what_else_is_in_a_table_does_not_matter(table):
+    """Times that no calendar has, lists, names twice; text by number, and parts in a folder."""
+    import pyarrow as pa
+
+    def with_others(whole):
+        fields = [("when", pa.array([2**40] * 48, pa.timestamp("s"))), ("note", ["\0"] * 48)]
+        fields += [("votes", [[1.0, 2.0]] * 48), ("twice", ["a"] * 48), ("twice", ["b"] * 48)]
+        fields += [("scene", pa.array([str(k % 12) for k in range(48)]).dictionary_encode())]
+        for name, values in fields:
+            whole = whole.append_column(name, values if isinstance(values, pa.Array) else [values])
+        return whole
+
+    Path("a.parquet").mkdir()
+    table("a.parquet/part-0.parquet", with_others)
+    done = _fit("a.parquet", "--out", "x.skiqa", "-j", "1")
+    assert done.exit_code == 0, done.output
+    assert model_card(load_model("x.skiqa"))["scorer"]["contents"] == 12
+
+
+def test_tables_that_are_of_no_use(rated, table):
+    Path("empty.parquet").write_bytes(b"")
+    table("a.parquet")
+    table("lists.parquet", mos=[[1.0]] * 48)
+    table("two.parquet", photo=[b"x"] * 48, image=[b"x"] * 48)
+    table("twice.parquet", mos=["a.jpg"] * 48, image=["a.jpg"] * 48)
+    ratings = rated[0] / "ratings.csv"
     for arguments, message in (
-        ([gap], f"{gap}#0: the cell is empty"),
-        ([table, "--score-column", "grade"], f"{table} has no column grade: its columns are"),
-        ([table, "--image-column", "photo"], "has no column 'photo' of bytes"),
-        ([tmp_path / "*.parquet"], "gap"),
-        ([tmp_path / "no.parquet"], "no such file or folder"),
-        ([tmp_path / "no.csv"], "there is no table"),
-        ([folder / "ratings.csv"], "--images PLACE is needed"),
-    ):
-        done = _fit(*arguments, "--out", tmp_path / "y.skiqa")
+        (["a.parquet", "--score-column", "grade"], "a.parquet has no column grade: its columns are "
+         "['image', 'mos']. Say which one it is: --score-column; of a DMOS, --lower-is-better"),
+        (["a.parquet", "--image-column", "photo"], "has no column 'photo' of bytes"),
+        (["two.parquet"], "say which of them holds the pictures (--image-column)"),
+        (["lists.parquet"], "has no column mos or score or"),
+        (["empty.parquet"], "empty.parquet cannot be read"),
+        (["no.parquet"], "no such file or folder"),
+        (["memory://no.parquet"], "memory://no.parquet: there is nothing at this address"),
+        (["no.csv"], "there is no table"),
+        ([ratings], "--images PLACE is needed"),
+        ([ratings, "--images", "a.parquet"], "rows of a table have no names"),
+    ):  # fmt: skip
+        done = _fit(*arguments, "--out", "y.skiqa")
         assert (done.exit_code, message in done.output) == (2, True), done.output
-        assert "skiqa-" not in done.output  # no temporary folder
+        assert "skiqa-" not in done.output
+
+
+def test_no_secret_of_an_address_is_kept():
+    address = "https://me:SECRET@example.org/b/c.parquet?sig=SECRET"
+    card = _card(np.ones(2), np.arange(2), address, SimpleNamespace(scores={}))
+    assert card["ratings"] == card["scale"][2] == "c.parquet"
+
+
+def _write_shard(path, photos):
+    with tarfile.open(path, "w") as shard:
+        for name, data in photos.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            shard.addfile(member, io.BytesIO(data))
+
+
+def test_two_pictures_of_one_name_are_not_one(rated, tmp_path, monkeypatch):
+    """Or all ratings would be of the last shard's pictures."""
+    folder, rows = rated
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        _write_shard(f"{name}.tar", {row[0]: b"x" for row in rows})
+    done = _fit(folder / "ratings.csv", "--images", "*.tar", "--out", "x.skiqa")
+    assert (done.exit_code, f"{rows[0][0]} is twice in *.tar" in done.output) == (2, True)
+
+
+@pytest.mark.usefixtures("one_penalty")
+def test_names_of_pictures_below_an_address(rated, tmp_path, monkeypatch):
+    """However the address is spelled; and a name alone is none of a picture in a folder below."""
+    pytest.importorskip("fsspec")
+    folder, rows = rated
+    monkeypatch.chdir(tmp_path)
+    for k, below in enumerate(("a", "b")):
+        Path("photos", below).mkdir(parents=True)
+        for name, *_ in rows[24 * k : 24 * k + 24]:
+            Path("photos", below, name).write_bytes((folder / name).read_bytes())
+    lines = [[f"{'ab'[k // 24]}\\{row[0]} ", *row[1:]] for k, row in enumerate(rows)]
+    write("below.csv", lines)
+    root = f"file://{tmp_path}"
+    for place in (f"{root}/photos/", f"local://{tmp_path}/photos/", f"{root}/photos/*/*.png"):
+        how = ("--cache-dir", "cache", "--out", "x.skiqa", "--overwrite", "-j", "1")
+        done = _fit("below.csv", "--images", place, *how)
+        assert done.exit_code == 0, done.output
+    done = _fit(folder / "ratings.csv", "--images", f"{root}/photos/", "--out", "y.skiqa")
+    assert (done.exit_code, "48 of 48 images are missing" in done.output) == (2, True)
+
+
+def test_a_command_that_is_told_to_end_leaves_no_copies(rated, tmp_path):
+    folder, rows = rated
+    photos = {row[0]: (folder / row[0]).read_bytes() for row in rows}
+    _write_shard(tmp_path / "a.tar", photos)
+    arguments = [folder / "ratings.csv", "--images", tmp_path / "a.tar", "--out", "x.skiqa"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "skiqa", "fit", *map(str, arguments)],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("skiqa-*/*.png")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert not list(tmp_path.glob("skiqa-*"))
 
 
 def test_tables_of_one_pattern_have_the_same_columns(tmp_path):

@@ -5,6 +5,7 @@ import sys
 import tarfile
 import threading
 import tracemalloc
+import zipfile
 
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from skiqa._inputs.addresses import MissingPackage
 from skiqa._sources import reading
 from skiqa._sources.kinds import is_shard, path_of
+from skiqa._sources.places import places_at
 from skiqa._sources.tables import ColumnError
 from skiqa.exceptions import ImageError
 from skiqa.sources import iter_images
@@ -200,6 +202,42 @@ def test_table_at_an_address_names_what_is_beside_it(write_table, pictures, memo
         ("memory://p/b.png", pictures[0]),
         ("memory://p/below/c.png", pictures[1]),
     ]
+
+
+def test_table_in_an_archive_names_what_is_in_it(write_table, pictures, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(write_table(path=["b.png"]), "below/table.parquet")
+        archive.writestr("below/b.png", pictures[0])
+    chain = f"::file://{tmp_path}/a.zip"
+    found = list(iter_images(f"zip://below/table.parquet{chain}"))
+    assert found == [(f"zip://below/b.png{chain}", pictures[0])]
+
+
+def test_archives_that_are_lost_or_none_are_rows(pictures, tmp_path):
+    """As skiqa names members, and reads its own lists again."""
+    (tmp_path / "none.zip").write_bytes(b"no archive")
+    (tmp_path / "b[1].png").write_bytes(pictures[0])
+    (tmp_path / "b1.png").write_bytes(b"another")
+    lost = f"tar://0.png::file://{tmp_path}/gone.tar", f"zip://0.png::file://{tmp_path}/none.zip"
+    places = [place for name in lost for place in places_at(name, recursive=False)]
+    assert places == list(lost)
+    places += places_at(f"file://{tmp_path}/b[1].png", recursive=False)  # a name, no pattern
+    *errors, (_, image) = iter_images(places)
+    assert [type(error) for _, error in errors] == [ImageError] * 2
+    assert image == pictures[0]
+
+
+@pytest.mark.parametrize("kind", ["large_binary", "binary_view", "by number"])
+def test_however_arrow_keeps_bytes(pictures, kind, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    if kind == "by number":
+        column = pa.array(pictures).dictionary_encode()
+    else:
+        column = pa.array(pictures, getattr(pa, kind)())
+    table = pa.table({"data": column, "note": pa.array(["x"] * 8, pa.string_view())})
+    with pa.ipc.new_file(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    assert images_of(str(tmp_path / "a.arrow")) == pictures
 
 
 def test_column_is_found_or_named(write_table, pictures):

@@ -88,7 +88,7 @@ def file_system(address: str) -> tuple[AbstractFileSystem, str]:
     MissingPackage
         If fsspec, or what it needs for this kind of address, is not installed.
     ImageError
-        If fsspec does not know this kind of address.
+        If fsspec does not know this kind of address, or cannot open the archive in which it is.
     """
     try:
         from fsspec.core import url_to_fs
@@ -104,6 +104,8 @@ def file_system(address: str) -> tuple[AbstractFileSystem, str]:
         raise MissingPackage(f"reading {kind}:// needs a package: {error}") from None
     except ValueError as error:
         raise ImageError(f"this kind of address is not known ({_shown(error)})") from error
+    except Exception as error:  # of an archive, which is opened at once
+        raise unreadable(error) from error
     return fs, cast("str", path)
 
 

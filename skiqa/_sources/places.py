@@ -42,10 +42,16 @@ def places_at(
     MissingPackage
         If what reads such addresses is not installed.
     """
-    fs, path = file_system(address)
+    try:
+        fs, path = file_system(address)
+    except ImageError:
+        if _named(address):  # its row says so
+            return [address]
+        raise
     web = address.startswith(("http://", "https://"))  # where ? and [ are no patterns
     try:
-        if "*" in path or (not web and any(c in path for c in "?[")):
+        pattern = "*" in path or (not web and any(c in path for c in "?["))
+        if pattern and not (_named(address) and not web and fs.exists(path)):
             return _kept(retried(lambda: fs.glob(path, detail=True)), fs, address, True, pass_over)
         if address.endswith("/") or (not web and not _named(address) and fs.isdir(path)):
             list_all = fs.find if recursive else fs.ls

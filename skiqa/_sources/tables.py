@@ -95,33 +95,47 @@ def iter_table(
         yield Named(shown, ImageError(f"the table cannot be read ({text})", kind="damaged"))
 
 
-def iter_values(place: str) -> Generator[tuple[Any, ...], None, None]:
-    """Yield the names of a table's columns of numbers, text and the like; then their rows.
+def iter_values(place: str, column: str | None) -> Generator[list[Any], None, None]:
+    """Yield the header of a table of rated pictures, then its rows without the pictures.
 
     Parameters
     ----------
     place : str
         Path or address.
+    column : str or None
+        Where pictures are, as of :func:`iter_table`, or "": it holds none.
 
     Yields
     ------
-    tuple
-        A value for each column that holds no bytes and nothing nested; None for a gap.
+    list
+        Names of columns, of which the first is that of the pictures. Then a value for each other
+        column of numbers and text; None for a gap. There are no others for people to rate by.
 
     Raises
     ------
-    OSError
-        If the table cannot be read; pyarrow's errors, which are ValueError, if it is none.
+    ColumnError
     MissingPackage
+    ImageError
+        If the table cannot be read, or is none.
     """
     require_pyarrow()
     import pyarrow as pa
 
-    with _open_table(place) as (schema, batches_of):
-        kept = [f.name for f in schema if not (_holds_bytes(f.type) or pa.types.is_nested(f.type))]
-        yield tuple(kept)
-        for batch in batches_of(kept):
-            yield from zip(*(batch.column(name).to_pylist() for name in kept), strict=True)
+    try:
+        with _open_table(place) as (schema, batches_of):
+            pictures = [] if column == "" else [_column_of(schema, column, place)]
+            fields = [f for f in schema if _is_plain(f.type) and f.name not in pictures]
+            yield [*pictures, *(field.name for field in fields)]
+            for batch in batches_of(list(dict.fromkeys([*pictures, *(f.name for f in fields)]))):
+                columns = [
+                    c for f, c in zip(batch.schema, batch.columns, strict=True) if f in fields
+                ]
+                values = [column.to_pylist() for column in columns]
+                yield from ([each[row] for each in values] for row in range(batch.num_rows))
+    except ImageError as error:
+        raise ImageError(f"{public_name(place)}: {error.reason}") from error
+    except (pa.ArrowException, FileNotFoundError) as error:
+        raise ImageError(f"{public_name(place)} cannot be read: {error}") from error
 
 
 def _cells(place: str, column: str | None) -> Generator[Any, None, None]:
@@ -199,15 +213,31 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
     if pa.types.is_struct(kind):
         return kind.get_field_index("bytes") >= 0
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return str(_plain(kind)) in ("binary", "large_binary", "binary_view")
 
 
 def _holds_text(kind: pa.DataType) -> bool:
+    return str(_plain(kind)) in ("string", "large_string", "string_view")
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Is it numbers or text?"""
     import pyarrow as pa
 
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    of_numbers = (
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_decimal,
+        pa.types.is_boolean,
+    )
+    return _holds_text(kind) or any(is_such(_plain(kind)) for is_such in of_numbers)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Return the type of what a column holds, be it by number in a dictionary."""
+    import pyarrow as pa
+
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _beside(table: str, path: str) -> str:
@@ -215,6 +245,7 @@ def _beside(table: str, path: str) -> str:
     if is_address(path) or os.path.isabs(path):
         return path
     if is_address(table):
-        folder = table.partition("?")[0].rpartition("/")[0]
-        return f"{folder}/{path}"
+        inner, *chain = table.partition("::")
+        folder = inner.partition("?")[0].rpartition("/")[0]
+        return f"{folder}/{path}{''.join(chain)}"
     return os.path.join(os.path.dirname(table), path)

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from skiqa._inputs.addresses import MissingPackage, is_address, public_name
-from skiqa._inputs.formats import EXTENSIONS
-from skiqa._sources.kinds import SHARDS, is_film, is_picture, is_shard
+from skiqa._sources.kinds import SHARDS, is_film, is_picture, is_shard, is_table
 from skiqa._sources.places import places_at
 from skiqa.distributed._rows import reason
 from skiqa.exceptions import ImageError
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from skiqa._types import Path as AnyPath
 
 __all__ = [
-    "EXTENSIONS",
     "Failure",
     "find_images",
     "in_the_way",
@@ -179,7 +177,9 @@ def find_images(paths: Sequence[str], recursive: bool = False, *, films: bool = 
         elif is_address(path):
             found += _places_at(path, recursive, passed_over)
         elif os.path.isdir(path):
-            found += _images_in(path, *how)
+            # engines write a table as a folder of parts, under the name of a table
+            parts = sorted(glob.glob(f"{glob.escape(path)}/*.parquet")) if is_table(path) else []
+            found += parts or _images_in(path, *how)
         elif os.path.exists(path):
             found.append(path)
         elif glob.has_magic(path):  # a shell that does not expand, such as cmd.exe

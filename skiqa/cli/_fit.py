@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from skiqa._inputs.addresses import public_name
+from skiqa._sources.kinds import path_of
 from skiqa.cli._files import Failure, in_the_way, jobs_option, printable, unwritable, warnings_shown
-from skiqa.cli._rated_pictures import rated_pictures
+from skiqa.cli._rated_pictures import RatedPictures, rated_pictures
+from skiqa.cli._stopping import exit_status, told_to_end
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from skiqa import ContrastiveQualityEncoder
     from skiqa._types import Floats
+    from skiqa.datasets._tables import Rows
     from skiqa.model_selection import Evaluation
 
 __all__ = ["column_options", "fit", "load_table"]
@@ -46,6 +50,13 @@ _COLUMNS = (
 )
 
 
+_OPTIONS = {
+    "image": "--image-column",
+    "target": "--score-column",
+    "target_std": "--std-column",
+    "groups": "--group-column",
+}
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -65,20 +76,30 @@ def load_table(
     lower_is_better: bool,
     split: str | None = None,
     std_column: str | None = None,
+    rows: Rows | None = None,
 ) -> Bunch:
-    """Return the Bunch of a table of ratings, with options as people give them."""
-    from skiqa.datasets import load_folder
+    """Return the Bunch of a table of ratings, with options as people give them.
 
-    return load_folder(
-        images,
-        ratings,
-        image=image_column,
-        target=score_column,
-        target_std=std_column,
-        groups=group_column,
-        higher_is_better=not lower_is_better,
-        split=split,
-    )
+    `rows` is the table, if it has been read.
+
+    Raises
+    ------
+    OSError, ValueError, ImportError
+        In words for those who give options.
+    """
+    from skiqa.datasets._folder import MissingColumn, bunch_of_rows, load_folder
+
+    given: dict[str, Any] = {"image": image_column, "target": score_column}
+    given |= {"target_std": std_column, "groups": group_column}
+    how: dict[str, Any] = {"higher_is_better": not lower_is_better, "split": split}
+    try:
+        if rows is not None:
+            return bunch_of_rows(rows, printable(ratings), Path(images), given, **how)
+        return load_folder(images, ratings, **given, **how)
+    except MissingColumn as error:
+        dmos = "; of a DMOS, --lower-is-better" if error.key == "target" else ""
+        option = _OPTIONS[error.key]
+        raise ValueError(f"{error.what}. Say which one it is: {option}{dmos}") from None
 
 
 @click.command()
@@ -145,55 +166,73 @@ def fit(
         raise click.BadParameter(f"{printable(out)} must end in .skiqa", param_hint="--out")
     if problem := in_the_way(out, overwrite):
         raise Failure(problem)
-    named = columns["image_column"]
-    with warnings_shown(), rated_pictures(ratings, images, named) as (folder, table, column):
-        columns["image_column"] = column or named
-        data = _load_rated(folder, table, columns, std_column)
-        encoder, X, unreadable = _compute_features(data.data, weights, cache_dir, jobs)
-        for index in unreadable:
-            click.echo(
-                f"cannot be read, left out: {printable(_shown(data.data[index], folder, images))}",
-                err=True,
-            )
-        kept = [i for i in range(len(X)) if i not in unreadable]
-        rated = (data.target[kept], data.groups[kept])
-        counts = None if data.weights is None else data.weights[kept] / data.weights[kept].mean()
-        model, evaluation = _fit_ridge(encoder, X[kept], *rated, counts)
-        click.echo(evaluation)
-        if fine_tune:
-            paths = data.data[kept]
-            model, outcome = _fine_tune(model, paths, *rated, counts, fine_tune, cache_dir, jobs)
-            click.echo(outcome)
-        from skiqa._features.flags import unlike_above
-        from skiqa.persistence import save
+    from skiqa.persistence import save
 
-        model[-1].card_ = _card(*rated, ratings, evaluation)
-        if fine_tune:  # its features are others now, and know all photos
-            model[-1].card_["fine_tuned"] = outcome
-            click.echo(NO_INTERVALS)
-        else:
-            model[-1].card_["unlike_above"] = unlike_above(X[kept])
-            click.echo(_calibrate(model[-1], X[kept], *rated, counts))
-        try:
-            save(model, out)
-        except OSError as error:
-            raise unwritable(out, error) from None
+    try:
+        with (
+            warnings_shown(),
+            told_to_end(),
+            rated_pictures(ratings, images, columns["image_column"]) as pictures,
+        ):
+            data = _load_rated(ratings, pictures, columns, std_column)
+            encoder, X, unreadable = _compute_features(data.data, weights, cache_dir, jobs)
+            for index in unreadable:
+                name = printable(pictures.shown(data.data[index]))
+                click.echo(f"cannot be read, left out: {name}", err=True)
+            kept = [i for i in range(len(X)) if i not in unreadable]
+            rated = (data.target[kept], data.groups[kept])
+            counts: Floats | None = None
+            if data.weights is not None:
+                counts = data.weights[kept] / data.weights[kept].mean()
+            model, evaluation = _fit_ridge(encoder, X[kept], *rated, counts)
+            click.echo(evaluation)
+            outcome = None
+            if fine_tune:
+                paths = data.data[kept]
+                model, outcome = _fine_tune(
+                    model, paths, *rated, counts, fine_tune, cache_dir, jobs
+                )
+                click.echo(outcome)
+            _describe(model, X[kept], *rated, counts, ratings, evaluation, outcome)
+    except KeyboardInterrupt as error:
+        click.echo("interrupted" + (": the same command goes on" if cache_dir else ""), err=True)
+        sys.exit(exit_status(error))
+    try:
+        save(model, out)
+    except OSError as error:
+        raise unwritable(out, error) from None
     click.echo(f"{len(kept)} images, penalty {model[-1].alpha:g}: {printable(out)}")
     click.echo(f"skiqa score --model {printable(out)} PHOTOS")
     sys.exit(1 if unreadable else 0)
 
 
-def _shown(path: str, folder: str, images: str | None) -> str:
-    """Return what a user calls a picture, which may lie in another folder for the time being."""
-    copied = folder != images and path.startswith(folder + os.sep)
-    return os.path.relpath(path, folder) if copied else path
+def _describe(
+    model: Pipeline,
+    X: Floats,
+    y: Floats,
+    groups: npt.NDArray[Any],
+    weights: Floats | None,
+    ratings: str,
+    evaluation: Evaluation,
+    outcome: str | None,
+) -> None:
+    """Give a scorer its card; a fine-tuned one has other features by now, and knows all photos."""
+    from skiqa._features.flags import unlike_above
+
+    model[-1].card_ = _card(y, groups, ratings, evaluation)
+    if outcome is not None:
+        model[-1].card_["fine_tuned"] = outcome
+        click.echo(NO_INTERVALS)
+    else:
+        model[-1].card_["unlike_above"] = unlike_above(X)
+        click.echo(_calibrate(model[-1], X, y, groups, weights))
 
 
 def _card(
     y: Floats, groups: npt.NDArray[Any], ratings: str, evaluation: Evaluation
 ) -> dict[str, Any]:
     """Return what is known of a scorer: what it was fitted to, on what scale, and how well."""
-    name = os.path.basename(ratings)
+    name = os.path.basename(path_of(public_name(ratings)))
     return {
         "ratings": name,
         "scale": [float(y.min()), float(y.max()), name],
@@ -223,14 +262,15 @@ def _calibrate(
 
 
 def _load_rated(
-    images: str, ratings: str, columns: dict[str, Any], std_column: str | None
+    ratings: str, pictures: RatedPictures, columns: dict[str, Any], std_column: str | None
 ) -> Bunch:
     """Return the rated rows of the table as a Bunch of data, target, groups and weights."""
     import numpy as np
     from sklearn.utils import Bunch
 
+    columns = columns | {"image_column": pictures.image_column, "rows": pictures.rows}
     try:
-        table = load_table(images, ratings, **columns, std_column=std_column)
+        table = load_table(pictures.folder, ratings, **columns, std_column=std_column)
     except (OSError, ValueError, ImportError) as error:
         raise Failure(str(error)) from None
     groups = np.arange(len(table.data)) if table.groups is None else table.groups

@@ -55,7 +55,7 @@ class Finder:
             If two or more files differ from the name only so.
         """
         found = root
-        relative = Path(os.path.normpath(name.replace("\\", "/")))
+        relative = Path(_tidy(name))
         if relative.is_absolute():
             found, relative = Path(relative.anchor), relative.relative_to(relative.anchor)
         for part in relative.parts:
@@ -70,6 +70,22 @@ class Finder:
                 )
             found /= there[0] if there and part not in there else part
         return found
+
+
+def name_key(name: str) -> str:
+    r"""Return what the names by which a :class:`Finder` finds one file have in common.
+
+    Examples
+    --------
+    >>> from skiqa.datasets._files import name_key
+    >>> name_key(r"./A\b.JPG")
+    'a/b.jpg'
+    """
+    return _key(_tidy(name).replace(os.sep, "/"))
+
+
+def _tidy(name: str) -> str:
+    return os.path.normpath(name.replace("\\", "/"))
 
 
 def _key(name: str) -> str:

@@ -34,6 +34,23 @@ _NAMES = {
 }
 
 
+class MissingColumn(ValueError):
+    """A table has no column of that kind.
+
+    Parameters
+    ----------
+    what : str
+        Of which name, and which columns it has.
+    key : str
+        The parameter that names the column.
+    """
+
+    def __init__(self, what: str, key: str) -> None:
+        dmos = " (and higher_is_better=False for a DMOS)" if key == "target" else ""
+        super().__init__(f"{what}. Say which one it is: {key}=...{dmos}")
+        self.what, self.key = what, key
+
+
 def load_folder(
     path: _types.Path,
     csv: _types.Path,
@@ -138,6 +155,35 @@ def load_folder(
         "level": level,
     }
     rows = read_rows(file, fits=lambda rows: not _lacking(given, rows))
+    how = (higher_is_better, split, return_X_y, as_frame)
+    return bunch_of_rows(rows, file, root, given, *how)
+
+
+def bunch_of_rows(
+    rows: Rows,
+    file: Path | str,
+    root: Path,
+    given: Mapping[str, str | None],
+    higher_is_better: bool = True,
+    split: str | None = None,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
+    """Return what :func:`load_folder` does of a table that has been read.
+
+    Parameters
+    ----------
+    rows : list of list
+        The header, then a row for each image.
+    file : str or path
+        What the table is called in messages.
+    root : path
+        Folder of the images.
+    given : dict of str to str or None
+        Columns by their parameters.
+    higher_is_better, split, return_X_y, as_frame
+        As of :func:`load_folder`.
+    """
     names = _column_names(given, rows, file)
     cells = dict(zip(names, columns_of(rows, list(names.values())), strict=True))
     images = [str(name) for name in cells["image"]]
@@ -176,15 +222,14 @@ def _lacking(given: Mapping[str, str | None], rows: Rows) -> list[str]:
     return [key for key in needed if not header.intersection(_candidates(given, key))]
 
 
-def _column_names(given: Mapping[str, str | None], rows: Rows, file: Path) -> dict[str, str]:
+def _column_names(given: Mapping[str, str | None], rows: Rows, file: Path | str) -> dict[str, str]:
     """Return what the table calls each column, those that it does not have left out."""
     header = [str(cell).strip() for cell in rows[0] if cell is not None] if rows else []
     for key in _lacking(given, rows):
-        raise ValueError(
-            f"{file} has no column {' or '.join(_candidates(given, key))}: its columns are "
-            f"{header}. Say which one it is: {key}=..."
-            + (" (and higher_is_better=False for a DMOS)" if key == "target" else "")
+        what = (
+            f"{file} has no column {' or '.join(_candidates(given, key))}: its columns are {header}"
         )
+        raise MissingColumn(what, key)
     for number, row in enumerate(rows[1:], 1):
         if len(row) > len(rows[0]) and any(not is_missing(cell) for cell in row[len(rows[0]) :]):
             raise ValueError(
@@ -202,7 +247,7 @@ def _column_names(given: Mapping[str, str | None], rows: Rows, file: Path) -> di
     return names
 
 
-def _check_unique(images: Sequence[str], paths: Sequence[str], file: Path) -> None:
+def _check_unique(images: Sequence[str], paths: Sequence[str], file: Path | str) -> None:
     """Raise ValueError if two rows name one file."""
     first: dict[str, str] = {}
     twice = []
@@ -217,7 +262,7 @@ def _check_unique(images: Sequence[str], paths: Sequence[str], file: Path) -> No
         )
 
 
-def _contents(cells: Sequence[Any], paths: Sequence[str], file: Path) -> list[str]:
+def _contents(cells: Sequence[Any], paths: Sequence[str], file: Path | str) -> list[str]:
     """Return the names of contents; an image whose content is not named is called by its path."""
     unnamed = sum(map(is_missing, cells))
     if unnamed:
@@ -229,14 +274,14 @@ def _contents(cells: Sequence[Any], paths: Sequence[str], file: Path) -> list[st
     return [path if is_missing(c) else str(c) for c, path in zip(cells, paths, strict=True)]
 
 
-def _parse_levels(cells: Sequence[Any], file: Path) -> Integers:
+def _parse_levels(cells: Sequence[Any], file: Path | str) -> Integers:
     levels = parse_floats(cells, file)
     if (broken := np.flatnonzero(levels % 1)).size:
         raise ValueError(f"{file}: level {levels[broken[0]]}, row {broken[0] + 1}, is no integer")
     return levels.astype(np.int64)
 
 
-def _see_to_copies(columns: Columns, file: Path) -> None:
+def _see_to_copies(columns: Columns, file: Path | str) -> None:
     """Raise ValueError if one photo stands in two parts of the split; let copies be one content."""
     paths, groups, split = columns.data, columns.groups, columns.split
     same = copies(paths)

@@ -189,7 +189,7 @@ def is_missing(cell: Any) -> bool:
     return str(cell).strip().lower() in MISSING
 
 
-def parse_floats(values: Sequence[Any], file: Path, *, missing: bool = False) -> Floats:
+def parse_floats(values: Sequence[Any], file: Path | str, *, missing: bool = False) -> Floats:
     """Return finite float64; NaN, if that is allowed, where nothing stands in a cell.
 
     Raises
