@@ -165,6 +165,15 @@ def test_parallel_is_the_same():
     assert repr(again) == repr(one)
 
 
+def test_progress_is_shown_where_it_is_asked_for(capsys, monkeypatch):
+    monkeypatch.setattr("skiqa._progress.SECONDS_BETWEEN_LINES", 0)
+    quiet = evaluate(Ridge(), database(), n_repeats=3)
+    assert capsys.readouterr().err == ""
+    shown = evaluate(Ridge(), database(), n_repeats=3, verbose=1)
+    assert "Evaluating: 3 of 3 splits" in capsys.readouterr().err
+    np.testing.assert_array_equal(shown.predictions, quiet.predictions)
+
+
 def test_warnings_of_folds_are_one_line_each():
     """Twelve images, a search in ten splits: there were 70 warnings."""
     rng = np.random.default_rng(0)

@@ -342,7 +342,7 @@ def _fit_ridge(
         raise Failure(f"only {len(set(groups))} contents can be read; {MIN_CONTENTS} are needed")
     grid = {"alpha": list(ALPHAS)}
     search = GridSearchCV(Ridge(), grid, scoring=srocc_scorer)  # folds of contents
-    evaluation = evaluate(search, X, y, groups, sample_weight=weights)
+    evaluation = evaluate(search, X, y, groups, sample_weight=weights, verbose=1)
     told = warnings_told(fit_by_content, search, X, y, groups, weights)
     ((fitted, _),) = warned_once([told], "fits")
     return make_pipeline(encoder, fitted.best_estimator_), evaluation

@@ -19,6 +19,7 @@ from sklearn.utils import Bunch, _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions, validate_params
 from sklearn.utils.parallel import Parallel, delayed
 
+from skiqa._progress import progress_bar
 from skiqa._types import Images, Integers
 from skiqa.model_selection._evaluation import (
     MAPPING,
@@ -71,6 +72,7 @@ def evaluate(
     mapping: str | None = "logistic4",
     random_state: int | np.random.RandomState | None = 0,
     n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> Evaluation:
     """Evaluate a model as papers do: train and test on repeated splits that keep contents apart.
 
@@ -106,6 +108,8 @@ def evaluate(
         and :func:`compare` can compare them. The randomness of `estimator` is its own.
     n_jobs : int or None, default=None
         Splits at a time, in processes of their own. None is 1, -1 all cores.
+    verbose : int, default=0
+        Above 0 a bar on standard error shows the splits that are done.
 
     Returns
     -------
@@ -158,11 +162,17 @@ def evaluate(
         splits = [_official_split(samples)]
     else:
         splits = _splits(samples, cv, n_repeats, test_size, random_state)
-    with features_cached(estimator, [samples.X]) as prepared:
-        told = Parallel(n_jobs=n_jobs)(
+    told = []
+    with (
+        features_cached(estimator, [samples.X]) as prepared,
+        progress_bar("Evaluating", len(splits), enabled=verbose > 0, unit="splits") as advance,
+    ):
+        for outcome in Parallel(n_jobs=n_jobs, return_as="generator")(
             delayed(warnings_told)(_fit_and_score, prepared, samples, train, test, mapping)
             for train, test in splits
-        )
+        ):
+            told.append(outcome)
+            advance()
     outcomes = warned_once(told, "splits")
     return gather(outcomes, splits, samples, mapping)
 
