@@ -54,6 +54,12 @@ def test_one_frame(frames, tmp_path):
     assert (view.image == np.asarray(frames[0])).all()
 
 
+@pytest.mark.parametrize("count", [0, -3])
+def test_numbers_of_frames_that_are_of_no_use(count):
+    with pytest.raises(ValueError, match=f"count={count} must be a number of frames"):
+        animation_frames("a.gif", count=count)
+
+
 def test_what_is_wrong_with_a_file(frames, tmp_path):
     (tmp_path / "a.gif").write_bytes(b"no picture")
     with pytest.raises(ImageError, match=r"a.gif'?: this is not an image") as raised:

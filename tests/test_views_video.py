@@ -2,10 +2,11 @@
 
 import sys
 import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from made_views import gray_film, write_film
+from made_views import gray_film, timed_film, write_film
 
 from skiqa.exceptions import ImageError
 from skiqa.views import video_frames
@@ -49,6 +50,58 @@ def test_a_film_without_times_and_length(tmp_path):
     path = gray_film(tmp_path / "a.h264", 20)
     views = list(video_frames(path, count=2))
     assert [number_of(view) for view in views] == [5, 15]
+
+
+SLIDES = [5.0] * 4
+STILL = [0.1] * 4 + [20.0]
+RECORDED = [0.1, 0.1, 9.8, 0.1, 0.1, 0.1]  # of a screen where nothing moved for a while
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize(
+    ("seconds", "rate", "how", "numbers"),
+    [
+        (SLIDES, Fraction(1, 5), {"count": 4}, [0, 1, 2, 3]),
+        (SLIDES, Fraction(1, 5), {"count": 32}, [0, 1, 2, 3]),
+        (SLIDES, Fraction(1, 5), {"every": 6}, [0, 1, 2, 3]),
+        (STILL, 10, {"count": 4}, [4]),
+        (STILL, 10, {"every": 30}, [0]),
+        (RECORDED, 10, {"count": 4}, [2]),
+        (RECORDED, 10, {"every": 2}, [0, 2, 3]),
+        (RECORDED, 10, {"every": 10.15}, [0, 4]),
+        ([5.0], Fraction(1, 5), {"count": 3}, [0]),
+        ([0.1], 10, {"every": 1}, [0]),
+    ],
+)
+def test_frames_are_those_on_the_screen(tmp_path, suffix, seconds, rate, how, numbers):
+    """The one that has stood there for long, not the next to come; each once."""
+    path = timed_film(tmp_path / f"a{suffix}", seconds, rate=rate)
+    assert [number_of(view) for view in video_frames(path, **how)] == numbers
+
+
+@pytest.mark.parametrize("how", [{"count": 2}, {"every": 1}, {"shots": True}])
+def test_a_film_of_one_frame_has_that_frame(tmp_path, how):
+    short = timed_film(tmp_path / "a.avi", [0.1])
+    sounding = timed_film(tmp_path / "a.mkv", [0.1], silence=3)
+    for path in (short, sounding):
+        assert [number_of(view) for view in video_frames(path, **how)] == [0]
+
+
+@pytest.mark.parametrize("how", [{"count": 2}, {"every": 1}, {"shots": True}])
+def test_a_film_of_no_frame_is_an_error(tmp_path, how):
+    path = timed_film(tmp_path / "a.mkv", [], silence=0.5)
+    with pytest.raises(ImageError, match=r"a.mkv: there are no pictures in the film"):
+        list(video_frames(path, **how))
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".h264"])
+def test_films_that_are_searched_badly_or_not_at_all(tmp_path, monkeypatch, suffix):
+    """Of a transport stream a search finds a packet: what is seen from there on comes later."""
+    from skiqa.views import _video
+
+    path = gray_film(tmp_path / f"a{suffix}", 48, gop=7)
+    monkeypatch.setattr(_video, "FAR", 1.0)
+    assert [number_of(view) for view in video_frames(path, count=3)] == [8, 24, 40]
 
 
 def test_frames_far_apart_are_searched(tmp_path, monkeypatch):
@@ -125,8 +178,6 @@ def test_hdr_is_said_and_brought_to_sdr(tmp_path, transfer, name, code):
 
 
 def test_pixels_that_are_not_square(tmp_path):
-    from fractions import Fraction
-
     path = write_film(tmp_path / "a.mp4", [RED] * 3, tags={"sample_aspect_ratio": Fraction(3, 2)})
     (view,) = video_frames(path, **ONE)
     assert view.image.shape == (48, 96, 3)
@@ -214,7 +265,9 @@ def test_sound_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "how", [{}, {"every": 1, "count": 2}, {"every": 0}, {"count": 0}, {"every": 1, "shots": True}]
+    "how",
+    [{}, {"every": 1, "count": 2}, {"every": 0}, {"count": 0}, {"every": 1, "shots": True}]
+    + [{"every": value} for value in (float("nan"), float("inf"))],
 )
 def test_which_frames_must_be_said(how):
     with pytest.raises(ValueError, match=r"say which frames|must be a number"):

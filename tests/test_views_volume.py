@@ -89,6 +89,18 @@ def test_what_is_wrong_with_a_file(tmp_path, monkeypatch):
         volume_slices(tmp_path / "a.nii", window=CT)
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_file_that_is_cut_off(tmp_path, suffix):
+    nibabel = pytest.importorskip("nibabel")
+    path = tmp_path / f"a{suffix}"
+    noise = np.random.default_rng(0).normal(size=(20, 20, 20))
+    nibabel.save(nibabel.Nifti1Image(noise, np.eye(4)), path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ImageError, match=rf"a{suffix}'?: this cannot be read as") as raised:
+        list(volume_slices(path, window=(-1, 1)))
+    assert raised.value.kind == "damaged"
+
+
 def test_what_is_no_number_is_black():
     volume = np.full((4, 4, 1), np.nan)
     volume[0, 0] = 1.0

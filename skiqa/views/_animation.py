@@ -10,7 +10,7 @@ from skiqa._inputs.formats import open_image
 from skiqa._inputs.pil import Origin, pil_to_rgb
 from skiqa._types import Path
 from skiqa.exceptions import ImageError
-from skiqa.views._view import View, naming, spread
+from skiqa.views._view import View, check_count, naming, spread
 
 __all__ = ["animation_frames"]
 
@@ -35,6 +35,8 @@ def animation_frames(path: Path, *, count: int | None = None) -> Generator[View,
     ------
     ImageError
         If it cannot be read. The message names it.
+    ValueError
+        If `count` is of no use.
 
     Notes
     -----
@@ -52,6 +54,11 @@ def animation_frames(path: Path, *, count: int | None = None) -> Generator[View,
     >>> [(view.name, view.time, int(view.image[0, 0, 0])) for view in animation_frames(path)]
     [('frame 0', 0.0, 0), ('frame 1', 0.04, 100), ('frame 2', 0.08, 200)]
     """
+    check_count(count, "frames")
+    return _frames(path, count)
+
+
+def _frames(path: Path, count: int | None) -> Generator[View, None, None]:
     try:
         check_file(path)
         with open(path, "rb") as file:

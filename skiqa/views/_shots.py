@@ -38,4 +38,4 @@ def shot_middles(frames: Iterable[tuple[float, av.VideoFrame]]) -> list[float]:
         if before is None or (changed and time - cuts[-1] >= SHORTEST):
             cuts.append(time)
         before = histogram
-    return [(start + end) / 2 for start, end in zip(cuts, [*cuts[1:], time], strict=True)]
+    return [(start + end) / 2 for start, end in zip(cuts, [*cuts[1:], time], strict=False)]

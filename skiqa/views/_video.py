@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator
@@ -15,17 +16,19 @@ from skiqa._inputs.decode import check_file
 from skiqa._types import Path, Pixels
 from skiqa.exceptions import ImageError
 from skiqa.views._shots import shot_middles
-from skiqa.views._view import View, missing_extra, naming
+from skiqa.views._view import View, check_count, missing_extra, naming
 
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
 __all__ = ["video_frames"]
 
 FAR = 10.0  # seconds beyond which a film is searched, not decoded on: a usual gap of key frames
-CUT_OFF = (1.0, 0.05)  # seconds, and part, by which pictures may end before the sound
+CUT_OFF = (1.0, 0.05)  # seconds, and part, by which a film may end before its header says
+ROUNDED = 0.001  # seconds to which Matroska and FLV round the times of frames
 
 # Numbers of ITU-T H.273
 BT709, UNSAID = 1, 2  # a matrix from which RGB comes
@@ -57,7 +60,8 @@ def video_frames(
     Yields
     ------
     View
-        Named by its time, such as "t=1.500": of the frame that is nearest to the one asked for.
+        Named by the time at which it appears, such as "t=1.500": of the frame that is on the screen
+        at the moment asked for. Each frame once, however long it stays there.
 
     Raises
     ------
@@ -75,7 +79,7 @@ def video_frames(
 
     Notes
     -----
-    One frame is held at a time. Frames more than ten seconds apart are found by the film's index;
+    Two frames are held at a time. Frames more than ten seconds apart are found by the film's index;
     else all between them are decoded. `shots` decodes the film twice. Colors are those of the
     film's matrix, range, primaries and transfer; films that say no matrix are taken to be of BT.709
     from 720 rows on, else of BT.601. Pixels that are not square become so. Interlaced films are
@@ -100,10 +104,9 @@ def video_frames(
     """
     if (every is not None) + (count is not None) + bool(shots) != 1:
         raise ValueError("say which frames: one of every=SECONDS, count=N and shots=True")
-    if every is not None and not every > 0:
+    if every is not None and not 0 < every < math.inf:
         raise ValueError(f"every={every} must be a number of seconds above 0")
-    if count is not None and count < 1:
-        raise ValueError(f"count={count} must be a number of frames, 1 or more")
+    check_count(count, "frames")
     return _video_frames(film, every, count)
 
 
@@ -120,11 +123,11 @@ def _video_frames(
         with _opened(film, name) as (container, stream):
             duration = _duration(container, stream)
             if every is not None:
-                moments: Iterable[float] = np.arange(0, duration, every)
+                moments: Iterable[float] = np.arange(0, max(duration, every), every)
             elif count is not None:
                 moments = (np.arange(count) + 0.5) * (duration / count)
             else:
-                moments = shot_middles(_decoded(container, stream))
+                moments = shot_middles(_decoded(container, stream, duration))
         with _opened(film, name) as (container, stream):  # again: not all can be wound back
             aspect = float(stream.sample_aspect_ratio or 1)
             said = False
@@ -168,9 +171,15 @@ def _duration(container: InputContainer, stream: VideoStream) -> float:
     end, n_packets = 0.0, 0
     for packet in container.demux(stream):
         n_packets += packet.size > 0
-        if packet.pts is not None:
-            end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        end = max(end, _end(packet))
     return end - _start(stream) if end else n_packets * _step(stream)
+
+
+def _end(packet: Packet) -> float:
+    """Return the second at which what is in a packet ends; 0: it does not say."""
+    if packet.pts is None:
+        return 0.0
+    return float((packet.pts + (packet.duration or 0)) * packet.time_base)
 
 
 def _start(stream: VideoStream) -> float:
@@ -183,43 +192,54 @@ def _step(stream: VideoStream) -> float:
 
 
 def _decoded(
-    container: InputContainer, stream: VideoStream
+    container: InputContainer, stream: VideoStream, duration: float
 ) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Yield all frames from here on, with their times; where a file says none, by the rate."""
+    """Yield all frames from here on, with their times; where a file says none, by the rate.
+
+    ImageError tells of a film whose pictures and sound both end too early.
+    """
     start, step = _start(stream), _step(stream)
-    time = -step
-    for frame in container.decode(stream):
-        time = time + step if frame.time is None else frame.time - start
-        yield time, frame
+    time, end = -step, 0.0
+    for packet in container.demux(stream, *container.streams.audio):
+        end = max(end, _end(packet) - start)
+        if packet.stream is stream:  # its index is 0 where a decoder is emptied
+            for frame in stream.decode(packet):
+                time = time + step if frame.time is None else max(0.0, frame.time - start)
+                yield time, frame
+    end = max(end, time + step)
+    if duration - end > max(CUT_OFF[0], CUT_OFF[1] * duration):
+        raise ImageError(
+            f"the film is cut off at {end:.1f} of {duration:.1f} seconds", kind="damaged"
+        )
 
 
 def _frames_at(
     container: InputContainer, stream: VideoStream, moments: Iterable[float], duration: float
 ) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Yield the first frame at or after each moment, or just before it; each frame once."""
+    """Yield what is on the screen at each moment, before the first frame that one; each once."""
     import av
 
-    now, early = -1.0, _step(stream) / 2
-    frames = _decoded(container, stream)
+    frames = _decoded(container, stream, duration)
+    given, shown, coming = -math.inf, None, next(frames, None)
     for moment in moments:
-        if now >= moment - early:
-            continue
-        if moment - now > FAR and stream.time_base:
-            with contextlib.suppress(av.error.FFmpegError):  # no index: it is decoded on
-                container.seek(round((moment + _start(stream)) / stream.time_base), stream=stream)
-                frames = _decoded(container, stream)
-        for now, frame in frames:
-            if now >= moment - early:
-                yield now, frame
+        far = coming and coming[1].time is not None and moment - coming[0] > FAR
+        for lead in (0.0, FAR) if far else ():  # some are searched by packet, not by key frame
+            place = (moment - lead + _start(stream)) / float(stream.time_base or 1)
+            try:
+                container.seek(round(place), stream=stream)
+            except av.error.FFmpegError:  # no index: it is decoded on
                 break
-        else:
-            if now < 0:
-                raise ImageError("there are no pictures in the film", kind="damaged")
-            if duration - now > max(CUT_OFF[0], CUT_OFF[1] * duration):
-                raise ImageError(
-                    f"the film is cut off at {now:.1f} of {duration:.1f} seconds", kind="damaged"
-                )
-            return
+            frames = _decoded(container, stream, duration)
+            shown, coming = None, next(frames, None)
+            if coming and coming[0] <= moment + ROUNDED:
+                break
+        while coming and (shown is None or coming[0] <= moment + ROUNDED):
+            shown, coming = coming, next(frames, None)
+        if shown and shown[0] > given:
+            given = shown[0]
+            yield shown
+    if given == -math.inf:
+        raise ImageError("there are no pictures in the film", kind="damaged")
 
 
 def _pixels(frame: av.VideoFrame, aspect: float) -> Pixels:

@@ -11,7 +11,7 @@ from skiqa._inputs.decode import check_file
 from skiqa._types import Path, Pixels
 from skiqa.exceptions import ImageError
 
-__all__ = ["View", "missing_extra", "naming", "reading", "spread"]
+__all__ = ["View", "check_count", "missing_extra", "naming", "reading", "spread"]
 
 
 class View(NamedTuple):
@@ -33,6 +33,12 @@ class View(NamedTuple):
     name: str
     weight: float = 1.0
     time: float | None = None
+
+
+def check_count(count: int | None, what: str) -> None:
+    """Refuse a number of views that is of no use; None: all of them."""
+    if count is not None and count < 1:
+        raise ValueError(f"count={count} must be a number of {what}, 1 or more")
 
 
 def spread(length: int, count: int | None) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Generator
 from typing import Any
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from skiqa._inputs.arrays import grey_to_rgb
 from skiqa._types import Path, Pixels
-from skiqa.views._view import View, missing_extra, reading, spread
+from skiqa.views._view import View, check_count, missing_extra, reading, spread
 
 __all__ = ["volume_slices"]
 
@@ -69,12 +70,11 @@ def volume_slices(
         raise ValueError(f"window={window} must be two numbers, black below white")
     if axis not in (0, 1, 2):
         raise ValueError(f"axis={axis} must be 0, 1 or 2")
-    if count is not None and count < 1:
-        raise ValueError(f"count={count} must be a number of slices, 1 or more")
+    check_count(count, "slices")
     if not isinstance(volume, str | os.PathLike):
         _check_shape(np.shape(volume), "the array")
-        return _slices(volume, low, high, axis, count, turned=False)
-    return _slices(_open_nifti(volume), low, high, axis, count, turned=True)
+        return _slices(volume, low, high, axis, count, path=None)
+    return _slices(_open_nifti(volume), low, high, axis, count, path=volume)
 
 
 def _open_nifti(path: Path) -> Any:
@@ -97,13 +97,14 @@ def _check_shape(shape: tuple[int, ...], what: str) -> None:
 
 
 def _slices(
-    volume: Any, low: float, high: float, axis: int, count: int | None, turned: bool
+    volume: Any, low: float, high: float, axis: int, count: int | None, path: Path | None
 ) -> Generator[View, None, None]:
     for number in spread(volume.shape[axis], count):
         place = [slice(None)] * 3
-        values = np.asarray(volume[(*place[:axis], number, *place[axis + 1 :])])
+        with reading(path, "a NIfTI file", kind="damaged") if path else contextlib.nullcontext():
+            values = np.asarray(volume[(*place[:axis], number, *place[axis + 1 :])])
         pixels = _through_window(values, low, high)
-        pixels = np.ascontiguousarray(np.rot90(pixels)) if turned else pixels
+        pixels = np.ascontiguousarray(np.rot90(pixels)) if path else pixels
         yield View(grey_to_rgb(pixels), f"axis {axis}, slice {number}")
 
 
