@@ -40,6 +40,13 @@ def test_order_decides_variation_alone():
     assert (ordered < pool_views(shuffled, pooling=("variation",))).all()
 
 
+@pytest.mark.parametrize("rows", [[[np.nan, 1.0]], [[1.0, 1.0], [np.nan, 1.0], [3.0, 1.0]]])
+def test_what_is_missing_of_one_view_is_missing(rows):
+    pooled = pool_views(rows, pooling=list(POOLINGS)).reshape(-1, 2)
+    assert np.isnan(pooled[:, 0]).all()
+    assert np.isfinite(pooled[:, 1]).all()
+
+
 def test_one_view_varies_in_nothing():
     pooled = pool_views(ROWS[:1], pooling=list(POOLINGS)).reshape(-1, 3)
     np.testing.assert_array_equal(pooled, ROWS[[0]] * np.array([[1], [0], [1], [1], [1], [0]]))

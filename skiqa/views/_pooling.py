@@ -74,7 +74,7 @@ def pool_views(
     Returns
     -------
     ndarray of shape (len(pooling) * n_features,), float64
-        Pooling by pooling.
+        Pooling by pooling. NaN for a feature that is NaN in any view.
 
     Notes
     -----
@@ -103,4 +103,6 @@ def pool_views(
     counts = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
     if counts.shape != values.shape[:1] or not (counts >= 0).all() or not counts.sum() > 0:
         raise ValueError(f"weights must be {len(values)} numbers, not negative, not all zero")
-    return np.concatenate([POOLINGS[name](values, counts, worst_part) for name in pooling])
+    missing = np.isnan(values).any(axis=0)  # sorting, and a single view, would hide it
+    pooled = (POOLINGS[name](values, counts, worst_part) for name in pooling)
+    return np.concatenate([np.where(missing, np.nan, row) for row in pooled])
