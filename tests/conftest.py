@@ -8,12 +8,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # they share the cores
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 from scoring_command import FAKE
 from sklearn.datasets import load_sample_images
 
 TINY = "test_resnet.r160_in1k"  # timm's smallest chain of stages: 0.4 million weights
 CPU = torch.device("cpu")
+
+# nothing is written down, and a busy machine is no error
+settings.register_profile("skiqa", database=None, deadline=None)
+settings.load_profile("skiqa")
 
 
 @pytest.fixture(scope="session")

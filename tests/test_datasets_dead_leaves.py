@@ -37,7 +37,7 @@ def test_global_generator_is_left_alone():
 # Geometry ----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 20), st.integers(0, 2**32 - 1))
 def test_front_leaf_by_brute_force(height, width, n, seed):
     rng = np.random.default_rng(seed)

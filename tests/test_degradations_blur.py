@@ -13,7 +13,7 @@ from scipy import ndimage
 from skiqa.degradations import blur
 from skiqa.degradations._filters import anisotropic_kernel, defocus_kernel
 
-QUICK = settings(max_examples=30, deadline=None, database=None)
+QUICK = settings(max_examples=30)
 
 
 @QUICK

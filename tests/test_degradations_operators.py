@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skiqa.degradations import _batching, get_operator, list_operators
 from skiqa.degradations.blur import gaussian_blur
 
-QUICK = settings(max_examples=5, deadline=None, database=None)
+QUICK = settings(max_examples=5)
 
 
 NAMES = tuple(list_operators())  # as this file is read: tests register more

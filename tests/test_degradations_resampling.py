@@ -8,7 +8,7 @@ from PIL import Image
 
 from skiqa.degradations._resampling import resample
 
-QUICK = settings(max_examples=30, deadline=None, database=None)
+QUICK = settings(max_examples=30)
 
 
 @QUICK

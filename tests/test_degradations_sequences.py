@@ -17,7 +17,7 @@ from skiqa.degradations import (
 )
 from skiqa.degradations._random import spawn
 
-QUICK = settings(max_examples=30, deadline=None, database=None)
+QUICK = settings(max_examples=30)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from skiqa.degradations._thresholds import otsu_thresholds
 
-QUICK = settings(max_examples=30, deadline=None, database=None)
+QUICK = settings(max_examples=30)
 
 
 @QUICK

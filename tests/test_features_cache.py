@@ -89,7 +89,7 @@ def test_shard_of_another_configuration_is_damaged(tmp_path):
 
 
 @given(st.lists(st.lists(st.integers(0, 15), max_size=8), max_size=5), st.lists(st.integers(0, 20)))
-@settings(database=None, deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_cache_is_a_dictionary(puts, query):
     expected = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -141,7 +141,7 @@ def seen(n, seed, tokens=None):
     return Seen(tokens_of(n, seed=seed), semantics, y, deviations, datasets, groups)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 12), st.integers(0, 1000), st.sampled_from([0.1, 0.5, 1.0, 2.0]))
 def test_partners_are_of_nearly_equal_score_and_the_farthest_semantics(n, seed, tolerance):
     images, candidates = seen(n, seed), seen(9, seed + 1)

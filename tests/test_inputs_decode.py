@@ -155,7 +155,7 @@ def test_float_images():
 
 
 @given(st.integers(0, 255), st.integers(0, 255))
-@settings(database=None, deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_alpha_over_white_is_exact(colour, alpha):
     expected = round((colour * alpha + 255 * (255 - alpha)) / 255)
     rgba = np.full((2, 3, 4), [colour, colour, colour, alpha], np.uint8)
@@ -342,7 +342,7 @@ def test_truncated_says_so(photo):
 
 
 @given(st.data())
-@settings(database=None, deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_noise_in_a_file_is_pixels_or_an_image_error(data):
     image = Image.fromarray(np.arange(768, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3))
     format = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "TIFF", "PPM"]))

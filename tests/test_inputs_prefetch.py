@@ -29,7 +29,7 @@ def decode_threads():
     prefetch=st.integers(0, 5),
     data=st.data(),
 )
-@settings(database=None, deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_order_is_kept_and_batch_is_one_by_one(sizes, n_jobs, prefetch, data):
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 256, (n, 41 - n, 3), dtype=np.uint8) for n in sizes]
@@ -195,7 +195,7 @@ class Weighed(Gated):
     sizes=st.lists(st.tuples(st.integers(0, 12), st.integers(1, 12)), min_size=1, max_size=20),
     n_jobs=st.sampled_from([1, 2, 3]),
 )
-@settings(database=None, deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_photos_in_flight_stay_below_a_limit_or_are_one(sizes, n_jobs):
     images = Weighed(*zip(*sizes, strict=True))
     with pytest.MonkeyPatch.context() as patch:

@@ -19,7 +19,7 @@ def test_resize_is_pillows(small_photos):
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 30))
-@settings(database=None, deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_pad_reflects_on_both_sides(height, width, minimum):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     padded = pad_to(image, minimum)
@@ -35,7 +35,7 @@ def test_pad_reflects_on_both_sides(height, width, minimum):
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 30))
-@settings(database=None, deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_pad_for_network_reflects_behind_the_image(height, width, multiple):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     padded = pad_for_network(image, multiple, "stages")

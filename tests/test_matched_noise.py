@@ -26,7 +26,7 @@ def _adversarial(X, y, partners=None, weights=None, **changes):
 # ---------------------------------------------------------------- pairs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     y=hnp.arrays(np.float64, st.integers(2, 40), elements=st.integers(0, 8)),
     tolerance=st.floats(0.01, 1),
@@ -47,7 +47,7 @@ def test_partners_are_other_samples_of_nearly_equal_y(y, tolerance, n_candidates
         assert not ((y > min(one, other)) & (y < max(one, other))).any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     counts=hnp.arrays(np.int64, st.integers(3, 12), elements=st.integers(1, 3)),
     seed=st.integers(0, 99),
@@ -155,7 +155,7 @@ def test_noise_ratio_of_known_features():
     np.testing.assert_allclose(ratio, [0, 0.5, 1], atol=0.01)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(scale=st.floats(1e-3, 1e3), shift=st.floats(-10, 10), seed=st.integers(0, 99))
 def test_the_closed_form_ignores_units(scale, shift, seed):
     generator = np.random.default_rng(seed)

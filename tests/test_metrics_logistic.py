@@ -89,7 +89,7 @@ def test_hard_cases_against_an_exhaustive_search(case, mapping):
     )
 )
 @example(pairs=[(0, 0.0), (0, 1.0), (0, 8.0), (0, -1.0), (1, 5.0)])  # not found from one side
-@settings(database=None, deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_mapping_never_lowers_plcc(mapping, pairs):
     y, p = np.array(pairs, dtype=float).T
     with warnings.catch_warnings():

@@ -21,7 +21,7 @@ SCORES = [*CORRELATIONS, rmse_error]
 each_score = pytest.mark.parametrize("score", SCORES, ids=lambda f: f.__name__)
 each_correlation = pytest.mark.parametrize("score", CORRELATIONS, ids=lambda f: f.__name__)
 each_mapping = pytest.mark.parametrize("mapping", ["logistic4", "logistic5"])
-quick = settings(database=None, deadline=None, max_examples=60)
+quick = settings(max_examples=60)
 
 
 # ---------------------------------------------------------------- values

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from skiqa.objectives import nt_xent, weighted_nt_xent
 
-few = settings(database=None, deadline=None, max_examples=15)
+few = settings(max_examples=15)
 
 
 def naive(projections, labels, temperature):

@@ -26,7 +26,7 @@ def test_offsets_are_those_of_the_paper():
     assert overlap[y == 143].max() == pytest.approx(17 / 160)  # .106: the share is not uniform
 
 
-@settings(database=None, deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(8, 300), st.integers(0, 300))
 def test_crops_lie_in_the_image_and_overlap(size, room):
     side = 2 * size + room

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skiqa._training.momentum import MomentumEncoder, enqueue, follow
 from skiqa.objectives import info_nce
 
-few = settings(database=None, deadline=None, max_examples=15)
+few = settings(max_examples=15)
 
 
 def random_rows(seed, *shape):
