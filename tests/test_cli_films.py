@@ -2,12 +2,13 @@
 
 import json
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from made_views import write_film
+from made_views import timed_film, write_film
 from PIL import Image, ImageFilter
 from scoring_command import parse_rows, score
 from sklearn.datasets import load_sample_images
@@ -64,6 +65,43 @@ def test_resumed_with_the_same_frames_only():
     assert Path("s.csv").read_text() == whole
     result = score("mixed/film.mp4", *how, "--resume", status=2)
     assert "choice of frames" in " ".join(result.stderr.split())
+
+
+def test_no_film_is_without_a_row(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    timed_film("a.avi", [0.1])
+    timed_film("b.mkv", [], silence=0.5)
+    for how in ((), ("--every", "1"), ("--per-view",)):
+        _, one, none = parse_rows(score("a.avi", "b.mkv", *how, status=1).stdout)
+        assert one[0] == "a.avi" + "#t=0.000" * ("--per-view" in how)
+        assert one[1:3] != ("", "")
+        assert none[:3] == ("b.mkv", "", "there are no pictures in the film")
+
+
+@pytest.mark.parametrize("every", ["nan", "inf", "0"])
+@pytest.mark.parametrize("command", [("score",), ("report", "--html", "x.html")])
+def test_seconds_of_no_use(tmp_path, monkeypatch, command, every):
+    monkeypatch.chdir(tmp_path)
+    Path("a.mp4").touch()
+    result = CliRunner().invoke(main, [*command, "a.mp4", "--every", every])
+    assert result.exit_code == 2
+    assert re.search(rf"'--every'.* {every}", " ".join(result.stderr.split()))
+
+
+def test_films_of_one_name_are_a_row_each(tmp_path, monkeypatch):
+    """One after the other; also those that cannot be read, or not to their end."""
+    from skiqa.distributed import score as score_rows
+
+    monkeypatch.chdir(tmp_path)
+    for name, seconds in (("one.avi", [0.1]), ("two.mp4", [1.0, 1.0])):
+        timed_film(name, seconds)
+    timed_film("cut.mkv", [4.0] * 5, rate=Fraction(1, 4))
+    Path("cut.mkv").write_bytes(Path("cut.mkv").read_bytes()[:-400])
+    Path("torn.mp4").write_bytes(Path("two.mp4").read_bytes()[:100])
+    names = [name for name in ("one.avi", "two.mp4", "cut.mkv", "torn.mp4") for _ in range(3)]
+    rows = list(score_rows(names))
+    assert [row.file for row in rows] == names
+    assert [row.error is None for row in rows] == [True] * 6 + [False] * 6
 
 
 def test_frames_are_not_copied(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -152,6 +153,14 @@ def _parse_interval(
     return value
 
 
+def _check_finite(
+    context: click.Context, parameter: click.Parameter, value: float | None
+) -> float | None:
+    if value is not None and not math.isfinite(value):  # nan is in every range of click's
+        raise click.BadParameter(f"{value:g} is not a finite number")
+    return value
+
+
 def _parse_shard(context: click.Context, parameter: click.Parameter, value: str | None) -> slice:
     if value is None:
         return slice(None)
@@ -180,6 +189,7 @@ frames_option = click.option(
 every_option = click.option(
     "--every",
     type=click.FloatRange(0, min_open=True),
+    callback=_check_finite,
     metavar="SECONDS",
     help="Score a frame of a film every so often, in place of --frames.",
 )

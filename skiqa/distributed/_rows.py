@@ -7,9 +7,10 @@ import math
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from skiqa._sources.films import film_of
+from skiqa._sources.films import film_of, time_of
 from skiqa.exceptions import ImageError
 
 if TYPE_CHECKING:
@@ -79,11 +80,26 @@ def iter_rows(
         if per_view:
             yield from rows
             return
-        for film, some in groupby(rows, key=lambda row: film_of(row.file)):
+        for (film, _), some in groupby(_numbered(rows), key=itemgetter(0)):
             if film is None:
-                yield from some
+                yield from (row for _, row in some)
             else:
-                yield _row_of_film(film, list(some))
+                yield _row_of_film(film, [row for _, row in some])
+
+
+def _numbered(rows: Iterable[Row]) -> Iterator[tuple[tuple[str | None, int], Row]]:
+    """Yield rows with the film they belong to, which has another number than the one before it.
+
+    Times rise within a film, and why it cannot be read further comes last: by that a film is told
+    from the one of the same name before it.
+    """
+    before: tuple[str | None, float] = None, 0.0
+    number = 0
+    for row in rows:
+        film, time = time_of(row.file) or (film_of(row.file), math.inf)
+        number += film is not None and film == before[0] and time <= before[1]
+        before = film, time
+        yield (film, number), row
 
 
 def _row_of_film(film: str, frames: Sequence[Row]) -> Row:
