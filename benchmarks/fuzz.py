@@ -84,10 +84,11 @@ def models(folder, rng):
 def tables(folder, rng):
     from click import ClickException
 
+    from skiqa._sources.films import EVENLY
     from skiqa.cli._csv_file import about_scores, locked
     from skiqa.datasets import load_folder
 
-    about = about_scores(None, None, False, None)
+    about = about_scores(None, None, False, None, EVENLY, None)
     names = [f"photo {i}.jpg" for i in range(6)]
     for name in names:
         (folder / name).touch()

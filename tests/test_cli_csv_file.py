@@ -1,3 +1,4 @@
+import contextlib
 import hashlib
 import json
 import os
@@ -52,6 +53,28 @@ def test_resume(before):
     assert left == {"s.csv", "photos"}
 
 
+@pytest.mark.usefixtures("fake_scorer", "few_files")
+def test_resume_sends_a_cluster_what_is_new(monkeypatch):
+    pytest.importorskip("distributed")
+    from skiqa.cli._score import _Scoring
+    from skiqa.distributed import _score
+
+    sent, iter_parts = [], _score.iter_parts
+
+    def recorded(parts, *how, **options):
+        sent.extend(place for part in parts for place in part.places)
+        return iter_parts(parts, *how, **options)
+
+    monkeypatch.setattr(_score, "iter_parts", recorded)
+    monkeypatch.setattr(_Scoring, "client", lambda self: contextlib.nullcontext())
+    Path("s.csv").write_text("file,score,error,flags\nphotos/b.PNG,7.25,,\n")
+    result = score("photos", "--csv", "s.csv", "--resume", "--dask", "auto", "--worst", "3")
+    assert sent == ["photos/a.jpg", "photos/c.webp"]
+    rows = [("photos/b.PNG", "7.25", "", ""), ABC[0], ABC[2]]
+    assert parse_rows(Path("s.csv").read_text()) == [HEADER, *rows]
+    assert sorted(parse_rows(result.stdout)[1:]) == sorted(rows)
+
+
 def test_resume_loads_no_model_when_all_is_done(fake_scorer, few_files, monkeypatch):
     score("photos", "--csv", "s.csv")
     before = Path("s.csv").read_bytes()
@@ -103,6 +126,7 @@ def test_resume_with_other_scores_is_refused():
         "damaged": "unreadable",
         "interval": "none",
         "films": "32 a film",
+        "column": "the one that can be it",
         "skiqa": version,
     }
     before = Path("s.csv").read_bytes()
@@ -118,6 +142,8 @@ def test_resume_with_other_scores_is_refused():
     words = "have another viewing size (the model's own, now 4096)."
     assert words in refused("--max-pixels", "4096")
     assert "have another interval (none, now 0.8)." in refused("--interval", "0.8")
+    words = "have another column of pictures (the one that can be it, now full)."
+    assert words in refused("--column", "full")
     Path("s.csv.skiqa.json").write_text(json.dumps(about | {"skiqa": "0.0.9"}))
     assert f"have another version of skiqa (0.0.9, now {skiqa.__version__})" in refused()
     Path("one.skiqa").rename("moved.skiqa")  # the same model under another name

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scoring_command import ABC, HEADER, PASSED_OVER, parse_rows, score, start
 
-from skiqa.cli._outputs import WITH_BOUNDS, Row, TableOutput, from_spreadsheet, to_spreadsheet
+from skiqa.cli._outputs import WITH_BOUNDS, TableOutput, from_spreadsheet, to_spreadsheet
+from skiqa.distributed import Row
 
 
 def test_flags_in_a_table(capsys):

@@ -10,7 +10,8 @@ from scoring_command import ABC, HEADER, D, parse_rows, score
 
 import skiqa
 from skiqa.cli._files import find_images
-from skiqa.cli._outputs import Row, TableOutput
+from skiqa.cli._outputs import TableOutput
+from skiqa.distributed import Row
 
 # ---------------------------------------------------------------- which files
 

@@ -23,21 +23,20 @@ from skiqa import __version__
 from skiqa._disk import lock_file, whole_file
 from skiqa.cli._files import Failure, printable, unwritable
 from skiqa.cli._outputs import (
-    FLAG_BREAK,
     HEADER,
     WITH_BOUNDS,
     CsvOutput,
-    Row,
     WholeStream,
     from_spreadsheet,
     worst_first,
 )
+from skiqa.distributed._rows import FLAG_BREAK, Row
 
 if TYPE_CHECKING:
     from skiqa._sources.films import Films
     from skiqa._types import Path as AnyPath
 
-__all__ = ["CsvRun", "about_scores", "compare", "is_replaceable", "locked"]
+__all__ = ["about_scores", "compare", "is_replaceable", "locked"]
 
 # What two runs must have in common to write one file: key in the companion -> what it is called.
 _COMPARED = {
@@ -46,6 +45,7 @@ _COMPARED = {
     "damaged": "way with damaged files",
     "interval": "interval",
     "films": "choice of frames",
+    "column": "column of pictures",
     "skiqa": "version of skiqa",
 }
 
@@ -58,6 +58,7 @@ def about_scores(
     allow_damaged: bool,
     interval: float | None,
     films: Films,
+    column: str | None,
 ) -> dict[str, str]:
     """Return what decides the scores of a run: the digest of the model's file, the options."""
     from skiqa._network.weight_files import BUNDLED
@@ -72,6 +73,7 @@ def about_scores(
         "damaged": damaged,
         "interval": _NO_INTERVAL if interval is None else str(interval),
         "films": str(films),
+        "column": "the one that can be it" if column is None else column,
         "skiqa": __version__,
     }
 
@@ -205,7 +207,8 @@ def compare(
     name = printable(path)
     try:
         earlier = json.loads(text)
-        earlier = {"films": about["films"]} | earlier  # there were none
+        since = {key: about[key] for key in ("films", "column")}  # older ones do not say
+        earlier = since | earlier
         earlier = {key: str(earlier[key]) for key in _COMPARED}
     except (ValueError, KeyError, TypeError):
         click.echo(

@@ -11,19 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from skiqa.cli._files import printable, unwritable
-from skiqa.distributed._rows import FLAG_BREAK, Row
+from skiqa.distributed._rows import Row
 
 if TYPE_CHECKING:
     from skiqa._types import Path as AnyPath
 
 __all__ = [
-    "FLAG_BREAK",
     "HEADER",
     "WITH_BOUNDS",
     "CsvOutput",
     "JsonOutput",
     "Output",
-    "Row",
     "TableOutput",
     "Together",
     "WholeStream",

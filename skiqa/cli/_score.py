@@ -33,7 +33,6 @@ from skiqa.cli._outputs import (
     CsvOutput,
     JsonOutput,
     Output,
-    Row,
     TableOutput,
     Together,
     WorstFirst,
@@ -42,7 +41,7 @@ from skiqa.cli._outputs import (
 from skiqa.cli._parquet_folder import ParquetFolder
 from skiqa.cli._stopping import exit_status, told_to_end
 from skiqa.cli._worst import Destination, worst_options
-from skiqa.distributed._rows import iter_rows
+from skiqa.distributed._rows import Row, iter_rows
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -289,8 +288,8 @@ def score(
 
     An interrupted run keeps the rows of its --csv file, and the same command with --resume goes on
     from there; files that could not be read are tried again. FILE.skiqa.json says which model,
-    viewing size and interval the scores are of, and other ones are refused. Of a --parquet DIR
-    whole files are kept.
+    viewing size, interval and column the scores are of, and other ones are refused. Of a --parquet
+    DIR whole files are kept.
 
     Exit status: 0 if all files have a score, 1 if one could not be read, 2 if the command could
     not be carried out.
@@ -365,9 +364,13 @@ class _Scoring:
         return sum(public_name(file) not in known for file in self.files)
 
     @property
-    def decided_by(self) -> tuple[str | None, int | str | None, bool, float | None, Films]:
+    def about(self) -> dict[str, str]:
         """What decides scores."""
-        return self.model, self.max_pixels, self.allow_damaged, self.interval, self.films
+        return about_scores(*self._scorer, self.films, self.column)
+
+    @property
+    def _scorer(self) -> tuple[str | None, int | str | None, bool, float | None]:
+        return self.model, self.max_pixels, self.allow_damaged, self.interval
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -401,8 +404,9 @@ class _Scoring:
         from skiqa.distributed._parts import parts_of
         from skiqa.distributed._score import FILES, iter_parts
 
+        left = [file for file in self.files if is_shard(file) or wanted(public_name(file))]
         with self.client() as client:
-            found = iter_parts(parts_of(self.files, FILES), client, model, **self.reading)
+            found = iter_parts(parts_of(left, FILES), client, model, **self.reading)
             with contextlib.closing(found):
                 for _, rows in found:
                     yield from (row for row in rows if wanted(row.file))
@@ -437,7 +441,7 @@ class _Scoring:
 
     def load(self) -> Pipeline | None:
         """Load the model, if there is anything to score."""
-        return load_scorer(*self.decided_by[:-1]) if self.files else None
+        return load_scorer(*self._scorer) if self.files else None
 
     def output(self, as_json: bool, as_csv: bool, note: str) -> Output:
         """Return what shows rows on standard output."""
@@ -465,7 +469,7 @@ def _score_into_file(
     worst: Callable[[int], int] | None,
 ) -> _Ended:
     """Score into a CSV file that may hold scores already; show the worst of all, if asked to."""
-    with locked(path, about_scores(*scoring.decided_by)) as run:
+    with locked(path, scoring.about) as run:
         if resume:
             run.read()
         # before the file is opened, and emptied
@@ -542,7 +546,7 @@ def _score_into_parts(scoring: _Scoring, folder: str, resume: bool, overwrite: b
     from skiqa.distributed._score import iter_parts
 
     require_pyarrow()
-    out = ParquetFolder(folder, about_scores(*scoring.decided_by), resume, overwrite)
+    out = ParquetFolder(folder, scoring.about, resume, overwrite)
     parts = [part for part in parts_of(scoring.files) if part.digest not in out.there]
     files = [place for part in parts for place in part.places]
     model = scoring.load() if files else None
