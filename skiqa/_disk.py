@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
@@ -12,7 +13,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from skiqa._types import Path as AnyPath
 
-__all__ = ["check_folder", "lock_file", "whole_file", "writing_to"]
+__all__ = ["check_folder", "lock_file", "remove_abandoned", "whole_file", "writing_to"]
 
 
 @contextlib.contextmanager
@@ -57,6 +58,17 @@ def whole_file(path: AnyPath) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what writers of whole files left in a folder that were killed, a day ago or more.
+
+    Younger ones may be written at this moment, by another machine, too.
+    """
+    for path in folder.glob(f".{'[0-9a-f]' * 16}.tmp"):
+        with contextlib.suppress(FileNotFoundError):  # another run's
+            if time.time() - path.stat().st_mtime > 86_400:
+                path.unlink()
 
 
 def lock_file(file: IO[str] | IO[bytes]) -> None:

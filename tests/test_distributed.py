@@ -1,4 +1,5 @@
 import itertools
+import json
 import os
 import pickle
 import signal
@@ -13,7 +14,7 @@ from scoring_command import score
 import skiqa
 from skiqa.distributed import QualityScorer, Row
 from skiqa.distributed import score as score_rows
-from skiqa.distributed._parts import Part, parts_of, write_part
+from skiqa.distributed._parts import Part, left_of, parts_of, write_part
 from skiqa.persistence import predict_quality
 from skiqa.sources import Films
 
@@ -91,7 +92,8 @@ def test_parquet_folder_is_gone_on_with_by_part():
     )
     written = first.stat().st_mtime_ns
     arguments = ["photos", "photos/below/d.jpg", "--parquet", "out", "--resume"]
-    score("photos", "--parquet", "out", "--resume")  # it is there: nothing to do
+    again = score("photos", "--parquet", "out", "--resume", status=1)  # it is there: nothing to do
+    assert "1 pictures of earlier parts could not be read" in again.stderr
     assert (len(list(Path("out").glob("part-*"))), first.stat().st_mtime_ns) == (1, written)
     score(*arguments[1:])
     assert len(list(Path("out").glob("part-*"))) == 2
@@ -100,6 +102,82 @@ def test_parquet_folder_is_gone_on_with_by_part():
     assert "another --parquet folder" in " ".join(other.stderr.split())
     score("photos/a.jpg", "--parquet", "out", "--overwrite")
     assert pq.read_table("out").num_rows == 1
+    Path("out/part-000000-0.parquet").write_bytes(b"torn")
+    other = score(*arguments, status=2)
+    assert "part-000000-0.parquet cannot be read as a part" in other.stderr
+
+
+@pytest.mark.usefixtures("fake_scorer", "few_files")
+@pytest.mark.parametrize("jobs", [[[]], [["--shard", "1/2"], ["--shard", "2/2"]]])
+def test_parquet_folder_has_each_picture_once_when_some_come_and_go(jobs):
+    pq = pytest.importorskip("pyarrow.parquet")
+
+    def run():
+        for job in jobs:
+            score("photos", "--parquet", "out", "--resume", *job)
+        return sorted(row["file"] for row in pq.read_table("out").to_pylist())
+
+    names = ["photos/a.jpg", "photos/b.PNG", "photos/c.webp"]
+    assert run() == names
+    Path("photos/aa.jpg").write_bytes(b"new")  # other jobs have those behind it now
+    names.insert(1, "photos/aa.jpg")
+    assert run() == names
+    Path("photos/a.jpg").unlink()
+    assert run() == names
+
+
+def test_what_is_left_of_parts(tmp_path):
+    pytest.importorskip("pyarrow")
+    rows = [
+        Row("film.mp4#t=1.000", 3.5, None),
+        Row("film.mp4#t=2.000", 3.0, None),
+        Row("b\udcff.jpg", None, "torn"),
+        Row("gone.jpg", None, "torn"),
+    ]
+    list(write_part(tmp_path / "part-000000-other.parquet", rows, "1234"))
+    places = ["film.mp4", "a.jpg", "b\udcff.jpg", "a.tar", "b.tar"]
+    parts = parts_of(places)
+    list(write_part(tmp_path / parts[1].file_name, [Row("tar://x::a.tar", None, "torn")], "1234"))
+    left, n_errors = left_of(parts, tmp_path)
+    assert [(part.number, part.places) for part in left] == [(0, ("a.jpg",)), (2, ("b.tar",))]
+    assert n_errors == 2
+
+
+@pytest.mark.usefixtures("fake_scorer", "few_files")
+def test_what_a_parquet_folder_is_about_is_not_rewritten(monkeypatch):
+    pytest.importorskip("pyarrow")
+    for model in ("one.skiqa", "other.skiqa"):
+        Path(model).write_bytes(model.encode())
+    command = ["photos", "--parquet", "out", "--resume", "--model"]
+    about = Path("out/_skiqa.json")
+    load_model = skiqa.persistence.load_model
+
+    def load_slowly(path):
+        monkeypatch.setattr(skiqa.persistence, "load_model", load_model)
+        Path("photos/0-bad.jpg").write_bytes(b"x")
+        score(*command, "other.skiqa", "--on-error", "raise", status=1)  # before its first part
+        return load_model(path)
+
+    monkeypatch.setattr(skiqa.persistence, "load_model", load_slowly)
+    assert "have another model" in score(*command, "one.skiqa", status=2).stderr
+    text = about.read_bytes()
+    assert "have another model" in score(*command, "one.skiqa", status=2).stderr
+    assert about.read_bytes() == text
+    score(*command[:-2], "--overwrite", "--model", "one.skiqa", status=1)
+    assert json.loads(about.read_bytes())["model"] != json.loads(text)["model"]
+
+
+@pytest.mark.usefixtures("fake_scorer", "few_files")
+def test_what_a_killed_run_left_in_a_parquet_folder_goes_after_a_day():
+    pytest.importorskip("pyarrow")
+    os.mkdir("out")
+    old, young, other = (Path("out", f".{name}.tmp") for name in ("0" * 16, "1" * 16, "other"))
+    for path in (old, young, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (1e9, 1e9))
+    score("photos", "--parquet", "out")
+    assert [path.exists() for path in (old, young, other)] == [False, True, True]
 
 
 @pytest.mark.usefixtures("fake_scorer", "few_files")

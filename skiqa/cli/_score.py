@@ -289,10 +289,10 @@ def score(
     An interrupted run keeps the rows of its --csv file, and the same command with --resume goes on
     from there; files that could not be read are tried again. FILE.skiqa.json says which model,
     viewing size, interval and column the scores are of, and other ones are refused. Of a --parquet
-    DIR whole files are kept.
+    DIR whole files are kept, errors and all, and pictures that have no row in them are scored.
 
-    Exit status: 0 if all files have a score, 1 if one could not be read, 2 if the command could
-    not be carried out.
+    Exit status: 0 if all files have a score, 1 if one could not be read, now or earlier, 2 if the
+    command could not be carried out.
     """
     if sum((bool(csv_path), as_json, bool(parquet))) > 1:
         raise click.UsageError("choose one of --csv, --json and --parquet")
@@ -547,7 +547,7 @@ def _score_into_parts(scoring: _Scoring, folder: str, resume: bool, overwrite: b
 
     require_pyarrow()
     out = ParquetFolder(folder, scoring.about, resume, overwrite)
-    parts = [part for part in parts_of(scoring.files) if part.digest not in out.there]
+    parts, n_errors = out.left_of(parts_of(scoring.files))
     files = [place for part in parts for place in part.places]
     model = scoring.load() if files else None
     out.open()
@@ -563,7 +563,11 @@ def _score_into_parts(scoring: _Scoring, folder: str, resume: bool, overwrite: b
 
     count = replace(scoring, files=files).count_but(())
     hint = "; --resume keeps the parts that are whole"
-    return _take_rows(scoring, rows(), count, lambda row: None, hint, bar=True)
+    ended = _take_rows(scoring, rows(), count, lambda row: None, hint, bar=True)
+    if n_errors:
+        hint = "delete the files of these parts to try again"
+        click.echo(f"{n_errors} pictures of earlier parts could not be read: {hint}", err=True)
+    return ended._replace(status=ended.status or int(n_errors > 0))
 
 
 def _take_rows(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from skiqa._disk import whole_file
 from skiqa._inputs.addresses import public_name
-from skiqa._sources.films import Films
+from skiqa._sources.films import Films, film_of
 from skiqa._sources.kinds import is_shard
 from skiqa.distributed._rows import Row, iter_rows
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from sklearn.pipeline import Pipeline
 
-__all__ = ["ROWS", "Part", "parts_of", "parts_there", "rows_of", "write_part"]
+__all__ = ["ROWS", "Part", "left_of", "parts_of", "parts_there", "rows_of", "write_part"]
 
 ROWS = 10_000  # of a part of single files; and of what is written of a shard at a time
 
@@ -82,9 +82,51 @@ def rows_of(
         yield from iter_rows(model, pictures, n_jobs, interval, films.per_view)
 
 
-def parts_there(folder: Path) -> set[str]:
-    """Return the digests of the parts that a folder holds."""
-    return {path.stem.rpartition("-")[2] for path in folder.glob("part-*.parquet")}
+def parts_there(folder: Path) -> dict[str, Path]:
+    """Return the files of the parts that a folder holds, by digest."""
+    return {path.stem.rpartition("-")[2]: path for path in folder.glob("part-*.parquet")}
+
+
+def left_of(parts: Sequence[Part], folder: Path) -> tuple[list[Part], int]:
+    """Return what of parts a folder does not hold, and how many errors are among what it does.
+
+    A shard is there with its part; a file, with a row in whatever part: the files about it may
+    have been others then.
+    """
+    there = parts_there(folder)
+    n_errors = 0
+    missing: list[Part] = []
+    for part in parts:
+        if path := there.pop(part.digest, None):
+            errors = _read(path)["error"]
+            n_errors += len(errors) - errors.null_count
+        else:
+            missing.append(part)
+    files = [place for part in missing for place in part.places if not is_shard(place)]
+    names = dict(zip(files, _texts(map(public_name, files)), strict=True))
+    wanted, known = set(names.values()), set()
+    for path in there.values() if wanted else ():
+        for row in _read(path).to_pylist():
+            if (file := film_of(row["file"]) or row["file"]) in wanted:
+                known.add(file)
+                n_errors += row["error"] is not None
+    left = (
+        part._replace(places=tuple(p for p in part.places if names.get(p) not in known))
+        for part in missing
+    )
+    return [part for part in left if part.places], n_errors
+
+
+def _read(path: Path) -> pa.Table:
+    """Return which files a part is about, and their errors."""
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            columns = ["file", "error"]
+            return file.read(columns).select(columns)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} cannot be read as a part ({error})") from None
 
 
 def write_part(path: Path, rows: Iterable[Row], model: str) -> Iterator[Row]:
