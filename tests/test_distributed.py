@@ -222,6 +222,7 @@ def test_batches_come_back_with_columns(folder, kind):
     np.testing.assert_array_equal(np.array(found["score"], float), expected[0])
     bounds = np.array([list(found["low"]), list(found["high"])], float).T
     np.testing.assert_array_equal(bounds, expected[1])
+    assert list(found["error"])[:3] == [None] * 3
     assert "not an image" in list(found["error"])[3]
     assert "tiny; unlike" in next(iter(found["flags"]))
 
@@ -313,3 +314,34 @@ def test_parts_in_flight_do_not_grow_with_their_number():
     assert len(cluster.submitted) == ahead + 10
     found.close()
     assert len(cluster.cancelled) == ahead - 1
+
+
+def test_a_worker_hands_over_what_a_user_can_mend(tmp_path, monkeypatch):
+    """And raises nothing, which the cluster would log with its traceback."""
+    pytest.importorskip("distributed")
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    from skiqa._sources.tables import ColumnError
+    from skiqa.distributed import _dask
+
+    raised = []
+
+    class Worker(Cluster):
+        def submit(self, function, name, part, *how, pure):
+            try:
+                rows = function(name, part, *how)
+            except Exception as error:
+                raised.append(error)
+                raise
+            return SimpleNamespace(result=lambda: rows)
+
+        def register_plugin(self, plugin, name):
+            worker = SimpleNamespace(plugins={name: plugin})
+            monkeypatch.setattr(_dask, "get_worker", lambda: worker)
+
+    pq.write_table(pa.table({"mos": [1.0]}), tmp_path / "t.parquet")
+    parts, model = parts_of([str(tmp_path / "t.parquet")]), skiqa.load_model()
+    with pytest.raises(ColumnError, match="no column of bytes"):
+        list(_dask.iter_parts_of_workers(parts, Worker(), model, None, None, Films()))
+    assert raised == []

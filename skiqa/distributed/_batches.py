@@ -96,7 +96,13 @@ class QualityScorer:
                 found = found.append_column(name, _arrow(values))
             return found
         if hasattr(batch, "assign"):  # pandas
-            return found.assign(**self._columns(list(found.columns), found))
+            import pandas as pd
+
+            columns = self._columns(list(found.columns), found)
+            # by their own dtypes: pandas makes texts of objects, and NaN of None
+            return found.assign(
+                **{k: pd.Series(v, found.index, v.dtype) for k, v in columns.items()}
+            )
         raise TypeError(
             "A batch is a dict of arrays, a pyarrow Table or RecordBatch, or a pandas DataFrame, "
             f"not {type(batch).__name__}."

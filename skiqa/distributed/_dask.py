@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import Client, Future, KilledWorker, WorkerPlugin, get_worker
 
-from skiqa._inputs.addresses import public_name
+from skiqa._inputs.addresses import MissingPackage, public_name
+from skiqa._network.engine import GraphError
 from skiqa._sources.films import Films
+from skiqa._sources.tables import ColumnError
 from skiqa.distributed._parts import Part, rows_of
 from skiqa.distributed._rows import Row
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["iter_parts_of_workers"]
 
 PARTS_AHEAD = 4  # for each thread of the cluster: in work, or done and waiting
+
+# What a user can mend: handed over, for Dask logs the traceback of what a task raises.
+MENDABLE = (ColumnError, GraphError, MemoryError, MissingPackage)
 
 
 class _Model(WorkerPlugin):
@@ -66,16 +71,21 @@ def iter_parts_of_workers(
 
 def _rows(
     name: str, part: Part, interval: float | None, column: str | None, films: Films
-) -> list[Row]:
+) -> list[Row] | Exception:
     """Score a part, in a worker."""
     plugin: Any = get_worker().plugins[name]
-    return list(rows_of(part, plugin.model, interval, column, films, n_jobs=1))
+    try:
+        return list(rows_of(part, plugin.model, interval, column, films, n_jobs=1))
+    except MENDABLE as error:
+        return error
 
 
 def _result(part: Part, task: Future) -> list[Row]:
     try:
-        rows: list[Row] = task.result()
-        return rows
+        rows: list[Row] | Exception = task.result()
     except KilledWorker as error:
         why = f"workers died of what was to be read here ({error.allowed_failures + 1} of them)"
         return [Row(public_name(place), None, why) for place in part.places]
+    if isinstance(rows, Exception):
+        raise rows
+    return rows
