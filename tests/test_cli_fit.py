@@ -13,14 +13,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 from sklearn.datasets import load_sample_images
+from sklearn.linear_model import Ridge
 
 from skiqa import load_model
 from skiqa._network.build import random_state_of
 from skiqa._network.weight_files import state_to_tensors, write_file
 from skiqa.cli import main
-from skiqa.cli._fit import _card
+from skiqa.cli._fit import _card, _in_few_columns
 from skiqa.cli._score import describe_scale
 from skiqa.metrics import srocc_score
 from skiqa.persistence import model_card
@@ -258,6 +261,19 @@ def test_tables_that_are_of_no_use(rated, table):
         done = _fit(*arguments, "--out", "y.skiqa")
         assert (done.exit_code, message in done.output) == (2, True), done.output
         assert "skiqa-" not in done.output
+
+
+@given(st.integers(2, 40), st.integers(2, 40), st.floats(1e-3, 1e3), st.integers(0, 9))
+def test_ridges_see_the_same_in_few_columns(n, columns, alpha, seed):
+    rng = np.random.default_rng(seed)
+    X, y, weights = rng.normal(size=(n, columns)), rng.normal(size=n), rng.uniform(0.1, 2, n)
+    few = _in_few_columns(X)
+    assert few.shape[1] == min(n, columns)
+    half = slice(0, max(1, n // 2))
+    expected, found = (
+        Ridge(alpha=alpha).fit(Z[half], y[half], weights[half]).predict(Z) for Z in (X, few)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-7, rtol=1e-7)
 
 
 def test_no_secret_of_an_address_is_kept():

@@ -342,10 +342,26 @@ def _fit_ridge(
         raise Failure(f"only {len(set(groups))} contents can be read; {MIN_CONTENTS} are needed")
     grid = {"alpha": list(ALPHAS)}
     search = GridSearchCV(Ridge(), grid, scoring=srocc_scorer)  # folds of contents
-    evaluation = evaluate(search, X, y, groups, sample_weight=weights, verbose=1)
-    told = warnings_told(fit_by_content, search, X, y, groups, weights)
-    ((fitted, _),) = warned_once([told], "fits")
-    return make_pipeline(encoder, fitted.best_estimator_), evaluation
+    rows = _in_few_columns(X)
+    evaluation = evaluate(search, rows, y, groups, sample_weight=weights, verbose=1)
+    told = warnings_told(fit_by_content, search, rows, y, groups, weights)
+    ((_, best),) = warned_once([told], "fits")
+    ridge = Ridge(**best or {}).fit(X, y, sample_weight=weights)
+    return make_pipeline(encoder, ridge), evaluation
+
+
+def _in_few_columns(X: Floats) -> Floats:
+    """Return rows in as many columns as there are, of which every ridge predicts the same.
+
+    X^T = Q R with orthonormal columns of Q: X = R^T Q^T, so R^T is X turned, and a ridge sees
+    lengths and angles alone. With 600 photos a search takes less than half of the time.
+    """
+    import numpy as np
+
+    if len(X) >= X.shape[1]:
+        return X
+    R: Floats = np.asarray(np.linalg.qr(X.T.astype(np.float64), mode="r"))
+    return R.T
 
 
 def _fine_tune(
