@@ -318,6 +318,8 @@ class FeatureMatchingQualityRegressor(NetworkRegressor):
         ------
         ImageError
             If an image cannot be read.
+        TypeError
+            If the encoder is none, or X is no list of images.
         ValueError
             If a parameter, y or the groups are of no use; the message says which.
         """

@@ -71,7 +71,7 @@ class FiveCropRegressor(DefaultsWhenUnpickled, MetaEstimatorMixin, RegressorMixi
     ``FrozenEstimator(load_regressor("regressor_koniq10k.pth"))``.
 
     Cost: the crops' pixels through the encoder, at 224 and two scales half a megapixel a photo.
-    X may be any list of images, not a table of numbers.
+    X may be any list of images.
 
     References
     ----------

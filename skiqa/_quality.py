@@ -110,6 +110,8 @@ def iter_quality(
 
     Raises
     ------
+    TypeError
+        If the model is no scorer.
     ValueError
         If `interval` is not between 0 and 1, or the model cannot tell.
 
@@ -240,6 +242,8 @@ def predict_quality(
 
     Raises
     ------
+    TypeError
+        If the model is no scorer.
     ValueError
         If `interval` is not between 0 and 1, or the model cannot tell: it has no calibration
         (:func:`~skiqa.persistence.calibrate_intervals` makes one), or one by too few photos.

@@ -109,6 +109,13 @@ def load_model(path: _types.Path | None = None) -> Pipeline:
     Pipeline
         Its ``predict`` takes any images that :class:`~skiqa.ContrastiveQualityEncoder` takes.
 
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it holds no scorer, is damaged, or holds types that are not trusted.
+
     Examples
     --------
     >>> import skiqa

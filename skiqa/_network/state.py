@@ -71,8 +71,10 @@ class EncoderState:
         Whether the mean of the last map is divided by its L2 norm, as these weights were trained.
     center, scale : ndarray of shape (n_experts, n_reference_scales, n_stage_features) or None
         Standardising constants of the stage features, at the scales `reference_scales`.
+    reference_scales : sequence of float in (0, 1]
+        Where `center` and `scale` were taken.
     versions : dict
-        The versions of skiqa, timm and torch that made the state.
+        The versions of skiqa and of the packages it rests on that made the state.
     card : dict
         What is known of the weights: data, licences, seed, command, measured scores.
     max_pixels : int or None

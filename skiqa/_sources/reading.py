@@ -63,7 +63,7 @@ def iter_images(
     -----
     Memory does not grow with the number of pictures: 128 MiB of shards and 128 MiB of addresses are
     read ahead, and what each of 16 readers has in hand. Faults that pass (busy, cut off, slow) are
-    waited for, up to eight seconds.
+    waited for, some eight seconds.
 
     Examples
     --------

@@ -1,7 +1,8 @@
 """The CSV file of `skiqa score`: written row by row, gone on with, and never by two runs at once.
 
 Beside FILE stands FILE.skiqa.json, its companion, which says what the scores are of: the model, the
-viewing size, the level of intervals and the version of skiqa. It is locked while a run lives.
+viewing size, the level of intervals, how films, damage and tables are taken, and the version of
+skiqa. It is locked while a run lives.
 """
 
 from __future__ import annotations

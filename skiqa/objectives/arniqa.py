@@ -27,7 +27,7 @@ class Arniqa(Objective):
     ----------
     temperature : float in (0, inf), default=0.1
         Temperature of the loss.
-    space : {"arniqa", "contrique", "qpt", "reiqa"} or Space, default="arniqa"
+    space : {"arniqa", "contrique", "qpt", "qpt_small", "reiqa"} or Space, default="arniqa"
         Where sequences are drawn from; "arniqa" is
         :class:`~skiqa.degradations.SequenceSpace`: one to four degradations, or, with probability
         0.05, none.
