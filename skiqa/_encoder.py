@@ -71,9 +71,8 @@ class ContrastiveQualityEncoder(
         ``tf_efficientnet_lite0`` for the bundled ones). Fixed-size vision networks are refused.
     weights : {"default", "timm"}, path or None, default="default"
         Where the weights start: the bundled ones, timm's own (downloaded by timm), a file saved by
-        skiqa, weights of CONTRIQUE's, ARNIQA's or Re-IQA's authors, open_clip's of an image tower, or
-        None for random ones. With
-        ``pooling="avg"`` features of CONTRIQUE's and Re-IQA's weights are the paper's own; ARNIQA's
+        skiqa, weights of CONTRIQUE's, ARNIQA's or Re-IQA's authors, open_clip's of an image tower,
+        or None for random ones. With ``pooling="avg"`` features of CONTRIQUE's and Re-IQA's weights are the paper's own; ARNIQA's
         paper has those of five crops, :class:`~skiqa.FiveCropRegressor`. Re-IQA's two differ in
         their input: the one for content is known by a file name that begins with "content".
     epochs : int in [0, inf), default=0

@@ -83,6 +83,8 @@ class EncoderState:
     content : EncoderState or None
         The state of another network, never trained, whose features of the scene's content stand
         beside these.
+    graphs : dict of str to Graph
+        What an engine runs in PyTorch's place, for each pooling that it is known for.
 
     Attributes
     ----------
