@@ -72,9 +72,10 @@ class ContrastiveQualityEncoder(
     weights : {"default", "timm"}, path or None, default="default"
         Where the weights start: the bundled ones, timm's own (downloaded by timm), a file saved by
         skiqa, weights of CONTRIQUE's, ARNIQA's or Re-IQA's authors, open_clip's of an image tower,
-        or None for random ones. With ``pooling="avg"`` features of CONTRIQUE's and Re-IQA's weights are the paper's own; ARNIQA's
-        paper has those of five crops, :class:`~skiqa.FiveCropRegressor`. Re-IQA's two differ in
-        their input: the one for content is known by a file name that begins with "content".
+        or None for random ones. With ``pooling="avg"`` features of CONTRIQUE's and Re-IQA's weights
+        are the paper's own; ARNIQA's paper has those of five crops,
+        :class:`~skiqa.FiveCropRegressor`. Re-IQA's two differ in their input: the one for content
+        is known by a file name that begins with "content".
     epochs : int in [0, inf), default=0
         Passes over the images in `fit`. With 0 the weights are used as they are and `fit` opens
         no image.
