@@ -85,7 +85,8 @@ class FineTunedQualityRegressor(NetworkRegressor):
         Folder that keeps, from fit to fit, the maps of whole images in front of the trained
         stages, in half precision: an epoch then costs what the trained stages cost, with the
         defaults less than a quarter. .3 MB for a photo of 512 x 512; nothing is ever deleted.
-        None: every epoch runs the whole network.
+        For chains of stages and plain vision transformers, whose stages are their blocks. None:
+        every epoch runs the whole network.
     random_state : int, RandomState instance or None, default=None
         Decides the held-out part, the folds, order and windows.
     verbose : int, default=0

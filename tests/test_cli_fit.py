@@ -434,11 +434,11 @@ def test_fine_tunes(rated, tmp_path):
 
 def test_fine_tunes_a_network_whose_maps_cannot_be_kept(rated, tmp_path):
     folder, _ = rated
-    state = random_state_of("test_vit", 0)
+    state = random_state_of("test_mambaout", 0)
     tensors, header = state_to_tensors(state)
     tensors = {f"encoder.{name}": array for name, array in tensors.items()}
-    write_file(tmp_path / "vit.skiqa", tensors, {"encoder": header})
-    places = ["--weights", tmp_path / "vit.skiqa", "--cache-dir", tmp_path / "cache"]
+    write_file(tmp_path / "other.skiqa", tensors, {"encoder": header})
+    places = ["--weights", tmp_path / "other.skiqa", "--cache-dir", tmp_path / "cache"]
     options = ["--fine-tune", 1, "--out", tmp_path / "tuned.skiqa"]
     done = _fit(folder / "ratings.csv", "--images", folder, *places, *options)
     assert done.exit_code == 0, done.output

@@ -241,7 +241,7 @@ def test_refusals(rated, tmp_path):
     with pytest.raises(ValueError, match="random_state to be an int, not None"):
         tiny(checkpoint_dir=tmp_path, random_state=None).fit(images, y)
     with pytest.raises(ValueError, match="no chain of stages"):
-        tiny("test_vit", maps_dir=str(tmp_path)).fit(images, y, groups=groups)
+        tiny("test_mambaout", maps_dir=str(tmp_path)).fit(images, y, groups=groups)
     file = tmp_path / "file"
     file.touch()
     for name in ("checkpoint_dir", "maps_dir"):

@@ -13,6 +13,7 @@ from fine_tuning_parts import STATE, extraction, network, photos, windows
 from skiqa._features.extract import extract
 from skiqa._fine_tuning.kept_maps import KeptMaps
 from skiqa._fine_tuning.sources import Photos
+from skiqa._fine_tuning.tokens import TokenGrid
 from skiqa._network.build import build, random_state_of
 
 
@@ -41,6 +42,42 @@ def test_kept_maps_give_the_features_of_photos(tmp_path, pooling, trained_last_s
     how = extraction(pooling=pooling)
     rows = extract(source.images, how, n_jobs=None, on_error="raise", indices=[1, 3])
     np.testing.assert_array_equal(whole[1], [row for _, row in rows])
+
+
+@pytest.mark.parametrize("pooling", ["stages", "avg"])
+@pytest.mark.parametrize("trained_last_stages", [0, 1, 2, 6])
+def test_a_transformer_is_cut_between_its_blocks(tmp_path, pooling, trained_last_stages):
+    """Features, tokens and class token; two photos turned have as many tokens, and are not one."""
+    state = random_state_of("test_vit", 0)
+    trained, how = build(state).eval(), extraction(state, pooling=pooling)
+    assert len(trained.model.blocks) == 6
+    images = photos([windows(1)[0][:32], windows(2)[1][:, :32]]).images
+    kept = KeptMaps(images, how, None, trained_last_stages, tmp_path)
+    plain = Photos(images, how, None, None)
+    grid = TokenGrid(1, 2)
+    for _ in range(2):  # computed, then read
+        found, expected = (
+            s.features_and_tokens(trained, list(s.inputs([0, 1], [0, 0])), grid)
+            for s in (kept, plain)
+        )
+        for a, b in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
+            torch.testing.assert_close(a, b, rtol=5e-3, atol=5e-3 * float(b.detach().abs().max()))
+    assert found[1][-1].shape[1] == 1  # the class token
+
+
+def test_transformers_share_maps_if_only_trained_blocks_differ(tmp_path):
+    state = random_state_of("test_vit", 0)
+
+    def seen(name):
+        arrays = dict(state.networks[0])
+        arrays[name] = arrays[name] + 0.01
+        how = extraction(replace(state, networks=[arrays]))
+        list(KeptMaps(photos().images, how, None, 2, tmp_path).inputs([0], [0]))
+        return len(list(tmp_path.glob("*/*.npz")))
+
+    list(KeptMaps(photos().images, extraction(state), None, 2, tmp_path).inputs([0], [0]))
+    names = ["blocks.5.mlp.fc1.weight", "blocks.3.mlp.fc1.weight", "pos_embed"]
+    assert [seen(name) for name in names] == [1, 2, 3]
 
 
 def test_maps_of_one_network_are_not_those_of_another(tmp_path):
@@ -113,9 +150,7 @@ def test_a_damaged_file_of_maps_is_made_again(tmp_path):
 
 
 def test_maps_beyond_half_precision_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "skiqa._fine_tuning.kept_maps.stage_maps", lambda stages, x: iter([x * 1e9])
-    )
+    monkeypatch.setattr("skiqa._fine_tuning.cut._maps", lambda stages, x: [x * 1e9])
     kept = kept_maps(tmp_path)
     with pytest.raises(ValueError, match=r"X\[2\] = .* float16"):
         list(kept.inputs([2], [0]))

@@ -11,21 +11,20 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 import PIL
 import torch
-from torch import nn
 
 from skiqa._disk import writing_to
 from skiqa._features.extract import EXTRACTION_VERSION, Extraction
+from skiqa._fine_tuning.cut import cut
 from skiqa._fine_tuning.sources import Indices, Source
 from skiqa._fine_tuning.tokens import TokenGrid
 from skiqa._inputs.images import ImageList
-from skiqa._network.build import to_arrays
 from skiqa._network.live import live_networks
 from skiqa._network.pooling import last_average, stage_statistics
 from skiqa._network.stages import Stages
@@ -35,9 +34,20 @@ from skiqa._types import Path as AnyPath
 
 
 class PhotoMaps(NamedTuple):
-    """A photo's maps at each scale, (h, w, c) float16, and what is pooled in front of them."""
+    """Of a photo, at each scale, what is known in front of the trained stages.
+
+    Parameters
+    ----------
+    maps : list of ndarray (h, w, c), float16
+        The last ones.
+    prefixes : list of ndarray (t, c), float16
+        What a transformer has beside them, such as its class token.
+    pooled : list of ndarray (d,), float32
+        The statistics of all maps.
+    """
 
     maps: list[npt.NDArray[np.float16]]
+    prefixes: list[npt.NDArray[np.float16]]
     pooled: list[npt.NDArray[np.float32]]
 
 
@@ -62,7 +72,7 @@ class KeptMaps(Source[PhotoMaps]):
     ImageError
         If a photo cannot be read.
     ValueError
-        If the network is no chain of stages, or the folder cannot be written to.
+        If the network can be cut nowhere, or the folder cannot be written to.
     """
 
     def __init__(
@@ -76,19 +86,18 @@ class KeptMaps(Source[PhotoMaps]):
         super().__init__(images, extraction, n_jobs)
         state = extraction.state
         self._network = live_networks(state, self.device, torch.float32)[0]
-        stem, stages = self._network.split()
-        if stem is None or stages is None:
+        found = cut(self._network, trained_last_stages)
+        if found is None:
             raise ValueError(
                 f"{state.backbone} is no chain of stages that could be cut: its maps cannot be "
                 "kept. Use maps_dir=None."
             )
-        self._n_front = len(stages) - trained_last_stages
-        self._stem, self._front = stem, stages[: self._n_front]
+        self._cut = found
         # all that decides a map but the photo: networks with the same front share their maps
         versions = (EXTRACTION_VERSION, PIL.__version__)
         sizes = (extraction.scales, extraction.max_pixels)
         front = (state.backbone, state.mean, state.std, self._front_digest())
-        key = repr((front, sizes, self._n_front, versions))
+        key = repr((front, sizes, found.n_front, versions))
         parent = Path(folder).expanduser()
         self._folder = parent / hashlib.sha256(key.encode()).hexdigest()[:24]
         digests = (images.digest(i).hex() for i in range(len(images)))
@@ -101,10 +110,8 @@ class KeptMaps(Source[PhotoMaps]):
     def _front_digest(self) -> str:
         """Return a hash of the weights in front of the trained stages."""
         h = hashlib.sha256()
-        layers = [*self._stem, *(layer for stage in self._front for layer in stage)]
-        for k, layer in enumerate(layers):
-            for name, array in to_arrays(layer).items():
-                hash_array(h, f"{k}.{name}", array)
+        for name, array in self._cut.front_arrays(self._network).items():
+            hash_array(h, name, array)
         return h.hexdigest()
 
     def inputs(self, indices: Indices, seeds: Iterable[int]) -> Iterator[PhotoMaps]:
@@ -147,30 +154,32 @@ class KeptMaps(Source[PhotoMaps]):
     def _run_together(
         self, network: Stages, inputs: Sequence[PhotoMaps], grid: TokenGrid | None
     ) -> tuple[torch.Tensor, ...]:
-        extraction = self.extraction
+        extraction, n_front = self.extraction, self._cut.n_front
         blocks, seen = [], []
-        stages = cast("list[list[nn.Module]]", network.split()[1])  # as of the start: a chain
         for k in range(len(extraction.scales)):
-            x = torch.from_numpy(np.stack([kept.maps[k] for kept in inputs]).astype(np.float32))
-            x = x.to(self.device).permute(0, 3, 1, 2)
-            maps = list(stage_maps(stages[self._n_front :], x))
+            x = self._stacked(kept.maps[k] for kept in inputs).permute(0, 3, 1, 2)
+            prefix = self._stacked(kept.prefixes[k] for kept in inputs)
+            maps, class_token = self._cut.behind(network, x, prefix)
             if extraction.pooling == "stages":
                 front = torch.from_numpy(np.stack([kept.pooled[k] for kept in inputs]))
                 behind = [stage_statistics(maps)] if maps else []
                 blocks.append(torch.cat([front.to(self.device), *behind], dim=1))
             else:
                 blocks.append(last_average([x, *maps]))
-            if self._n_front:  # the kept map is that of a stage, too
+            if n_front:  # the kept map is that of a stage, too
                 maps = [x, *maps]
-            seen.append((maps[-grid.n_stages :] if grid else [], None))
+            seen.append((maps[-grid.n_stages :] if grid else [], class_token))
         return (self._finish(blocks), *([] if grid is None else grid.tokens(seen)))
+
+    def _stacked(self, arrays: Iterable[npt.NDArray[np.float16]]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(list(arrays)).astype(np.float32)).to(self.device)
 
     def _read(self, index: int) -> PhotoMaps:
         """Return the maps of a photo, from its file."""
         scales = range(len(self.extraction.scales))
         with open(self._files[index], "rb") as file, np.load(file) as arrays:
-            maps = [arrays[f"maps_{k}"] for k in scales]
-            return PhotoMaps(maps, [arrays[f"pooled_{k}"] for k in scales])
+            kinds = ("maps", "prefix", "pooled")
+            return PhotoMaps(*([arrays[f"{kind}_{k}"] for k in scales] for kind in kinds))
 
     def _write(self, index: int, image: Pixels) -> None:
         """Compute the maps of a photo and write them to its file."""
@@ -198,25 +207,15 @@ class KeptMaps(Source[PhotoMaps]):
         arrays: Arrays = {}
         for k, scale in enumerate(self.extraction.scales):
             x = self._network_input([image], scale, self._network)
-            for layer in self._stem:
-                x = layer(x)
-            maps = list(stage_maps(self._front, x))
-            x = maps[-1] if maps else x
+            maps, last, prefix = self._cut.front(self._network, x)
             with np.errstate(over="ignore"):
-                half = x[0].permute(1, 2, 0).cpu().numpy().astype(np.float16)
-            if not np.isfinite(half).all():
+                half = last[0].permute(1, 2, 0).cpu().numpy().astype(np.float16)
+                beside = prefix[0].cpu().numpy().astype(np.float16)
+            if not (np.isfinite(half).all() and np.isfinite(beside).all()):
                 raise ValueError(
                     f"X[{index}] = {self.images.source(index)}: values of its maps do not fit into "
                     "float16, so they cannot be kept. Use maps_dir=None."
                 )
             pooled = stage_statistics(maps)[0].cpu().numpy() if maps else np.empty(0, np.float32)
-            arrays |= {f"maps_{k}": half, f"pooled_{k}": pooled}
+            arrays |= {f"maps_{k}": half, f"prefix_{k}": beside, f"pooled_{k}": pooled}
         return arrays
-
-
-def stage_maps(stages: Sequence[Sequence[nn.Module]], x: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield the map of each stage."""
-    for stage in stages:
-        for layer in stage:
-            x = layer(x)
-        yield x

@@ -378,13 +378,13 @@ def _fine_tune(
     from sklearn.frozen import FrozenEstimator
 
     from skiqa import FineTunedQualityRegressor
+    from skiqa._fine_tuning.cut import cut
     from skiqa._network.stages import Stages
 
     checkpoint_dir = maps_dir = None
     if cache_dir is not None:
         checkpoint_dir = Path(cache_dir) / "checkpoints"
-        _, stages = Stages(model[0].backbone_name_).split()
-        if stages is not None:  # a chain, which can be cut
+        if cut(Stages(model[0].backbone_name_), 0) is not None:
             maps_dir = Path(cache_dir) / "maps"
     tuned = FineTunedQualityRegressor(
         FrozenEstimator(model[0]),
