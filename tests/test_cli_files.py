@@ -8,7 +8,8 @@ from PIL import Image
 
 from skiqa._inputs.decode import to_rgb
 from skiqa._inputs.formats import READ_BY_PILLOW
-from skiqa.cli._files import Failure, _PassedOver, find_images, reason
+from skiqa.cli._files import Failure, _PassedOver, find_images
+from skiqa.distributed._rows import reason
 from skiqa.exceptions import ImageError
 
 

@@ -19,7 +19,6 @@ from skiqa.cli._files import (
     Failure,
     find_images,
     printable,
-    reason,
     recursive_option,
     unwritable,
     warnings_shown,
@@ -27,6 +26,7 @@ from skiqa.cli._files import (
 from skiqa.cli._outputs import WholeStream, csv_line, to_spreadsheet
 from skiqa.cli._stopping import exit_status, told_to_end
 from skiqa.cli._variants import Variant, find_bank, plan_variants
+from skiqa.distributed._rows import reason
 from skiqa.exceptions import ImageError
 
 if TYPE_CHECKING:

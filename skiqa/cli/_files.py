@@ -16,7 +16,6 @@ import click
 from skiqa._inputs.addresses import MissingPackage, is_address, public_name
 from skiqa._sources.kinds import SHARDS, is_film, is_picture, is_shard, is_table
 from skiqa._sources.places import places_at
-from skiqa.distributed._rows import reason
 from skiqa.exceptions import ImageError
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ __all__ = [
     "in_the_way",
     "jobs_option",
     "printable",
-    "reason",
     "recursive_option",
     "unwritable",
     "warnings_shown",

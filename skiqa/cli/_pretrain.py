@@ -17,11 +17,11 @@ from skiqa.cli._files import (
     in_the_way,
     jobs_option,
     printable,
-    reason,
     recursive_option,
     unwritable,
     warnings_shown,
 )
+from skiqa.distributed._rows import reason
 from skiqa.exceptions import ImageError
 from skiqa.objectives import NAMES
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from skiqa._inputs.addresses import file_system, is_address, public_name
 from skiqa._sources.kinds import is_shard, is_table
-from skiqa.cli._files import Failure, find_images, printable, reason
+from skiqa.cli._files import Failure, find_images, printable
+from skiqa.distributed._rows import reason
 from skiqa.exceptions import ImageError
 
 if TYPE_CHECKING:

@@ -25,7 +25,6 @@ from skiqa.cli._files import (
     in_the_way,
     jobs_option,
     printable,
-    reason,
     recursive_option,
     unwritable,
     warnings_shown,
@@ -43,6 +42,7 @@ from skiqa.cli._score import (
     out_of,
 )
 from skiqa.cli._stopping import exit_status, told_to_end
+from skiqa.distributed._rows import reason
 from skiqa.exceptions import ImageError
 
 if TYPE_CHECKING:
