@@ -198,12 +198,13 @@ def test_pictures_of_tables_are_named_by_their_rows(table, tmp_path):
     """One damaged, one gap and one dead address are left out; a level above, and never a copy."""
     photos = table("../a.parquet")
     scenes = ["x", None] + [str(k) for k in range(2, 48)]  # of which a warning tells
-    table("../a.parquet", image=[None, b"damaged", *photos[2:]], scene=scenes)
+    table("../a.parquet", image=[None, b"damaged", *photos[2:47], photos[46]], scene=scenes)
     done = _fit("../a.parquet", "--out", "x.skiqa", "-j", "1")
     assert done.exit_code == 1, done.output
     assert "left out: ../a.parquet#0 (the cell is empty)\n" in done.output
     assert "left out: ../a.parquet#1\n" in done.output
     assert "Warning: ../a.parquet: the content of 1 images is not named" in done.output
+    assert "such as ../a.parquet#47 of ../a.parquet#46: splits may" in done.output
     assert "46 images" in done.output
     assert "skiqa-" not in done.output  # the temporary folder
     files = [str(tmp_path / f"{k}.png") for k in range(48)]

@@ -158,12 +158,14 @@ class _Copies:
 
     def shown(self, text: str) -> str:
         """Return a text in which copies are called as what they are of."""
-        within = re.compile(re.escape(str(self._folder)) + r"(?:[/\\]([^\s'\"]+))?")
+        within = re.compile(re.escape(str(self._folder)) + r"([/\\](\d{7}\b)?)?")
         return within.sub(self._name_of, text)
 
     def _name_of(self, found: re.Match[str]) -> str:
-        file = found[1]
-        return self._names.get(file, file) if file else self._place
+        below, number = found.groups()
+        if number is not None:
+            return self._names.get(number, number)
+        return "" if below else self._place  # before a name of the user's own
 
     @contextlib.contextmanager
     def called_as_the_user_does(self) -> Iterator[None]:
