@@ -126,11 +126,8 @@ def iter_values(place: str, column: str | None) -> Generator[list[Any], None, No
             pictures = [] if column == "" else [_column_of(schema, column, place)]
             fields = [f for f in schema if _is_plain(f.type) and f.name not in pictures]
             yield [*pictures, *(field.name for field in fields)]
-            for batch in batches_of(list(dict.fromkeys([*pictures, *(f.name for f in fields)]))):
-                columns = [
-                    c for f, c in zip(batch.schema, batch.columns, strict=True) if f in fields
-                ]
-                values = [column.to_pylist() for column in columns]
+            for batch in batches_of(list({field.name: None for field in fields})):
+                values = [cells.to_pylist() for cells in batch.columns]
                 yield from ([each[row] for each in values] for row in range(batch.num_rows))
     except ImageError as error:
         raise ImageError(f"{public_name(place)}: {error.reason}") from error

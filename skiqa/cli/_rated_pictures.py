@@ -84,10 +84,11 @@ def rated_pictures(
         raise Failure(f"there is no table {printable(ratings)}")
     if not of_rows and place is None:
         raise Failure("--images PLACE is needed: only Parquet and Arrow hold pictures, too")
+    tables = find_images([ratings]) if of_rows else []
     rows = None
     if of_rows:
         with _failing():
-            rows = _read_tables(find_images([ratings]), image_column if place is None else "")
+            rows = _read_tables(tables, image_column if place is None else "")
     if at_hand:
         yield RatedPictures(str(place), rows, image_column)
         return
@@ -98,7 +99,7 @@ def rated_pictures(
                 if place is not None:
                     _copy_named(place, _cells(ratings, rows), copies)
                 elif rows is not None:
-                    _copy_rows(find_images([ratings]), rows, copies)
+                    _copy_rows(tables, rows, copies)
                     image_column = rows[0][0]
             yield RatedPictures(folder, rows, image_column, copies.shown)
 
